@@ -1,0 +1,5 @@
+"""`python -m mdm_sampling`."""
+
+from .cli import main
+
+main()

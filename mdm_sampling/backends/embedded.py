@@ -1,0 +1,30 @@
+"""The model that ships inside the package: a small LLaDA trained to solve 4x4 Sudoku, for trying things out offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from ..interfaces import BackendFamily, ModelBackend
+from .llada import LLaDA
+from .options import LoadOptions, ModelSource
+
+FOLDER = Path(__file__).parent / "embedded_model"
+
+
+@final
+@dataclass(frozen=True)
+class Embedded(BackendFamily):
+    """The small Sudoku model inside this package; its name as a model is `embedded`."""
+
+    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
+        return source == "embedded"
+
+    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
+        from .checkpoint import read_config
+
+        backend = LLaDA().load(str(FOLDER), read_config(str(FOLDER), None), options)
+        backend.source = ModelSource(source, "embedded", options)
+        return backend

@@ -1,0 +1,136 @@
+"""LLaDA checkpoints (arXiv:2502.09992) in a bidirectional `LlamaForCausalLM`, without remote code.
+
+LLaDA-8B is a Llama block under other weight names. It rotates queries and keys in float32, whatever the model's
+dtype (`rope_full_precision`), and row i of its output predicts place i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+from ..interfaces import BackendFamily, ModelBackend
+from .options import LoadOptions, ModelSource
+
+BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
+WEIGHTS = {
+    r"^model\.transformer\.wte\.": "model.embed_tokens.",
+    r"^model\.transformer\.ln_f\.": "model.norm.",
+    r"^model\.transformer\.ff_out\.": "lm_head.",
+    BLOCK + r"attn_norm\.": r"model.layers.\1.input_layernorm.",
+    BLOCK + r"q_proj\.": r"model.layers.\1.self_attn.q_proj.",
+    BLOCK + r"k_proj\.": r"model.layers.\1.self_attn.k_proj.",
+    BLOCK + r"v_proj\.": r"model.layers.\1.self_attn.v_proj.",
+    BLOCK + r"attn_out\.": r"model.layers.\1.self_attn.o_proj.",
+    BLOCK + r"ff_norm\.": r"model.layers.\1.post_attention_layernorm.",
+    BLOCK + r"ff_proj\.": r"model.layers.\1.mlp.gate_proj.",
+    BLOCK + r"up_proj\.": r"model.layers.\1.mlp.up_proj.",
+    BLOCK + r"ff_out\.": r"model.layers.\1.mlp.down_proj.",
+}
+SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "block_type": ("llama",),
+    "activation_type": ("silu",),
+    "layer_norm_type": ("rms",),
+    "include_bias": (False,),
+    "include_qkv_bias": (False, None),
+    "attention_layer_norm": (False, None),
+    "alibi": (False, None),
+    "rope": (True,),
+    "scale_logits": (False, None),
+    "input_emb_norm": (False, None),
+}
+TURN_ENDS = ("<|eot_id|>",)
+
+
+@final
+@dataclass(frozen=True)
+class LLaDA(BackendFamily):
+    """LLaDA-8B-Base, LLaDA-8B-Instruct, LLaDA-1.5 and other checkpoints in their format."""
+
+    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
+        return config is not None and config.get("model_type") == "llada"
+
+    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
+        from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+        from .checkpoint import load_strictly, load_tokenizer
+        from .text import find_eos_ids, find_mask_id
+        from .transformer import TransformerBackend
+
+        config = config or {}
+        native = llama_config(config, source)
+        tokenizer = load_tokenizer(PreTrainedTokenizerFast, source, options.revision)
+        mask_id = find_mask_id(options.mask_id, config, tokenizer, native.vocab_size, source)
+        model = load_strictly(LlamaForCausalLM, source, native, config, options, WEIGHTS)
+        if config.get("rope_full_precision", True):
+            rotate_in_float32(model)
+        return TransformerBackend(
+            model,
+            mask_id,
+            eos_ids=find_eos_ids(config, tokenizer, TURN_ENDS),
+            tokenizer=tokenizer,
+            source=ModelSource(source, "llada", options),
+        )
+
+
+def llama_config(config: Mapping[str, Any], source: str) -> Any:
+    """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
+    from transformers import LlamaConfig
+
+    from .checkpoint import field, refuse_unsupported
+
+    refuse_unsupported(config, SUPPORTED, source)
+    width = field(config, "d_model", source)
+    heads = field(config, "n_heads", source)
+    return LlamaConfig(
+        vocab_size=config.get("embedding_size") or field(config, "vocab_size", source),
+        hidden_size=width,
+        intermediate_size=config.get("mlp_hidden_size") or field(config, "mlp_ratio", source) * width,
+        num_hidden_layers=field(config, "n_layers", source),
+        num_attention_heads=heads,
+        num_key_value_heads=config.get("n_kv_heads") or heads,
+        max_position_embeddings=field(config, "max_sequence_length", source),
+        rope_theta=config.get("rope_theta", 10_000.0),
+        rms_norm_eps=config.get("rms_norm_eps", 1e-5),
+        tie_word_embeddings=config.get("weight_tying", True),
+        attention_bias=False,
+        mlp_bias=False,
+        pad_token_id=None,
+        is_causal=False,
+    )
+
+
+def rotate_in_float32(model: Any) -> None:
+    """Rotate queries and keys in float32 and return to the model's dtype before attention.
+
+    The rotary module hands out float32 cosines, which promotes the rotated queries and keys; an attention function
+    around the chosen one rounds them again. `inv_freq` stays float32: casting a model rounds its buffers, so the
+    module computes it anew.
+    """
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.llama.modeling_llama import eager_attention_forward
+
+    chosen = model.config._attn_implementation
+    name = f"float32-rotation-{chosen}"
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(chosen, eager_attention_forward)
+    AttentionInterface.register(name, partial(_attend_after_rounding, attend))
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[chosen])
+    model.config._attn_implementation = name
+    model.model.rotary_emb.forward = partial(_float32_rotation, model.model.rotary_emb)
+
+
+def _attend_after_rounding(
+    attend: Any, module: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any
+) -> Any:
+    return attend(module, query.to(value.dtype), key.to(value.dtype), value, *args, **kwargs)
+
+
+def _float32_rotation(rotary: Any, x: Any, position_ids: Any) -> tuple[Any, Any]:
+    inv_freq, scaling = rotary.compute_default_rope_parameters(rotary.config)
+    angles = position_ids[..., None].float() * inv_freq.to(device=x.device)
+    angles = angles.repeat(1, 1, 2)
+    return angles.cos() * scaling, angles.sin() * scaling

@@ -1,0 +1,49 @@
+"""How a checkpoint is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Passed through to transformers, but for the mask id.
+
+    Args:
+        dtype: such as "bfloat16"; "auto" for the checkpoint's own.
+        device: such as "cuda"; None for the default of transformers.
+        device_map: such as "auto", to spread a model over devices.
+        attn_implementation: such as "sdpa", "eager" or "flash_attention_2".
+        quantization_config: a transformers quantisation config.
+        revision: branch, tag or commit of a hub repository.
+        mask_id: id of the mask token, for a checkpoint that does not say.
+    """
+
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: Any = None
+    attn_implementation: str | None = None
+    quantization_config: Any = None
+    revision: str | None = None
+    mask_id: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model came from.
+
+    Attributes:
+        model: folder or hub id.
+        family: registered name of its family.
+        options: how it was loaded.
+    """
+
+    model: str
+    family: str
+    options: LoadOptions
+
+    def spec(self) -> dict[str, Any]:
+        """The settings that load the model again; options at their defaults are left out."""
+        options = {name: value for name, value in asdict(self.options).items() if value != getattr(LoadOptions, name)}
+        return {"model": self.model, "family": self.family, **options}

@@ -1,0 +1,86 @@
+"""Keys and values in slots, one for each place of the canvas, behind transformers' `Cache` interface.
+
+A forward over a span overwrites the span's slots and attends to all slots (design: a cache strategy is a choice of
+span). A fork reads the slots of the row it came from, with its own keys and values in place of its span, and writes
+nothing. Forks copy the slots they read, one layer at a time.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor
+from transformers import Cache
+
+from ..interfaces import Slots
+from ..records import Span
+
+
+@final
+class TransformerSlots(Slots):
+    """Keys and values [b h t d] of each layer, filled by the first forward, which sees the whole canvas."""
+
+    def __init__(self) -> None:
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+
+    def select(self, rows: Tensor) -> TransformerSlots:
+        chosen = TransformerSlots()
+        chosen.keys = [keys[rows.to(keys.device)] for keys in self.keys]
+        chosen.values = [values[rows.to(values.device)] for values in self.values]
+        return chosen
+
+
+class SlotCache(Cache):  # type: ignore[misc]
+    """What one forward over `span` of a canvas of `length` places sees as its cache."""
+
+    def __init__(self, slots: TransformerSlots, span: Span, length: int) -> None:
+        super().__init__(layers=[])
+        self.slots = slots
+        self.span = span
+        self.length = length
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.span.start
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        return self.length, 0
+
+
+@final
+class WritingCache(SlotCache):
+    """A forward that writes its span into the slots."""
+
+    def update(
+        self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        keys, values = self.slots.keys, self.slots.values
+        if len(self.span) == self.length:
+            # The whole canvas: keep what was computed instead of copying it.
+            if layer_idx == len(keys):
+                keys.append(key)
+                values.append(value)
+            keys[layer_idx], values[layer_idx] = key, value
+        else:
+            keys[layer_idx][:, :, self.span.places] = key
+            values[layer_idx][:, :, self.span.places] = value
+        return keys[layer_idx], values[layer_idx]
+
+
+@final
+class ForkingCache(SlotCache):
+    """A forward of candidates: candidate i reads the slots of row `rows[i]`, int64 [n]."""
+
+    def __init__(self, slots: TransformerSlots, span: Span, length: int, rows: Tensor) -> None:
+        super().__init__(slots, span, length)
+        self.rows = rows
+
+    def update(
+        self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        return self._with_own(self.slots.keys[layer_idx], key), self._with_own(self.slots.values[layer_idx], value)
+
+    def _with_own(self, shared: Tensor, own: Tensor) -> Tensor:
+        copied = shared[self.rows.to(shared.device)]
+        copied[:, :, self.span.places] = own
+        return copied

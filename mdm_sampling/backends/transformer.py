@@ -1,0 +1,100 @@
+"""A transformers decoder with bidirectional attention as a backend: spans, slots, padding and the right shift."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..interfaces import ModelBackend, Slots
+from ..records import Canvas, Span
+from .options import ModelSource
+from .slots import ForkingCache, TransformerSlots, WritingCache
+from .text import TextCodec
+
+
+@final
+class TransformerBackend(ModelBackend):
+    """Runs a transformers causal-LM class with `config.is_causal = False` as a masked diffusion model.
+
+    Args:
+        model: such as `LlamaForCausalLM`; its config must say `is_causal = False`.
+        mask_id: id of the mask token.
+        look_back: 0 if row i of the output predicts place i; 1 for a right-shifted model such as Dream, which
+            predicts place i from the hidden state at i - 1 and the first place of a row from its own.
+        eos_ids: ids that end a text.
+        tokenizer: a transformers tokenizer, or None.
+        source: where the model came from, or None.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        mask_id: int,
+        *,
+        look_back: int = 0,
+        eos_ids: tuple[int, ...] = (),
+        tokenizer: Any = None,
+        source: ModelSource | None = None,
+    ) -> None:
+        if getattr(model.config, "is_causal", True):
+            raise ModelError("the model attends causally; set config.is_causal = False for a masked diffusion model")
+        if look_back not in (0, 1):
+            raise ModelError(f"look_back must be 0 or 1, got {look_back}")
+        self.model = model.eval()
+        self.mask_id = mask_id
+        self.look_back = look_back
+        self.eos_ids = eos_ids
+        pad = getattr(tokenizer, "pad_token_id", None)
+        self.pad_id = next(i for i in (pad, *eos_ids, 0, 1) if i is not None and i != mask_id)
+        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        self.max_length = getattr(model.config, "max_position_embeddings", None)
+        self.device = model.get_input_embeddings().weight.device
+        self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
+        self.source = source
+
+    def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
+        fed = Span(max(span.start - self.look_back, 0), span.stop)
+        positions = (canvas.valid.cumsum(1) - 1).clamp(min=0)[:, fed.places]
+        output = self.model.base_model(
+            input_ids=canvas.tokens[:, fed.places],
+            attention_mask=canvas.valid if canvas.padded else None,
+            position_ids=positions,
+            past_key_values=self._cache(fed, canvas.length, slots, rows),
+            use_cache=False,
+            is_causal=False,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return self._shifted(hidden, positions, fed, span) if self.look_back else hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def allocate(self) -> Slots:
+        return TransformerSlots()
+
+    def places_computed(self, span: Span, length: int) -> int:
+        return span.stop - max(span.start - self.look_back, 0)
+
+    def _cache(self, fed: Span, length: int, slots: Slots | None, rows: Tensor | None) -> Any:
+        whole = len(fed) == length
+        if slots is None or (whole and rows is not None):
+            return None
+        if not isinstance(slots, TransformerSlots):
+            raise TypeError(f"these slots belong to another backend: {type(slots).__name__}")
+        if not whole and not slots.keys:
+            raise ValueError("the first forward must see the whole canvas")
+        return WritingCache(slots, fed, length) if rows is None else ForkingCache(slots, fed, length, rows)
+
+    def _shifted(self, hidden: Tensor, positions: Tensor, fed: Span, span: Span) -> Tensor:
+        """Row i becomes the hidden state at i - 1, or at i where i is the first place of its sequence."""
+        if fed.start == span.start:
+            hidden, positions = (
+                torch.cat([hidden[:, :1], hidden], dim=1),
+                torch.cat([positions[:, :1], positions], dim=1),
+            )
+        first = (positions[:, 1:] == 0).unsqueeze(-1)
+        return torch.where(first.to(hidden.device), hidden[:, 1:], hidden[:, :-1])

@@ -1,0 +1,1 @@
+"""Cache strategies: which span a forward recomputes."""

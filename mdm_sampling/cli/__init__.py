@@ -1,0 +1,34 @@
+"""The command line. Commands are imported when they are called, so that `--help` is instant."""
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "generate": "Continue prompts.",
+    "infill": "Fill the masks of a text.",
+    "list": "Show the parts that are installed.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mdm-sampling")
+def main() -> None:
+    """Sample from masked diffusion models: LLaDA, Dream and their kin."""

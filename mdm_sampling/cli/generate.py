@@ -1,0 +1,33 @@
+"""`mdm-sampling generate`."""
+
+from typing import Any
+
+import click
+
+from .options import make_sampler, plain_errors, prompts_from, shared_options
+
+
+@click.command("generate")
+@click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
+@click.option("--file", type=click.File(encoding="utf-8"), help="Read one prompt a line; - for standard input.")
+@click.option(
+    "--max-new-tokens",
+    "--max_new_tokens",
+    type=click.IntRange(min=1),
+    help="Places to generate.  [default: the checkpoint's, else 128]",
+)
+@click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]")
+@shared_options
+def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, chat: bool | None, **options: Any) -> None:
+    """Continue prompts, from the arguments, a file or standard input.
+
+    Without --model it is the small model inside this package, which solves 4x4 Sudoku:
+
+      mdm-sampling generate "1... ..3. .1.. ...4"
+    """
+    texts = prompts_from(prompts, file)
+    with plain_errors():
+        from .output import decode_and_print
+
+        sampler = make_sampler(options, max_new_tokens)
+        decode_and_print(sampler, sampler.prompt_rows(texts, chat), texts, True, options)

@@ -1,0 +1,25 @@
+"""`mdm-sampling infill`."""
+
+from typing import Any
+
+import click
+
+from .options import make_sampler, plain_errors, prompts_from, shared_options
+
+
+@click.command("infill")
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option("--file", type=click.File(encoding="utf-8"), help="Read one text a line; - for standard input.")
+@shared_options
+def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
+    """Fill the masks of texts: [MASK] is one token, [MASK:5] five, and the model's own mask token counts too.
+
+    \b
+      mdm-sampling infill $'1__4\\n__1_\\n_1__\\n___1'
+    """
+    given = prompts_from(texts, file)
+    with plain_errors():
+        from .output import decode_and_print
+
+        sampler = make_sampler(options, None)
+        decode_and_print(sampler, sampler.masked_rows(given), given, False, options)

@@ -1,0 +1,33 @@
+"""`mdm-sampling list`."""
+
+import json
+
+import click
+
+from .options import plain_errors
+
+KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends"]
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each part.")
+def command(kind: str | None, as_json: bool) -> None:
+    """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from."""
+    with plain_errors():
+        from ..registry import parameters, registry
+
+        for name in [kind] if kind else KINDS:
+            if not as_json:
+                click.secho(name, bold=True)
+            for claim in registry().kind(name.replace("-", "_")):
+                given = parameters(claim.part)
+                if as_json:
+                    line = {"kind": name, "name": claim.name, "rule": claim.rule, "distribution": claim.distribution}
+                    line["parameters"] = [dict(zip(("name", "type", "default"), p, strict=True)) for p in given]  # type: ignore[assignment]
+                    click.echo(json.dumps(line))
+                    continue
+                click.echo(f"  {claim.name}  ({claim.distribution})")
+                click.echo(click.wrap_text(claim.rule, 100, "      ", "      "))
+                for parameter, hint, default in given:
+                    click.echo(f"        {parameter}={default}  ({hint})")

@@ -1,0 +1,269 @@
+"""The options that `generate` and `infill` share, and the sampler they describe.
+
+The underscored spellings are those of the published Info-Gain scripts, with the same defaults.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from ..sampler import Sampler
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Threshold(click.ParamType[float | None]):
+    """A probability, or `none`."""
+
+    name = "probability|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value is None or str(value).lower() == "none":
+            return None
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number <= 1:
+            self.fail(f"{value!r} is neither a probability in (0, 1] nor 'none'.", param, ctx)
+        return number
+
+
+MODEL_OPTIONS = [
+    click.option(
+        "--model",
+        "--model_name_or_path",
+        "model",
+        default="embedded",
+        show_default=True,
+        help="Checkpoint folder, hub id, or the small Sudoku model inside this package.",
+    ),
+    click.option(
+        "--dtype", default="auto", show_default=True, help="float32, bfloat16, float16, or the checkpoint's own."
+    ),
+    click.option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
+    click.option("--device-map", "--device_map", help="Such as auto, to spread the model over devices."),
+    click.option("--attn-implementation", "--attn_implementation", help="Such as sdpa, eager or flash_attention_2."),
+    click.option("--revision", help="Branch, tag or commit of a hub repository."),
+    click.option("--mask-id", "--mask_id", type=int, help="Mask token id, for a checkpoint that does not name it."),
+]
+SAMPLING_OPTIONS = [
+    click.option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
+    click.option(
+        "--cache",
+        "--use_cache",
+        "cache",
+        default="prefix",
+        show_default=True,
+        help="What is not recomputed: none, prefix, dual, or a spec.",
+    ),
+    click.option(
+        "--threshold",
+        type=Threshold(),
+        default="0.9",
+        show_default=True,
+        help="Fill all places whose top-1 probability reaches it at once, without planning; none to plan always.",
+    ),
+    click.option(
+        "--candidate-number",
+        "--candidate_number",
+        "candidate_number",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Moves that info-gain tries at a step.",
+    ),
+    click.option(
+        "--position-temperature",
+        "--position_temperature",
+        "position_temperature",
+        type=click.FloatRange(min=0),
+        default=0.1,
+        show_default=True,
+        help="How far info-gain's candidates stray from the most confident places.",
+    ),
+    click.option("--steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for all places."),
+    click.option(
+        "--block-size",
+        "--block_size",
+        "block_size",
+        type=click.IntRange(min=1),
+        default=32,
+        show_default=True,
+        help="Places of a block; blocks are filled left to right.",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        show_default=True,
+        help="Token temperature; 0 takes the likeliest token.",
+    ),
+    click.option("--top-k", "--top_k", type=click.IntRange(min=0), default=0, help="Draw from the k likeliest tokens."),
+    click.option(
+        "--top-p",
+        "--top_p",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        help="Draw from the top-p tokens.",
+    ),
+    click.option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
+    click.option(
+        "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
+    ),
+    click.option(
+        "--eos",
+        type=click.Choice(["off", "finish"]),
+        default="off",
+        show_default=True,
+        help="finish: end a row once everything before its end token is final.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
+    click.option(
+        "--batch-size",
+        "--batch_size",
+        "batch_size",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Rows decoded together.",
+    ),
+    click.option(
+        "--lookahead-batch",
+        "--lookahead_batch",
+        type=click.IntRange(min=1),
+        help="Most candidates in one forward, to save memory.",
+    ),
+]
+OUTPUT_OPTIONS = [
+    click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
+    click.option(
+        "--trace", "trace_file", type=click.Path(dir_okay=False), help="Write a JSON line for each step to a file."
+    ),
+]
+
+
+def shared_options(command: Command) -> Command:
+    """All of the above, as one decorator."""
+    for option in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *OUTPUT_OPTIONS]):
+        command = option(command)
+    return command
+
+
+def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler:
+    """Load the model and assemble the sampler that the options describe."""
+    from ..loading import default_gen_length, load_backend
+    from ..sampler import Sampler
+    from ..specs import build
+
+    planner = make_planner(options)
+    backend = load_backend(
+        options["model"],
+        dtype=options["dtype"],
+        device=options["device"],
+        device_map=options["device_map"],
+        attn_implementation=options["attn_implementation"],
+        revision=options["revision"],
+        mask_id=options["mask_id"],
+    )
+    return Sampler(
+        backend,
+        planner=planner,
+        cache=build("caches", options["cache"]),
+        token_sampler=make_token_sampler(options),
+        schedule=build("schedules", options["schedule"]),
+        processors=tuple(build("processors", spec) for spec in options["processors"]),
+        gen_length=default_gen_length(options["model"]) if max_new_tokens is None else max_new_tokens,
+        block_length=options["block_size"],
+        steps=options["steps"],
+        eos=options["eos"],
+        lookahead_batch=options["lookahead_batch"],
+    )
+
+
+def make_planner(options: dict[str, Any]) -> Any:
+    """The planner of `--planner`, with info-gain's own options and the bypass of `--threshold` around it.
+
+    An option that would be ignored is an error.
+    """
+    from ..planners.bypass import Bypass
+    from ..specs import build, split_spec
+
+    spec = options["planner"]
+    name, written = split_spec(spec)
+    for option, parameter in (("candidate_number", "candidates"), ("position_temperature", "position_temperature")):
+        if name == "info-gain" and parameter not in written:
+            spec += f"{',' if ':' in spec else ':'}{parameter}={options[option]}"
+        elif was_given(option):
+            why = f"--planner already sets {parameter}" if name == "info-gain" else "it is about --planner info-gain"
+            raise click.UsageError(f"--{option} would be ignored: {why}.")
+    planner = build("planners", spec)
+    if isinstance(planner, Bypass):
+        if was_given("threshold"):
+            raise click.UsageError("--threshold would be ignored: --planner already is a bypass.")
+        return planner
+    return planner if options["threshold"] is None else Bypass(options["threshold"], planner)
+
+
+def make_token_sampler(options: dict[str, Any]) -> Any:
+    """Greedy at temperature 0, else Gumbel-max. Top-k and top-p would do nothing to greedy draws: an error."""
+    from ..token_samplers.greedy import Greedy
+    from ..token_samplers.gumbel import GumbelMax
+
+    if options["temperature"] > 0:
+        return GumbelMax(options["temperature"], options["top_k"], options["top_p"])
+    for name in ("top_k", "top_p"):
+        if was_given(name):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} would be ignored: set --temperature above 0 to draw tokens."
+            )
+    return Greedy()
+
+
+def was_given(option: str) -> bool:
+    source = click.get_current_context().get_parameter_source(option)
+    return source not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn the package's errors into one sentence on stderr and exit code 1; warn of broken plug-ins."""
+    import torch
+
+    from ..errors import MDMError
+    from ..registry import registry
+
+    for problem in registry().problems:
+        click.echo(f"Warning: plug-in {problem.plugin!r} of {problem.distribution}: {problem.message}", err=True)
+    try:
+        yield
+    except MDMError as error:
+        raise click.ClickException(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise click.ClickException(
+            "out of memory; lower --batch-size or --lookahead-batch, or choose a smaller --dtype"
+        ) from error
+
+
+def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
+    """Prompts from arguments, else one a line from a file or from standard input."""
+    if arguments and file is not None:
+        raise click.UsageError("give prompts as arguments or with --file, not both.")
+    if arguments:
+        return list(arguments)
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("nothing to do: give a text, --file FILE, or pipe lines to standard input.")
+    try:
+        prompts = [line.rstrip("\r\n") for line in (file or sys.stdin) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the input is not UTF-8 text ({error}).") from error
+    if not prompts:
+        raise click.UsageError("the input holds no text.")
+    return prompts

@@ -1,0 +1,90 @@
+"""What `generate` and `infill` print: rows to stdout as batches finish, a progress bar to stderr, a trace to a file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..records import Canvas, Result, StepRecord
+    from ..sampler import Rows, Sampler
+
+WINDOW = 40
+
+
+class Progress:
+    """An observer that shows how many places are filled, and the text around the first row's first mask."""
+
+    def __init__(self, sampler: Sampler, bar: Any) -> None:
+        self.codec = sampler.backend.codec
+        self.bar = bar
+
+    def begin(self, canvas: Canvas, seeds: list[int]) -> None:
+        self.left = int(canvas.masked.sum())
+
+    def add(self, record: StepRecord) -> None:
+        left = int(record.canvas.masked.sum())
+        self.bar.update(self.left - left, self._text(record.canvas, int(record.rows[0])))
+        self.left = left
+
+    def _text(self, canvas: Canvas, row: int) -> str:
+        if self.codec is None:
+            return ""
+        text = self.codec.decode(canvas.body(row)).replace("\n", " ")
+        mask = text.find("_")
+        start = max(0, (mask if mask >= 0 else len(text)) - WINDOW // 2)
+        return text[start : start + WINDOW]
+
+
+def decode_and_print(
+    sampler: Sampler, rows: Rows, prompts: Sequence[str], until_eos: bool, options: dict[str, Any]
+) -> None:
+    """Decode rows batch by batch and print each batch as soon as it is finished."""
+    from ..trace import Trace
+
+    sampler.canvas(rows)  # refuse a bad row before any other is decoded
+    size = options["batch_size"]
+    with ExitStack() as stack:
+        observers: list[Any] = []
+        if options["trace_file"]:
+            try:
+                file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
+            except OSError as error:
+                raise click.ClickException(f"cannot write {options['trace_file']}: {error.strerror}") from error
+            observers.append(Trace(file, sampler.backend, sampler.spec()))
+        for first in range(0, len(rows), size):
+            part = slice(first, first + size)
+            with progress(sampler, rows[part], f"{min(first + size, len(rows))}/{len(rows)}") as bar:
+                result = sampler.fill(
+                    rows[part], options["seed"], batch_size=size, observers=[*observers, *bar], until_eos=until_eos
+                )
+            print_result(result, prompts[part], options["as_json"], first > 0)
+
+
+@contextmanager
+def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress]]:
+    """A bar on a terminal's stderr, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield []
+        return
+    masks = sum(list(body).count(sampler.backend.mask_id) for _, body in rows)
+    with click.progressbar(
+        length=masks, label=label, file=sys.stderr, show_pos=True, show_eta=False, width=20, item_show_func=str
+    ) as bar:
+        yield [Progress(sampler, bar)]
+
+
+def print_result(result: Result, prompts: Sequence[str], as_json: bool, later: bool) -> None:
+    """Texts with an empty line between them, or a JSON line for each row."""
+    for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
+        if as_json:
+            row = {"prompt": prompt, "text": text, **asdict(result.rows[i]), "tokens": result.sequences[i]}
+            click.echo(json.dumps(row | {"spec": result.spec}, ensure_ascii=False))
+        else:
+            click.echo(f"\n{text}" if later or i else text)

@@ -1,0 +1,35 @@
+"""The errors that a user can mend. Each message is one sentence that says what to change."""
+
+
+class MDMError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ModelError(MDMError):
+    """A checkpoint or a model that cannot be used."""
+
+
+class CanvasError(MDMError):
+    """A prompt or canvas that cannot be sampled."""
+
+
+class SpecError(MDMError, ValueError):
+    """An unknown part, an unknown parameter or a value out of range."""
+
+
+class RegistrationError(MDMError):
+    """A plug-in that cannot be registered."""
+
+
+class ContractError(MDMError):
+    """A part that broke its contract; the message names it."""
+
+
+class PredictionError(MDMError):
+    """A model that returned something which is no prediction, such as non-finite logits."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `SpecError(message)` unless `condition` holds; for checking parameters."""
+    if not condition:
+        raise SpecError(message)

@@ -1,0 +1,247 @@
+"""The abstract parts that a sampler is assembled from. Axes: b batch, t canvas, l block, n candidates, v vocabulary."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from .prediction import Prediction
+from .randomness import RowNoise
+from .records import Canvas, Plan, Proposal, Span
+
+if TYPE_CHECKING:
+    from .backends.options import LoadOptions, ModelSource
+    from .backends.text import TextCodec
+
+Scope = Literal["block", "canvas"]
+
+
+class Slots(ABC):
+    """Keys and values of one run, one slot for each place of each row. Only its backend looks inside."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Slots:
+        """The slots of the rows with the indices `rows`, [n]."""
+
+
+class ModelBackend(ABC):
+    """A masked diffusion model: tokens in, hidden states out, and a head that turns those into logits.
+
+    Attributes:
+        mask_id: id of the mask token.
+        eos_ids: ids that end a text or a turn; the first one pads a row that ended early.
+        pad_id: id for padding; never read by attention.
+        vocab_size: v.
+        max_length: longest canvas that the model takes, or None.
+        device: where canvases live.
+        codec: encodes and decodes text, or None for a model without a tokenizer.
+        source: where the model came from, or None for a model that was passed in memory.
+    """
+
+    mask_id: int
+    eos_ids: tuple[int, ...]
+    pad_id: int
+    vocab_size: int
+    max_length: int | None
+    device: torch.device
+    codec: TextCodec | None
+    source: ModelSource | None
+
+    @abstractmethod
+    def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
+        """Hidden states that predict the places of `span`: [b l d]; row i of a sequence predicts place i.
+
+        The forward attends to all valid places of the canvas: those it recomputes and, for the rest, `slots`.
+
+        Args:
+            canvas: [b t], or for a fork [n t].
+            span: the places to recompute. A backend may recompute more, never fewer.
+            slots: keys and values; None if `span` is the whole canvas and nothing will be read later.
+            rows: None for a forward that writes `span` into the slots. For a fork, the slots' row that each
+                candidate reads, int64 [n]; a fork writes nothing.
+        """
+
+    @abstractmethod
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [r v] of hidden states [r d]."""
+
+    @abstractmethod
+    def allocate(self) -> Slots:
+        """Empty slots; the first forward, over the whole canvas, fills them."""
+
+    def places_computed(self, span: Span, length: int) -> int:
+        """How many places a forward over `span` of a canvas of this length computes, for the report."""
+        return len(span)
+
+
+class BackendFamily(ABC):
+    """A family of checkpoints, such as LLaDA or Dream: recognises its checkpoints and loads them."""
+
+    @abstractmethod
+    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
+        """Whether this family reads `source`, a folder or hub id, given its config.json (None: there is none)."""
+
+    @abstractmethod
+    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
+        """Load the checkpoint. Raises `ModelError` with a sentence that says what is wrong with it."""
+
+
+class CacheStrategy(ABC):
+    """Chooses which places a forward recomputes. Keys and values of all others are read as they were last written."""
+
+    reads_slots: bool = True
+    """Whether a later forward reads what an earlier one wrote. If not, nothing is kept."""
+
+    @abstractmethod
+    def span(self, block: Span, length: int, step: int) -> Span:
+        """The places to recompute.
+
+        Args:
+            block: the block that is being filled; the span must cover it.
+            length: t, the canvas has places [0, t).
+            step: forwards done since the block was entered. At 0 the span must be the whole canvas.
+        """
+
+
+class TokenSampler(ABC):
+    """Draws a token for every masked place, before any place is chosen."""
+
+    @abstractmethod
+    def propose(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
+        """`count` independent draws for each masked place: [n b l]. All randomness comes from `noise`."""
+
+
+class Lookahead(Protocol):
+    """The prediction one step later, for several candidate moves at once."""
+
+    def __call__(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
+        """Evaluate n moves in one batched forward that shares the rows' slots and writes none.
+
+        Args:
+            rows: which row each move belongs to, int64 [n].
+            unmask: places filled, bool [n l].
+            tokens: what they are filled with, int64 [n l].
+            scope: "block", or "canvas" for every masked place of the recomputed span.
+
+        Returns:
+            A prediction with n rows over the places of the scope that stay masked.
+        """
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a planner may see. It holds no canvas, model or cache.
+
+    Attributes:
+        prediction: distributions at the block's places, [b l].
+        masked: the places that may be chosen, bool [b l].
+        fixed: places that a wrapper already decided to fill in this step; not in `masked`, bool [b l].
+        proposal: one draw for each place, tokens and confidence [1 b l].
+        quota: how many places the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
+            most the number of masked places.
+        memory: what the planner returned as memory at the previous step of this block; empty at the first.
+        noise: the rows' random numbers.
+        eos_ids: the model's end tokens.
+        propose: `propose(n)` draws n more proposals, [n b l].
+        lookahead: predicts one step ahead, see `Lookahead`.
+    """
+
+    prediction: Prediction
+    masked: Tensor
+    fixed: Tensor
+    proposal: Proposal
+    quota: Tensor
+    memory: Mapping[str, Tensor]
+    noise: RowNoise
+    eos_ids: tuple[int, ...]
+    propose: Callable[[int], Proposal]
+    lookahead: Lookahead
+
+    @property
+    def tokens(self) -> Tensor:
+        """The proposed tokens, [b l]."""
+        return self.proposal.tokens[0]
+
+    @property
+    def confidence(self) -> Tensor:
+        """The model's probability of the proposed tokens, [b l]."""
+        return self.proposal.confidence[0]
+
+    def gumbel(self, *shape: int) -> Tensor:
+        """Gumbel noise for each row of the batch, float64 [b *shape]."""
+        return self.noise.gumbel(range(len(self.quota)), *shape)
+
+
+class PositionPlanner(ABC):
+    """Decides which places to fill at a step, and may decide with what."""
+
+    @abstractmethod
+    def plan(self, step: Step) -> Plan:
+        """Choose masked places, at least one in each row with a quota."""
+
+
+class ScorePlanner(PositionPlanner):
+    """A planner that only scores places: the best `quota` masked places of each row are filled."""
+
+    @abstractmethod
+    def score(self, step: Step) -> Tensor:
+        """A number for each place, the larger the sooner it is filled, [b l]."""
+
+    def plan(self, step: Step) -> Plan:
+        return Plan(unmask=top_places(self.score(step), step.masked, step.quota))
+
+
+class Schedule(ABC):
+    """Decides how many places a step fills."""
+
+    @abstractmethod
+    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+        """Places to fill now. The loop keeps the answer between 1 and `masked`, and fills the rest at the last step.
+
+        Args:
+            masked: places of the block that are still masked in each row, int64 [b].
+            step: steps already taken in this block.
+            steps: steps that each row may take in this block, int64 [b].
+
+        Returns:
+            int64 [b].
+        """
+
+
+class Processor(ABC):
+    """Changes logits before anything reads them, by building a transformers logits processor."""
+
+    @abstractmethod
+    def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function of canvas tokens [r t] and logits [r v] that returns logits [r v]."""
+
+
+def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
+    """The `count` eligible places with the largest score in each row; ties go to the left.
+
+    Args:
+        score: [... l]; nan counts as the lowest.
+        eligible: bool, broadcasts to the score's shape.
+        count: int64, broadcasts to [...].
+
+    Returns:
+        bool [... l].
+    """
+    eligible = eligible.expand(score.shape)
+    score = score.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    # Sorting twice, eligibility last and stably, keeps an eligible place at -inf ahead of those that may not be chosen.
+    order = score.argsort(dim=-1, descending=True, stable=True)
+    order = order.gather(-1, eligible.gather(-1, order).int().argsort(dim=-1, descending=True, stable=True))
+    rank = torch.empty_like(order).scatter_(
+        -1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    )
+    return (rank < count.unsqueeze(-1)) & eligible
+
+
+Message = Mapping[str, str]
+Prompt = str | Sequence[Message]

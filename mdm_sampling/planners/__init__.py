@@ -1,0 +1,1 @@
+"""Position planners: which places a step fills."""

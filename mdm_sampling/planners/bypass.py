@@ -1,0 +1,55 @@
+"""High-confidence bypass: what the model is sure of is filled at once, without planning.
+
+Around `confidence` it is Fast-dLLM's parallel decoding (arXiv:2505.22618, section 3.3); around `info-gain` it is the
+bypass of arXiv:2602.18176.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import final
+
+import torch
+
+from ..errors import require
+from ..interfaces import PositionPlanner, Step, top_places
+from ..records import Plan
+from .confidence import Confidence
+
+
+@final
+@dataclass(frozen=True)
+class Bypass(PositionPlanner):
+    """Unmask every place whose top-1 probability reaches the threshold; where there is none, ask another planner.
+
+    Args:
+        threshold: probability in (0, 1].
+        otherwise: plans the rows in which no place reaches the threshold.
+        capped: fill at most the step's quota of such places, as the published code does; it then saves no steps.
+    """
+
+    threshold: float = 0.9
+    otherwise: PositionPlanner = field(default_factory=Confidence)
+    capped: bool = False
+
+    def __post_init__(self) -> None:
+        require(0 < self.threshold <= 1, f"bypass: threshold must be in (0, 1], got {self.threshold}")
+
+    def plan(self, step: Step) -> Plan:
+        confidence = step.prediction.statistics.confidence
+        sure = step.masked & (confidence >= self.threshold) & (step.quota > 0).unsqueeze(-1)
+        if self.capped:
+            sure = top_places(confidence, sure, step.quota)
+        decided = sure.any(-1)
+        if bool((decided | (step.quota == 0)).all()):
+            return Plan(unmask=sure, memory=step.memory)
+        plan = self.otherwise.plan(
+            replace(
+                step,
+                masked=step.masked & ~sure,
+                fixed=step.fixed | sure,
+                quota=torch.where(decided, 0, step.quota),
+            )
+        )
+        return replace(plan, unmask=plan.unmask | sure, tokens=self._tokens(step, plan))
+
+    def _tokens(self, step: Step, plan: Plan) -> torch.Tensor | None:
+        return None if plan.tokens is None else torch.where(plan.unmask, plan.tokens, step.tokens)

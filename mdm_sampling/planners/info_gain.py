@@ -1,0 +1,99 @@
+"""Info-Gain: try several moves, look one step ahead, and take the one that leaves the least uncertainty.
+
+arXiv:2602.18176: J(a) = IG(a) - C(a), of which -C(a) - H_next(a) is the part that depends on the move a.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from ..errors import require
+from ..interfaces import PositionPlanner, Scope, Step, top_places
+from ..prediction import Prediction
+from ..records import Candidates, Plan
+
+
+@final
+@dataclass(frozen=True)
+class InfoGain(PositionPlanner):
+    """Unmask the candidate set of places that minimises its own entropy plus the mean entropy it leaves behind.
+
+    Candidate 0 is the `quota` most confident places. Each other draws its tokens by the token sampler and its places
+    by Gumbel-perturbed top-k of confidence / position_temperature. Equal moves are evaluated once. With one
+    candidate, or at position temperature 0, this is the confidence planner.
+
+    Args:
+        candidates: moves tried at a step.
+        position_temperature: how far the places may stray from the most confident ones.
+        scope: mean next entropy over the masked places of the "block" (the paper), or of the "canvas", that is of
+            every masked place of the recomputed span.
+        variant: "info-gain" maximises -C - H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
+    """
+
+    candidates: int = 8
+    position_temperature: float = 0.1
+    scope: Scope = "block"
+    variant: Literal["info-gain", "lookum"] = "info-gain"
+
+    def __post_init__(self) -> None:
+        require(self.candidates >= 1, f"info-gain: candidates must be at least 1, got {self.candidates}")
+        require(
+            self.position_temperature >= 0,
+            f"info-gain: position_temperature must be 0 or more, got {self.position_temperature}",
+        )
+
+    def plan(self, step: Step) -> Plan:
+        greedy = Plan(unmask=top_places(step.confidence, step.masked, step.quota))
+        if self.candidates == 1 or self.position_temperature == 0:
+            return greedy
+        # The last step fills what is left, whatever the candidates are.
+        is_open = (step.masked.sum(-1) - step.quota) > 0
+        if not bool(is_open.any()):
+            return greedy
+        unmask, tokens = self._moves(step, greedy.unmask)
+        number, row = (distinct(unmask, tokens) & is_open).nonzero(as_tuple=True)
+        if len(row) == int(is_open.sum()):
+            return greedy  # no row has a choice, and an ordinary forward costs the same as looking ahead
+        filled = (unmask | step.fixed)[number, row]
+        ahead = step.lookahead(row, filled, torch.where(step.fixed, step.tokens, tokens)[number, row], self.scope)
+        return self._choose(step, unmask, tokens, (number, row), ahead)
+
+    def _moves(self, step: Step, greedy: Tensor) -> tuple[Tensor, Tensor]:
+        """Places, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
+        drawn = step.propose(self.candidates - 1)
+        noise = step.gumbel(self.candidates - 1, step.masked.shape[1]).transpose(0, 1)
+        perturbed = drawn.confidence / self.position_temperature + noise.to(drawn.confidence.device)
+        others = top_places(perturbed, step.masked, step.quota)
+        return torch.cat([greedy[None], others]), torch.cat([step.proposal.tokens, drawn.tokens])
+
+    def _choose(
+        self, step: Step, unmask: Tensor, tokens: Tensor, moves: tuple[Tensor, Tensor], ahead: Prediction
+    ) -> Plan:
+        """Compare the moves (numbers [n'], rows [n']) that were looked at and build the plan of the best."""
+        number, row = moves
+        cost = (step.prediction.entropy * unmask).sum(-1)
+        left = ahead.masked.sum(-1).clamp(min=1)
+        after = torch.full_like(cost, torch.nan)
+        after[moves] = (ahead.entropy.sum(-1) / left).to(cost)
+        score = -after if self.variant == "lookum" else -cost - after
+        best = score.nan_to_num(nan=-torch.inf).argmax(0)
+        rows = torch.arange(len(best), device=best.device)
+        won = number == best[row]
+        winners = torch.zeros_like(best)
+        winners[row[won]] = won.nonzero()[:, 0]
+        return Plan(
+            unmask=unmask[best, rows],
+            tokens=tokens[best, rows],
+            candidates=Candidates(unmask, tokens, cost, after, score, best),
+            next=ahead.select(winners),
+        )
+
+
+def distinct(unmask: Tensor, tokens: Tensor) -> Tensor:
+    """Whether a move is the first of its row with these (place, token) pairs: [n b l], [n b l] -> bool [n b]."""
+    moves = torch.where(unmask, tokens, -1)
+    same = (moves[:, None] == moves[None]).all(-1)
+    earlier = torch.ones(same.shape[:2], dtype=torch.bool, device=same.device).tril(diagonal=-1)
+    return ~(same & earlier.unsqueeze(-1)).any(1)

@@ -1,0 +1,148 @@
+"""A prediction: hidden states plus a head. Rows are projected to the vocabulary only when somebody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .errors import PredictionError
+
+CHUNK_BYTES = 32 * 2**20
+"""Logits of one chunk of places, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Turns hidden states into logits over the tokens that may be predicted.
+
+    Attributes:
+        project: the backend's head, hidden [r d] -> logits [r v].
+        processors: applied in turn to (canvas tokens [r t], logits [r v]), as transformers' processors are.
+        mask_id: never predicted.
+        vocab_size: v, for choosing the size of a chunk.
+    """
+
+    project: Callable[[Tensor], Tensor]
+    processors: tuple[Callable[[Tensor, Tensor], Tensor], ...]
+    mask_id: int
+    vocab_size: int
+
+    def logits(self, hidden: Tensor, context: Tensor) -> Tensor:
+        """Logits [r v] of hidden states [r d], at least in float32, with the mask token and banned tokens at -inf."""
+        logits = self.project(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        for process in self.processors:
+            logits = process(context, logits)
+        logits[:, self.mask_id] = -torch.inf
+        return logits
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What most planners read of a prediction; zeros at places that are not masked.
+
+    Attributes:
+        token: the likeliest token, int64 [b l].
+        confidence: its probability, [b l].
+        second: the probability of the second likeliest token, [b l].
+        entropy: of the whole distribution, in nats, [b l].
+    """
+
+    token: Tensor
+    confidence: Tensor
+    second: Tensor
+    entropy: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The model's distributions at the masked places of a block or a larger span.
+
+    Attributes:
+        hidden: hidden states, row i predicts place i, [b l d].
+        masked: the places that are predicted, bool [b l].
+        head: projects hidden states to logits.
+        context: canvas tokens, for processors that read them, [b t].
+    """
+
+    hidden: Tensor
+    masked: Tensor
+    head: Head
+    context: Tensor
+
+    @property
+    def entropy(self) -> Tensor:
+        """Entropy in nats, [b l]; 0 at places that are not masked."""
+        return self.statistics.entropy
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Top-1, top-2 and entropy of every masked place, computed chunk by chunk and kept."""
+        columns = [row_statistics(logits) for _, logits in self.chunks()]
+        if not columns:
+            return self._empty
+        parts = [torch.cat(column) for column in zip(*columns, strict=True)]
+        if not bool(torch.isfinite(parts[3]).all()):
+            raise PredictionError("the model returned logits that are not finite, or every token was banned")
+        return Statistics(*(self._scatter(part) for part in parts))
+
+    def chunks(self, copies: int = 1) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
+        """The masked places, a chunk at a time: their (rows [r], columns [r]) and logits [r v].
+
+        Args:
+            copies: how many tensors of the logits' size the caller will hold beside them.
+        """
+        rows, columns = self.masked.nonzero(as_tuple=True)
+        size = max(1, CHUNK_BYTES // (self.head.vocab_size * 4 * copies))
+        for first in range(0, len(rows), size):
+            r, c = rows[first : first + size], columns[first : first + size]
+            yield (r, c), self.head.logits(self.hidden[r, c], self.context[r])
+
+    def logits(self, where: Tensor) -> Tensor:
+        """Processed logits of the places `where`, bool [b l], in reading order: [r v]. Costs r x v numbers."""
+        rows, columns = where.nonzero(as_tuple=True)
+        return self.head.logits(self.hidden[rows, columns], self.context[rows])
+
+    def select(self, rows: Tensor) -> Prediction:
+        """Only the rows with the indices `rows`, [n]."""
+        chosen = replace(self, hidden=self.hidden[rows], masked=self.masked[rows], context=self.context[rows])
+        known = self.__dict__.get("statistics")
+        if known is not None:
+            parts = (known.token, known.confidence, known.second, known.entropy)
+            chosen.__dict__["statistics"] = Statistics(*(part[rows] for part in parts))
+        return chosen
+
+    def narrow(self, first: int, length: int) -> Prediction:
+        """Only the places [first, first + length) of each row."""
+        return replace(self, hidden=self.hidden.narrow(1, first, length), masked=self.masked.narrow(1, first, length))
+
+    def _scatter(self, values: Tensor) -> Tensor:
+        full = torch.zeros(self.masked.shape, dtype=values.dtype, device=self.masked.device)
+        full[self.masked] = values.to(full.device)
+        return full
+
+    @property
+    def _empty(self) -> Statistics:
+        zeros = torch.zeros(self.masked.shape, device=self.masked.device)
+        return Statistics(zeros.long(), zeros, zeros, zeros)
+
+
+def row_statistics(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Likeliest token, its probability, the second's probability and the entropy of rows of logits, [r v] -> 4 x [r].
+
+    H = log Z - E[x] with x shifted by its maximum, so that no probability is ever turned into a logarithm. A row
+    whose best logit is not finite gets a non-finite entropy. `logits` is overwritten.
+    """
+    best, tokens = logits.topk(min(2, logits.shape[-1]), dim=-1)
+    shifted = logits.sub_(best[:, :1])
+    weights = shifted.exp()
+    total = weights.sum(-1)
+    # A banned token has weight 0 and logit -inf; their product must count 0, not nan.
+    mean = weights.mul_(shifted.clamp_(min=-1e4)).sum(-1) / total
+    entropy = (total.log() - mean).clamp_(min=0)
+    second = (best[:, -1] - best[:, 0]).exp() / total if best.shape[-1] == 2 else torch.zeros_like(total)
+    return tokens[:, 0], 1 / total, second, entropy

@@ -1,0 +1,1 @@
+"""Processors: changes to the logits before anything reads them."""

@@ -1,0 +1,30 @@
+"""Ban: some tokens are never predicted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from ..interfaces import ModelBackend, Processor
+
+
+@final
+@dataclass(frozen=True)
+class Ban(Processor):
+    """Never predict some tokens.
+
+    Args:
+        ids: token ids; empty for the model's end tokens.
+    """
+
+    ids: tuple[int, ...] = ()
+
+    def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
+        from transformers import SuppressTokensLogitsProcessor
+
+        from .ids import checked_ids
+
+        banned = checked_ids("ban", self.ids, backend)
+        processor: Callable[[Tensor, Tensor], Tensor] = SuppressTokensLogitsProcessor(banned, device=backend.device)
+        return processor

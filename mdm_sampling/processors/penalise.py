@@ -1,0 +1,37 @@
+"""Penalise: lower the logits of some tokens by a constant, once for each id, however often it is listed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import final
+
+from torch import Tensor
+
+from ..errors import require
+from ..interfaces import ModelBackend, Processor
+
+
+@final
+@dataclass(frozen=True)
+class Penalise(Processor):
+    """Lower the logits of some tokens by a constant.
+
+    Args:
+        ids: token ids; empty for the model's end tokens.
+        by: how much to subtract; the authors of Info-Gain lower end tokens by 4.
+    """
+
+    ids: tuple[int, ...] = ()
+    by: float = 4.0
+
+    def __post_init__(self) -> None:
+        require(isfinite(self.by), f"penalise: by must be finite, got {self.by}; use ban to forbid tokens")
+
+    def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
+        from transformers import SequenceBiasLogitsProcessor
+
+        from .ids import checked_ids
+
+        bias = {(token,): -float(self.by) for token in checked_ids("penalise", self.ids, backend)}
+        processor: Callable[[Tensor, Tensor], Tensor] = SequenceBiasLogitsProcessor(bias)
+        return processor

@@ -1,0 +1,255 @@
+"""The records that the parts exchange. Axes: b batch, t canvas, l block, n candidates, v vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import CanvasError
+
+if TYPE_CHECKING:
+    from .prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Span:
+    """The places from `start` up to, not including, `stop` of a canvas."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(f"a span needs 0 <= start < stop, got [{self.start}, {self.stop})")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def places(self) -> slice:
+        """The same places as a slice, for indexing tensors."""
+        return slice(self.start, self.stop)
+
+    def covers(self, other: Span) -> bool:
+        return self.start <= other.start and other.stop <= self.stop
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Rows of tokens in which the unknown places hold the mask token.
+
+    A row is a prefix, which is padded on the left, and a body, which is padded on the right, so that the bodies of
+    all rows begin at the same column, `start`. Blocks are counted from there: a row's blocks, and so its result, do
+    not depend on its neighbours. Only the body may hold masks. A revealed token never changes.
+
+    Attributes:
+        tokens: token ids, int64 [b t].
+        valid: False at padding, bool [b t].
+        start: the column at which the bodies begin.
+        mask_id: the id of the mask token.
+        padded: whether any place is padding, known without asking the device.
+    """
+
+    tokens: Tensor
+    valid: Tensor
+    start: int
+    mask_id: int
+    padded: bool
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+        *,
+        mask_id: int,
+        pad_id: int,
+        device: torch.device | str = "cpu",
+    ) -> Canvas:
+        """Lay out rows of (prefix, body) token ids. Raises `CanvasError` for a row that holds nothing to fill."""
+        if not rows:
+            raise CanvasError("there is no row to sample: the list of prompts is empty")
+        if pad_id == mask_id:
+            raise CanvasError(f"the pad id and the mask id are both {mask_id}; padding would be taken for masks")
+        for i, (prefix, body) in enumerate(rows):
+            if mask_id in prefix:
+                raise CanvasError(f"row {i}: the prompt holds the mask token (id {mask_id}); use infilling to fill it")
+            if mask_id not in body:
+                raise CanvasError(f"row {i}: there is nothing to fill, no place holds the mask token (id {mask_id})")
+        start = max(len(prefix) for prefix, _ in rows)
+        width = start + max(len(body) for _, body in rows)
+        tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
+        valid = torch.zeros(len(rows), width, dtype=torch.bool)
+        for i, (prefix, body) in enumerate(rows):
+            places = slice(start - len(prefix), start + len(body))
+            tokens[i, places] = torch.tensor([*prefix, *body], dtype=torch.long)
+            valid[i, places] = True
+        return cls(tokens.to(device), valid.to(device), start, mask_id, padded=not bool(valid.all()))
+
+    @property
+    def masked(self) -> Tensor:
+        """Whether a place is still to be filled, bool [b t]."""
+        return self.valid & (self.tokens == self.mask_id)
+
+    @property
+    def batch(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[1]
+
+    def commit(self, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
+        """The canvas after the places `unmask`, bool [b l] in `block`, received `tokens`, [b l]."""
+        filled = self.tokens.clone()
+        filled[:, block.places] = torch.where(unmask, tokens, filled[:, block.places])
+        return replace(self, tokens=filled)
+
+    def fork(self, rows: Tensor, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
+        """One canvas a candidate: candidate i is row `rows[i]` with `tokens[i]` at `unmask[i]`. [n], [n l], [n l]."""
+        return self.select(rows).commit(block, unmask, tokens)
+
+    def select(self, rows: Tensor) -> Canvas:
+        """Only the rows with the indices `rows`, [n], which may repeat."""
+        return replace(self, tokens=self.tokens[rows], valid=self.valid[rows])
+
+    def slice(self, first: int, stop: int) -> Canvas:
+        """A few neighbouring rows, without copying."""
+        return replace(self, tokens=self.tokens[first:stop], valid=self.valid[first:stop])
+
+    def row(self, i: int) -> list[int]:
+        """The token ids of row i without its padding."""
+        ids: list[int] = self.tokens[i][self.valid[i]].tolist()
+        return ids
+
+    def body(self, i: int) -> list[int]:
+        """The token ids of row i's body without its padding."""
+        ids: list[int] = self.tokens[i, self.start :][self.valid[i, self.start :]].tolist()
+        return ids
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a token sampler drew: a token for every masked place, and the probability the model gives it.
+
+    Attributes:
+        tokens: int64 [n b l], n draws; anything at places that are not masked.
+        confidence: the model's probability of the drawn token, before temperature, [n b l].
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The moves that a planner weighed, for traces.
+
+    Attributes:
+        unmask: places, bool [n b l].
+        tokens: int64 [n b l].
+        cost: C(a), summed entropy of the places filled, [n b].
+        next_entropy: H(a), mean entropy of the places still masked after the move, [n b]; nan if not looked at.
+        score: J(a), the larger the better, [n b]; nan if not looked at.
+        chosen: the winner's number, int64 [b].
+    """
+
+    unmask: Tensor
+    tokens: Tensor
+    cost: Tensor
+    next_entropy: Tensor
+    score: Tensor
+    chosen: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planner's answer.
+
+    Attributes:
+        unmask: the places to fill now, bool [b l]; at least one in each row.
+        tokens: what to fill them with, int64 [b l]; None for the step's proposal.
+        candidates: the moves that were weighed, for traces.
+        memory: tensors whose first axis is the batch; the next step of the same block gets them back.
+        next: the prediction after this very move, if a lookahead already computed it. It saves a forward.
+    """
+
+    unmask: Tensor
+    tokens: Tensor | None = None
+    candidates: Candidates | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    next: Prediction | None = None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of the loop, as `Sampler.iterate` yields it. Only rows that were still unfinished take part.
+
+    Attributes:
+        step: counts from 0 over the whole run.
+        block: the span of the block that is being filled.
+        rows: which rows of the run's canvas took part, [b].
+        unmask: the places filled, bool [b l].
+        tokens: what they were filled with, int64 [b l].
+        confidence: the model's probability of those tokens, [b l].
+        entropy: the entropies of the places when they were filled, in nats, [b l].
+        candidates: the moves that the planner weighed, if it weighed any.
+        forwards: forwards spent on each row in this step, lookahead included, int64 [b].
+        token_forwards: tokens computed for each row in this step, int64 [b].
+        finished: rows with no mask left anywhere, bool [b].
+        canvas: the whole run's canvas after the step, all rows.
+    """
+
+    step: int
+    block: Span
+    rows: Tensor
+    unmask: Tensor
+    tokens: Tensor
+    confidence: Tensor
+    entropy: Tensor
+    candidates: Candidates | None
+    forwards: Tensor
+    token_forwards: Tensor
+    finished: Tensor
+    canvas: Canvas
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """What one row cost.
+
+    Attributes:
+        seed: the seed that draws this row again.
+        steps: steps in which the row took part.
+        forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
+        token_forwards: tokens computed for it over all forwards.
+        cumulative_entropy: the entropies of all places at the moment they were filled, summed, in nats.
+        seconds: from the start of its batch until the row was finished.
+    """
+
+    seed: int
+    steps: int
+    forwards: int
+    token_forwards: int
+    cumulative_entropy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run produced.
+
+    Attributes:
+        texts: the generated text of each row, up to its first end token; "" where the backend has no tokenizer.
+        sequences: each row's token ids without padding, prompt included.
+        rows: what each row cost.
+        spec: the settings that rebuild the sampler, see `mdm_sampling.from_spec`.
+    """
+
+    texts: list[str]
+    sequences: list[list[int]]
+    rows: list[RowReport]
+    spec: dict[str, Any]

@@ -1,0 +1,160 @@
+"""Names of parts: what is registered, by which distribution, and what went wrong while loading plug-ins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from . import builtins, hookspecs
+from .errors import RegistrationError, SpecError
+from .interfaces import (
+    BackendFamily,
+    CacheStrategy,
+    PositionPlanner,
+    Processor,
+    Schedule,
+    TokenSampler,
+)
+
+KINDS: dict[str, type[Any]] = {
+    "backends": BackendFamily,
+    "caches": CacheStrategy,
+    "planners": PositionPlanner,
+    "token_samplers": TokenSampler,
+    "schedules": Schedule,
+    "processors": Processor,
+}
+OURS = "mdm-sampling"
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered part: its kind, name, frozen dataclass and the distribution that it came from."""
+
+    kind: str
+    name: str
+    part: type[Any]
+    distribution: str
+
+    @property
+    def rule(self) -> str:
+        """The first sentence of the part's docstring."""
+        text = " ".join((self.part.__doc__ or "").split("\n\n")[0].split())
+        return text if text and not text.startswith(f"{self.part.__name__}(") else ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plug-in that could not be loaded or registered, and why."""
+
+    plugin: str
+    distribution: str
+    message: str
+
+
+@dataclass
+class Registry:
+    """Parts by kind and name. Two plug-ins that claim one name make that name unusable, and nothing else."""
+
+    parts: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, kind: str, name: str, part: type[Any], distribution: str) -> None:
+        """Register a part. Raises `RegistrationError` for a bad name or part, and for a name that is built in."""
+        base = KINDS[kind]
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise RegistrationError(f"{name!r} is no name for a part: use lower-case words joined by hyphens")
+        if not (isinstance(part, type) and issubclass(part, base)):
+            raise RegistrationError(f"{name!r} in {kind} must be a subclass of {base.__name__}, got {part!r}")
+        params = getattr(part, "__dataclass_params__", None)
+        if not is_dataclass(part) or params is None or not params.frozen:
+            raise RegistrationError(f"{name!r} in {kind} must be a frozen dataclass; decorate {part.__name__} with it")
+        claims = self.parts.setdefault((kind, name), [])
+        if claims and claims[0].distribution == OURS:
+            raise RegistrationError(f"{name!r} in {kind} is already taken by {OURS}")
+        claims.append(Registration(kind, name, part, distribution))
+
+    def kind(self, kind: str) -> list[Registration]:
+        """All registrations of a kind, in order."""
+        return [claim for (k, _), claims in self.parts.items() if k == kind for claim in claims]
+
+    def get(self, kind: str, name: str) -> Registration:
+        """The part of this name. Raises `SpecError` with the nearest names, or with the distributions that claim it."""
+        claims = self.parts.get((kind, name), [])
+        if len(claims) > 1:
+            claimants = " and ".join(claim.distribution for claim in claims)
+            raise SpecError(f"{name!r} in {kind} is claimed by {claimants}; uninstall one of them")
+        if not claims:
+            known = [n for k, n in self.parts if k == kind]
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise SpecError(f"unknown name {name!r} in {kind}; {hint}")
+        return claims[0]
+
+    def name_of(self, kind: str, part: type[Any]) -> str | None:
+        """The name under which a part is registered."""
+        return next((claim.name for claim in self.kind(kind) if claim.part is part), None)
+
+
+@cache
+def registry() -> Registry:
+    """The registry of this process: the built-ins and all installed plug-ins, loaded once."""
+    return load(entry_points(group=hookspecs.GROUP))
+
+
+def load(plugins: Iterable[EntryPoint]) -> Registry:
+    """A registry of the built-ins and the given plug-ins. A plug-in that fails becomes a `Problem`; the rest works."""
+    loaded = Registry()
+    _register_plugin(loaded, builtins, OURS, OURS)
+    for entry in sorted(plugins, key=lambda entry: entry.name):
+        distribution = entry.dist.name if entry.dist else "unknown distribution"
+        try:
+            _register_plugin(loaded, entry.load(), entry.name, distribution)
+        except Exception as error:  # whatever a plug-in raises while loading, the others must go on
+            message = str(error) if isinstance(error, RegistrationError) else f"{type(error).__name__}: {error}"
+            loaded.problems.append(Problem(entry.name, distribution, message))
+    return loaded
+
+
+def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: str) -> None:
+    """Call the registration hooks of one plug-in; all its parts are added, or none."""
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, name)
+    manager.check_pending()
+    trial = Registry(parts={key: list(claims) for key, claims in loaded.parts.items()})
+    called = False
+    for kind in KINDS:
+        hook = getattr(manager.hook, f"register_{kind}")
+        called = called or bool(hook.get_hookimpls())
+        hook(register=_adder(trial, kind, distribution))
+    if not called:
+        raise RegistrationError("it implements no hook; mark a function such as register_planners with @hookimpl")
+    loaded.parts = trial.parts
+
+
+def _adder(target: Registry, kind: str, distribution: str) -> Callable[[str, type[Any]], None]:
+    def register(name: str, part: type[Any]) -> None:
+        target.add(kind, name, part, distribution)
+
+    return register
+
+
+def parameters(part: type[Any]) -> list[tuple[str, str, str]]:
+    """Name, type and default of each parameter of a part, as text."""
+    from .specs import default_of, text_of
+
+    return [(f.name, _type_text(f.type), text_of(default_of(f))) for f in fields(part)]
+
+
+def _type_text(hint: Any) -> str:
+    text = hint if isinstance(hint, str) else hint.__name__ if type(hint) is type else str(hint)
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)

@@ -1,0 +1,1 @@
+"""Schedules: how many places a step fills."""

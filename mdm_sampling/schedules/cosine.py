@@ -1,0 +1,24 @@
+"""Cosine schedule: masked fraction cos(pi r / 2) at progress r: few places first, more later.
+
+MaskGIT (arXiv:2202.04200), section 3.2.
+"""
+
+from dataclasses import dataclass
+from math import pi
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ..interfaces import Schedule
+
+
+@final
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Let the masked fraction fall as a quarter cosine: few places first, more later."""
+
+    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+        now = torch.cos(pi / 2 * (step / steps.double()).clamp(max=1))
+        after = torch.cos(pi / 2 * ((step + 1) / steps.double()).clamp(max=1))
+        return masked - (masked * (after / now)).floor().long()

@@ -1,0 +1,195 @@
+"""Parts as text: `info-gain:candidates=8,position_temperature=0.1` <-> `InfoGain(candidates=8, ...)`.
+
+    spec   := name [":" key "=" value {"," key "=" value}]
+    value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
+
+A value in parentheses is a part again: `bypass:threshold=0.9,otherwise=(info-gain:candidates=4)`.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, Field, fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from .errors import SpecError
+from .registry import KINDS, registry
+
+if TYPE_CHECKING:
+    from .interfaces import ModelBackend
+    from .sampler import Sampler
+
+PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_samplers", "schedule": "schedules"}
+NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
+
+
+def build(kind: str, spec: str) -> Any:
+    """The part of `kind` that a spec describes. Raises `SpecError` with a sentence that says what is wrong."""
+    name, given = split_spec(spec)
+    part = registry().get(kind, name).part
+    hints = get_type_hints(part)
+    known = {f.name: f for f in fields(part)}
+    values = {}
+    for key, text in given.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
+            raise SpecError(f"{name}: unknown parameter {key!r}; {hint}")
+        values[key] = _value(hints[key], text, f"{name}: {key}")
+    missing = [f.name for f in known.values() if f.name not in values and default_of(f) is MISSING]
+    if missing:
+        raise SpecError(f"{name}: needs {', '.join(missing)}")
+    try:
+        return part(**values)
+    except SpecError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{name}: {error}") from error
+
+
+def describe(part: Any) -> str:
+    """The shortest spec of a part; parameters at their defaults are left out. Raises `SpecError` if not registered."""
+    names = [registry().name_of(kind, type(part)) for kind, base in KINDS.items() if isinstance(part, base)]
+    if not names or names[0] is None:
+        raise SpecError(f"{type(part).__name__} is not registered, so it has no spec")
+    shown = [
+        f"{f.name}={text_of(getattr(part, f.name))}" for f in fields(part) if getattr(part, f.name) != default_of(f)
+    ]
+    return names[0] + (":" + ",".join(shown) if shown else "")
+
+
+def default_of(field: Field[Any]) -> Any:
+    """The default of a dataclass field, or `dataclasses.MISSING`."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def text_of(value: Any) -> str:
+    """A parameter's value as it stands in a spec."""
+    if value is MISSING:
+        return "required"
+    if isinstance(value, tuple | list):
+        return "[" + ",".join(text_of(item) for item in value) + "]"
+    if any(isinstance(value, base) for base in KINDS.values()):
+        return f"({describe(value)})"
+    text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
+    if isinstance(value, str) and (set(text) & set(",()[]=") or text != text.strip() or not text):
+        raise SpecError(f"the text {value!r} cannot stand in a spec; avoid , ( ) [ ] = and outer spaces")
+    return text
+
+
+def split_spec(spec: str) -> tuple[str, dict[str, str]]:
+    """A spec's name and its parameters, still as text."""
+    name, colon, rest = spec.strip().partition(":")
+    if not name or (colon and not rest.strip()):
+        raise SpecError(f"{spec!r} is no spec; write a name, or name:key=value,key=value")
+    given: dict[str, str] = {}
+    for item in _split(rest, spec) if colon else []:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key or not text.strip():
+            raise SpecError(f"{item!r} in {spec!r} must be key=value")
+        if key in given:
+            raise SpecError(f"{spec!r} names {key!r} twice")
+        given[key] = text.strip()
+    return name.strip(), given
+
+
+def _split(text: str, spec: str) -> list[str]:
+    """Split at commas outside of brackets."""
+    items, depth, current = [], [], ""
+    for c in text:
+        if c in "([":
+            depth.append(")" if c == "(" else "]")
+        elif c in ")]" and (not depth or depth.pop() != c):
+            raise SpecError(f"{spec!r} has an unmatched {c!r}")
+        if c == "," and not depth:
+            items.append(current)
+            current = ""
+        else:
+            current += c
+    if depth:
+        raise SpecError(f"{spec!r} lacks a closing {depth[-1]!r}")
+    return [*items, current]
+
+
+def _value(hint: Any, text: str, where: str) -> Any:
+    """Convert a parameter's text to its annotated type."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if type(None) in args and text.lower() == "none":
+            return None
+        return _value(next(a for a in args if a is not type(None)), text, where)
+    if origin is Literal:
+        if text not in args:
+            raise SpecError(f"{where} must be one of {', '.join(args)}, got {text!r}")
+        return text
+    if origin is tuple:
+        if not (text.startswith("[") and text.endswith("]")):
+            raise SpecError(f"{where} must be a list in brackets such as [1,2], got {text!r}")
+        inner = text[1:-1].strip()
+        return tuple(_value(args[0], item.strip(), where) for item in _split(inner, text)) if inner else ()
+    for kind, base in KINDS.items():
+        if isinstance(hint, type) and issubclass(hint, base):
+            inside = text[1:-1] if text.startswith("(") and text.endswith(")") else text
+            return build(kind, inside)
+    return _scalar(hint, text, where)
+
+
+def _scalar(hint: Any, text: str, where: str) -> Any:
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise SpecError(f"{where} must be true or false, got {text!r}")
+        return text.lower() == "true"
+    if hint is str:
+        return text
+    if hint in (int, float):
+        try:
+            number = hint(text)
+        except ValueError:
+            kind = "a whole number" if hint is int else "a number"
+            raise SpecError(f"{where} must be {kind}, got {text!r}") from None
+        if number != number:
+            raise SpecError(f"{where} must be a number, got {text!r}")
+        return number
+    raise SpecError(f"{where} cannot be given as text")
+
+
+def sampler_spec(sampler: Sampler) -> dict[str, Any]:
+    """A sampler's settings as JSON-able values. A part that is not registered shows as its Python text."""
+    source = sampler.backend.source
+    spec: dict[str, Any] = {"backend": source.spec() if source else None}
+    for name in PARTS:
+        spec[name] = _describe_or_repr(getattr(sampler, name))
+    spec["processors"] = [_describe_or_repr(processor) for processor in sampler.processors]
+    return spec | {name: getattr(sampler, name) for name in NUMBERS}
+
+
+def _describe_or_repr(part: Any) -> str:
+    try:
+        return describe(part)
+    except SpecError:
+        return repr(part)
+
+
+def from_spec(spec: dict[str, Any], backend: ModelBackend | None = None) -> Sampler:
+    """The sampler that a `Result.spec` describes.
+
+    Args:
+        spec: as `Sampler.spec` returns it.
+        backend: the model, if it was not loaded from a checkpoint or is loaded already.
+    """
+    from .loading import load_backend
+    from .sampler import Sampler
+
+    unknown = set(spec) - {"backend", "processors", *PARTS, *NUMBERS}
+    if unknown:
+        raise SpecError(f"unknown settings in the spec: {', '.join(sorted(unknown))}")
+    if backend is None:
+        if not spec.get("backend"):
+            raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
+        backend = load_backend(**spec["backend"])
+    parts = {name: build(kind, spec[name]) for name, kind in PARTS.items() if name in spec}
+    processors = tuple(build("processors", text) for text in spec.get("processors", ()))
+    numbers = {name: spec[name] for name in NUMBERS if name in spec}
+    return Sampler(backend, processors=processors, **parts, **numbers)

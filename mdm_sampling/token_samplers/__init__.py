@@ -1,0 +1,1 @@
+"""Token samplers: what a place would be filled with."""
