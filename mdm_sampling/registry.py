@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
 import pluggy
 
@@ -156,5 +156,7 @@ def parameters(part: type[Any]) -> list[tuple[str, str, str]]:
 
 
 def _type_text(hint: Any) -> str:
-    text = hint if isinstance(hint, str) else hint.__name__ if type(hint) is type else str(hint)
+    if isinstance(hint, type) and not get_args(hint):
+        return hint.__name__
+    text = str(hint)
     return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)

@@ -1,0 +1,55 @@
+"""Hypothesis strategies over samplers and canvases."""
+
+from hypothesis import strategies as st
+from toys import EOS, MASK, toy_callable, toy_transformer
+
+import mdm_sampling as mdm
+
+simple_planners = st.sampled_from(
+    [mdm.Random(), mdm.LeftToRight(), mdm.Confidence(), mdm.Margin(), mdm.Entropy()]
+)
+info_gains = st.builds(
+    mdm.InfoGain,
+    candidates=st.integers(1, 5),
+    position_temperature=st.sampled_from([0.0, 0.1, 1.0]),
+    scope=st.sampled_from(["block", "canvas"]),
+    variant=st.sampled_from(["info-gain", "lookum"]),
+)
+plain_planners = simple_planners | info_gains
+bypasses = st.builds(
+    mdm.Bypass, threshold=st.sampled_from([0.2, 0.5, 0.9]), otherwise=plain_planners, capped=st.booleans()
+)
+planners = plain_planners | bypasses | st.builds(mdm.Defer, otherwise=plain_planners | bypasses)
+plain_caches = st.sampled_from([mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()])
+caches = plain_caches | st.builds(mdm.Refresh, otherwise=plain_caches, every=st.integers(1, 4))
+token_samplers = st.just(mdm.Greedy()) | st.builds(
+    mdm.GumbelMax,
+    temperature=st.sampled_from([0.3, 1.0, 2.0]),
+    top_k=st.sampled_from([0, 1, 3]),
+    top_p=st.sampled_from([1.0, 0.7]),
+)
+schedules = st.sampled_from([mdm.Uniform(), mdm.Linear(), mdm.Cosine()])
+backends = st.sampled_from([toy_transformer(0), toy_transformer(1), toy_callable()])
+processors = st.sampled_from([(), (mdm.Penalise(by=4.0),), (mdm.Ban(),)])
+
+tokens = st.integers(EOS, MASK - 1)
+bodies = st.lists(tokens | st.just(MASK), min_size=1, max_size=9).filter(lambda body: MASK in body)
+rows = st.lists(st.tuples(st.lists(tokens, max_size=4), bodies), min_size=1, max_size=3)
+
+
+@st.composite
+def samplers(draw: st.DrawFn, **fixed: object) -> mdm.Sampler:
+    choices: dict[str, object] = {
+        "backend": backends,
+        "planner": planners,
+        "cache": caches,
+        "token_sampler": token_samplers,
+        "schedule": schedules,
+        "processors": processors,
+        "block_length": st.integers(1, 10),
+        "steps": st.integers(1, 12),
+        "eos": st.sampled_from(["off", "finish"]),
+        "lookahead_batch": st.sampled_from([None, 1, 3]),
+    }
+    values = {name: fixed[name] if name in fixed else draw(part) for name, part in choices.items()}  # type: ignore[arg-type]
+    return mdm.Sampler(**values)  # type: ignore[arg-type]

@@ -1,0 +1,234 @@
+"""What the loop promises, for every planner, cache, schedule and token sampler, over batches of ragged canvases."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import info_gains, plain_caches, rows, samplers, schedules, simple_planners, token_samplers
+from toys import EOS, MASK, ToyModel, toy_callable, toy_transformer
+
+import mdm_sampling as mdm
+from mdm_sampling.records import StepRecord
+
+Rows = list[tuple[list[int], list[int]]]
+
+
+@settings(max_examples=150)
+@given(sampler=samplers(), rows=rows, seed=st.integers(0, 3))
+def test_a_run_fills_every_mask_and_nothing_else(sampler: mdm.Sampler, rows: Rows, seed: int) -> None:
+    canvas = sampler.canvas(rows)
+    before = canvas
+    for record in sampler.iterate(canvas, seed):
+        after = record.canvas
+        place = record.block.places
+        assert record.block.start >= canvas.start
+        assert len(record.block) <= sampler.block_length
+        # Revealed tokens and the prompt never change.
+        revealed = ~before.masked
+        assert torch.equal(after.tokens[revealed], before.tokens[revealed])
+        # Each row that takes part advances, by masked places of this block.
+        assert (before.masked.sum(1) > after.masked.sum(1))[record.rows].all()
+        assert record.unmask.any(1).all()
+        assert not (record.unmask & ~before.masked[record.rows, place]).any()
+        # What was reported is what was written, and no other row moved.
+        written = after.tokens[record.rows, place][record.unmask]
+        assert torch.equal(written, record.tokens[record.unmask])
+        assert (written != MASK).all()
+        others = torch.ones(canvas.batch, dtype=torch.bool)
+        others[record.rows] = False
+        assert torch.equal(after.tokens[others], before.tokens[others])
+        if sampler.eos == "off":
+            changed = (after.tokens != before.tokens)[record.rows]
+            assert torch.equal(changed[:, place], record.unmask)
+            assert changed.sum() == record.unmask.sum()
+        assert torch.equal(record.finished, ~after.masked[record.rows].any(1))
+        before = after
+    assert not before.masked.any()
+    for i, (prefix, body) in enumerate(rows):
+        filled = before.row(i)
+        assert filled[: len(prefix)] == prefix
+        assert all(new == old for new, old in zip(filled[len(prefix) :], body, strict=True) if old != MASK)
+
+
+@settings(max_examples=60)
+@given(sampler=samplers(eos="off"), rows=rows)
+def test_blocks_are_filled_in_order(sampler: mdm.Sampler, rows: Rows) -> None:
+    canvas = sampler.canvas(rows)
+    for record in sampler.iterate(canvas):
+        assert not record.canvas.masked[:, : record.block.start].any()
+
+
+@settings(max_examples=60)
+@given(data=st.data(), rows=rows)
+def test_the_quota_is_kept_and_the_steps_suffice(data: st.DataObject, rows: Rows) -> None:
+    """Without a bypass, a step fills what the schedule asks for, and no block takes more steps than its share."""
+    planner = data.draw(simple_planners | info_gains)
+    sampler = data.draw(samplers(planner=planner, eos="off"))
+    canvas = sampler.canvas(rows)
+    taken: dict[tuple[int, int], int] = {}
+    for record in sampler.iterate(canvas):
+        for i, row in enumerate(record.rows.tolist()):
+            key = (record.block.start, row)
+            left = int(record.canvas.masked[row, record.block.places].sum())
+            filled = int(record.unmask[i].sum())
+            masked = torch.tensor([left + filled])
+            steps = block_steps(canvas, sampler, row)[record.block.start]
+            done = taken.get(key, 0)
+            taken[key] = done + 1
+            quota = int(sampler.schedule.quota(masked, done, torch.tensor([steps])))
+            expected = left + filled if steps - done <= 1 else min(max(quota, 1), left + filled)
+            assert filled == expected
+            assert taken[key] <= steps
+
+
+def block_steps(canvas: mdm.Canvas, sampler: mdm.Sampler, row: int) -> dict[int, int]:
+    """Steps of each block of a row: its share by masks of the steps that earlier blocks left, at least one."""
+    starts = range(canvas.start, canvas.length, sampler.block_length)
+    masks = [int(canvas.masked[row, s : s + sampler.block_length].sum()) for s in starts]
+    left, shares = sampler.steps, {}
+    for i, start in enumerate(starts):
+        remaining = sum(masks[i:])
+        share = round(left * masks[i] / remaining) if remaining else 0
+        shares[start] = max(share, 1)
+        left = max(left - share, 0)
+    return shares
+
+
+@settings(max_examples=60)
+@given(sampler=samplers(), rows=rows, seeds=st.lists(st.integers(0, 5), min_size=3, max_size=3))
+def test_a_row_depends_on_its_prompt_and_seed_alone(sampler: mdm.Sampler, rows: Rows, seeds: list[int]) -> None:
+    """A row alone, in any batch and at any place of it gets the same tokens."""
+    seeds = seeds[: len(rows)]
+    together = sampler.fill(rows, seeds, batch_size=3)
+    alone = [sampler.fill([row], seed) for row, seed in zip(rows, seeds, strict=True)]
+    assert together.sequences == [one.sequences[0] for one in alone]
+    backwards = sampler.fill(rows[::-1], seeds[::-1], batch_size=2)
+    assert backwards.sequences[::-1] == together.sequences
+    for a, b in zip(together.rows, alone, strict=True):
+        assert (a.steps, a.forwards) == (b.rows[0].steps, b.rows[0].forwards)
+        assert a.cumulative_entropy == pytest.approx(b.rows[0].cumulative_entropy, abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(sampler=samplers(), rows=rows, seed=st.integers(0, 3))
+def test_the_same_seed_gives_the_same_result_and_global_randomness_is_left_alone(
+    sampler: mdm.Sampler, rows: Rows, seed: int
+) -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = sampler.fill(rows, seed)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    assert sampler.fill(rows, seed).sequences == first.sequences
+
+
+@settings(max_examples=60)
+@given(sampler=samplers(), rows=rows)
+def test_the_report_adds_up(sampler: mdm.Sampler, rows: Rows) -> None:
+    """Cumulative entropy, steps and forwards of the result are sums over the step records."""
+    records = list(sampler.iterate(sampler.canvas(rows)))
+    result = sampler.fill(rows, batch_size=len(rows))
+    for row, report in enumerate(result.rows):
+        mine = [(r, r.rows.tolist().index(row)) for r in records if row in r.rows.tolist()]
+        assert report.steps == len(mine)
+        assert report.forwards == sum(int(r.forwards[i]) for r, i in mine)
+        assert report.token_forwards == sum(int(r.token_forwards[i]) for r, i in mine)
+        total = sum(float(r.entropy[i].sum()) for r, i in mine)
+        assert report.cumulative_entropy == pytest.approx(total, abs=1e-9)
+        assert report.seconds > 0
+
+
+@settings(max_examples=40)
+@given(sampler=samplers(backend=toy_callable(), processors=(), eos="off"), rows=rows)
+def test_reported_entropy_and_confidence_are_the_models(sampler: mdm.Sampler, rows: Rows) -> None:
+    """Recomputed from scratch: the distribution of each filled place on the canvas as it was before the step."""
+    model = ToyModel()
+    canvas = sampler.canvas(rows)
+    before = canvas
+    for record in sampler.iterate(canvas):
+        logits = model(before.tokens, before.valid)
+        logits[..., MASK] = -torch.inf
+        p = logits.softmax(-1)[record.rows, record.block.places]
+        entropy = torch.special.entr(p).sum(-1)
+        torch.testing.assert_close(record.entropy, torch.where(record.unmask, entropy, 0), atol=1e-9, rtol=0)
+        chosen = p.gather(-1, record.tokens.unsqueeze(-1))[..., 0]
+        torch.testing.assert_close(record.confidence, torch.where(record.unmask, chosen, 0), atol=1e-9, rtol=0)
+        before = record.canvas
+
+
+@settings(max_examples=40)
+@given(sampler=samplers(planner=mdm.Bypass(0.5, mdm.InfoGain(candidates=4))), rows=rows)
+def test_splitting_the_lookahead_changes_nothing(sampler: mdm.Sampler, rows: Rows) -> None:
+    whole = replace(sampler, lookahead_batch=None).fill(rows)
+    assert replace(sampler, lookahead_batch=1).fill(rows).sequences == whole.sequences
+
+
+@settings(max_examples=40)
+@given(sampler=samplers(), rows=rows)
+def test_no_forward_is_spent_on_rows_that_are_finished(sampler: mdm.Sampler, rows: Rows) -> None:
+    """Only unfinished rows take part in a step, and a step without lookahead costs each of them one forward."""
+    canvas = sampler.canvas(rows)
+    before = canvas
+    for record in sampler.iterate(canvas):
+        assert before.masked[record.rows, record.block.places].any(1).all()
+        if record.candidates is None and not isinstance(sampler.planner, mdm.Bypass | mdm.Defer | mdm.InfoGain):
+            assert (record.forwards == 1).all()
+        before = record.canvas
+
+
+def test_finish_ends_a_row_after_its_end_token() -> None:
+    backend = toy_transformer()
+    sampler = mdm.Sampler(backend, planner=mdm.LeftToRight(), block_length=6, steps=24, gen_length=24, eos="finish")
+    rows: Rows = [([3, seed], [MASK] * 24) for seed in range(1, 12)]
+    off = replace(sampler, eos="off").fill(rows)
+    finished = sampler.fill(rows)
+    assert any(EOS in s[2:-1] for s in off.sequences), "the case is about rows that draw an end token early"
+    for a, b, cost, full in zip(off.sequences, finished.sequences, finished.rows, off.rows, strict=True):
+        body = a[2:]
+        end = body.index(EOS) if EOS in body else len(body)
+        assert b[2:] == body[: end + 1] + [EOS] * (len(body) - end - 1)
+        assert cost.steps == min(end + 1, 24) <= full.steps
+
+
+def test_finish_waits_for_places_before_the_end_token() -> None:
+    """An end token that is drawn out of order ends nothing until everything before it is final."""
+    table = torch.zeros(8, 5)
+    table[:, 1] = 1.0
+    table[3, 0] = 9.0  # the end token, at place 3, is the surest of all
+    from toys import scripted
+
+    sampler = mdm.Sampler(
+        scripted(table, mask_id=4, eos_ids=(0,)), planner=mdm.Confidence(), steps=8, block_length=8, eos="finish"
+    )
+    result = sampler.fill([([], [4] * 8)])
+    assert result.sequences == [[1, 1, 1, 0, 0, 0, 0, 0]]
+    assert result.rows[0].steps == 4
+
+
+def test_iterate_can_be_stopped_early() -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), steps=8)
+    run = sampler.iterate(sampler.canvas([([3], [MASK] * 8)]))
+    record: StepRecord = next(run)
+    run.close()
+    assert int(record.canvas.masked.sum()) == 7
+
+
+def test_gradients_are_off_inside_and_untouched_outside() -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), steps=8)
+    for record in sampler.iterate(sampler.canvas([([3], [MASK] * 4)])):
+        assert torch.is_grad_enabled()
+        assert not record.entropy.requires_grad
+
+
+@given(cache=plain_caches, schedule=schedules, token_sampler=token_samplers)
+def test_a_right_shifted_model_fills_the_first_place_too(
+    cache: mdm.CacheStrategy, schedule: mdm.Schedule, token_sampler: mdm.TokenSampler
+) -> None:
+    sampler = mdm.Sampler(
+        toy_transformer(1), planner=mdm.InfoGain(candidates=3), cache=cache, schedule=schedule,
+        token_sampler=token_sampler, block_length=3, steps=4,
+    )  # fmt: skip
+    result = sampler.fill([([], [MASK] * 5), ([1, 2, 3], [MASK, 4, MASK])])
+    assert all(MASK not in sequence for sequence in result.sequences)

@@ -1,0 +1,64 @@
+"""Small models for the tests of the loop: a float64 transformer with slots, a plain callable, and a scripted one."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import mdm_sampling as mdm
+
+VOCAB, MASK, EOS = 13, 12, 0
+
+
+@cache
+def toy_transformer(look_back: int = 0, seed: int = 0) -> mdm.ModelBackend:
+    """A bidirectional two-layer Llama in float64 with random weights; end token 0, mask 12."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        initializer_range=0.6,
+        pad_token_id=None,
+        is_causal=False,
+    )
+    return mdm.TransformerBackend(LlamaForCausalLM(config).double(), MASK, look_back=look_back, eos_ids=(EOS,))
+
+
+class ToyModel(torch.nn.Module):
+    """Tokens [b t] -> logits [b t v]: each place reads its own token, its position and the mean of its row."""
+
+    def __init__(self, seed: int = 0, vocab: int = VOCAB) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.embed = torch.randn(vocab, 8, generator=generator).double()
+        self.place = torch.randn(64, 8, generator=generator).double()
+        self.out = torch.randn(8, vocab, generator=generator).double() * 1.5
+        self.calls: list[Tensor] = []
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        self.calls.append(tokens.clone())
+        valid = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
+        positions = (valid.cumsum(1) - 1).clamp(min=0)
+        x = torch.tanh(self.embed[tokens] + self.place[positions])
+        mean = (x * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
+        return torch.tanh(x + 2 * mean) @ self.out
+
+
+def toy_callable(seed: int = 0) -> mdm.ModelBackend:
+    return mdm.wrap(ToyModel(seed), mask_id=MASK, vocab_size=VOCAB, eos_ids=(EOS,), takes_attention_mask=True)
+
+
+def scripted(table: Tensor, mask_id: int, eos_ids: tuple[int, ...] = ()) -> mdm.ModelBackend:
+    """A model whose logits [t v] do not depend on the tokens."""
+    return mdm.wrap(
+        lambda tokens: table.expand(len(tokens), *table.shape).clone(),
+        mask_id=mask_id,
+        vocab_size=table.shape[1],
+        eos_ids=eos_ids,
+    )
