@@ -6,6 +6,7 @@ They share nothing with the package: no cache, no span, one row at a time, loops
 import json
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -13,7 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-LLADA_SYMBOLS = ["<|endoftext|>", "<|eot_id|>", "<|mask|>", *"abcdefghijklmnopqrstuvwxyz .,?", "<|user|>", "<|assistant|>"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,?"
+LLADA_SYMBOLS = ["<|endoftext|>", "<|eot_id|>", "<|mask|>", *LETTERS, "<|user|>", "<|assistant|>"]
 DREAM_SPECIAL = {"<|endoftext|>": 256, "<|im_start|>": 257, "<|im_end|>": 258, "<|mask|>": 259}
 
 
@@ -41,6 +43,10 @@ class Naive:
     theta: float
     eps: float
     rotate_in_float32: bool
+    vocab: int
+    mask_id: int
+    eos_ids: tuple[int, ...]
+    top: ClassVar[dict[str, str]]
 
     def __init__(self, seed: int, width: int, heads: int, kv_heads: int, layers: int, inner: int) -> None:
         self.width, self.heads, self.kv_heads, self.layers, self.inner = width, heads, kv_heads, layers, inner
@@ -87,7 +93,7 @@ class Naive:
 class NaiveLLaDA(Naive):
     theta, eps, rotate_in_float32 = 500_000.0, 1e-5, True
     vocab, mask_id, eos_ids = 40, 2, (0, 1)  # larger than the tokenizer's vocabulary, as published embeddings are
-    top = {
+    top: ClassVar[dict[str, str]] = {
         "embed": "model.transformer.wte.weight",
         "norm": "model.transformer.ln_f.weight",
         "head": "model.transformer.ff_out.weight",
@@ -133,7 +139,11 @@ class NaiveLLaDA(Naive):
 class NaiveDream(Naive):
     theta, eps, rotate_in_float32 = 1_000_000.0, 1e-6, False
     vocab, mask_id, eos_ids = 264, 259, (256, 258)
-    top = {"embed": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight"}
+    top: ClassVar[dict[str, str]] = {
+        "embed": "model.embed_tokens.weight",
+        "norm": "model.norm.weight",
+        "head": "lm_head.weight",
+    }
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed, width=32, heads=4, kv_heads=2, layers=3, inner=48)
@@ -277,7 +287,7 @@ def llada_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_dream_tokenizer(folder: Path) -> None:
-    """The files of a published Dream tokenizer: a byte-level vocabulary without tokenizer.json, and remote code's name."""
+    """The files of a published Dream tokenizer: a byte-level vocabulary, no tokenizer.json, and remote code's name."""
     folder.mkdir(parents=True, exist_ok=True)
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     (folder / "vocab.json").write_text(json.dumps({symbol: i for i, symbol in enumerate(symbols)}))

@@ -5,9 +5,7 @@ from toys import EOS, MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
 
-simple_planners = st.sampled_from(
-    [mdm.Random(), mdm.LeftToRight(), mdm.Confidence(), mdm.Margin(), mdm.Entropy()]
-)
+simple_planners = st.sampled_from([mdm.Random(), mdm.LeftToRight(), mdm.Confidence(), mdm.Margin(), mdm.Entropy()])
 info_gains = st.builds(
     mdm.InfoGain,
     candidates=st.integers(1, 5),

@@ -136,9 +136,9 @@ def test_llada_rotates_in_float32_in_bfloat16(tmp_path: Path) -> None:
     positions = torch.arange(60, 124)[None]
     seen = {}
 
-    def spy(module: object, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object, **__: object) -> object:
-        seen["query"], seen["key"] = query, key
-        return value.transpose(1, 2), None
+    def spy(module: object, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object, **__: object) -> object:
+        seen["query"], seen["key"] = q, k
+        return v.transpose(1, 2), None
 
     AttentionInterface.register("spy", spy)
     attention.config._attn_implementation = "spy"

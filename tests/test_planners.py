@@ -1,0 +1,153 @@
+"""Each planner's rule on small cases that can be checked by eye, and the loop's checks of broken ones."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import EOS, MASK, scripted, toy_transformer
+
+import mdm_sampling as mdm
+
+
+def order(
+    planner: mdm.PositionPlanner, table: torch.Tensor, steps: int | None = None, seed: int = 0
+) -> list[list[int]]:
+    """Which places each step fills, for a model with fixed logits [t v] whose last token is the mask."""
+    length, mask_id = len(table), table.shape[1] - 1
+    sampler = mdm.Sampler(
+        scripted(table, mask_id, eos_ids=(0,)), planner=planner, block_length=length, steps=steps or length
+    )
+    records = sampler.iterate(sampler.canvas([([], [mask_id] * length)]), seed)
+    return [record.unmask[0].nonzero()[:, 0].tolist() for record in records]
+
+
+#                          token 0, 1, 2, mask
+TABLE = torch.tensor(
+    [
+        [0.50, 0.30, 0.20, 0.0],  # confidence .50, margin .20
+        [0.45, 0.05, 0.50, 0.0],  # confidence .50 (of token 2), margin .05
+        [0.60, 0.39, 0.01, 0.0],  # confidence .60, margin .21, low entropy
+        [0.55, 0.23, 0.22, 0.0],  # confidence .55, margin .32, high entropy
+    ]
+).log()
+
+
+def test_left_to_right() -> None:
+    assert order(mdm.LeftToRight(), TABLE) == [[0], [1], [2], [3]]
+
+
+def test_confidence() -> None:
+    assert order(mdm.Confidence(), TABLE) == [[2], [3], [0], [1]]
+
+
+def test_margin() -> None:
+    assert order(mdm.Margin(), TABLE) == [[3], [2], [0], [1]]
+
+
+def test_entropy() -> None:
+    entropies = torch.special.entr(TABLE.exp()).sum(-1)
+    assert order(mdm.Entropy(), TABLE) == [[int(i)] for i in entropies.argsort()]
+
+
+def test_random_uses_every_order() -> None:
+    orders = {str(order(mdm.Random(), TABLE[:3], seed=seed)) for seed in range(60)}
+    assert len(orders) == 6
+
+
+def test_quota_takes_the_best_k() -> None:
+    assert order(mdm.Confidence(), TABLE, steps=2) == [[2, 3], [0, 1]]
+
+
+def test_ties_go_to_the_left() -> None:
+    assert order(mdm.Confidence(), torch.zeros(3, 4)) == [[0], [1], [2]]
+
+
+def test_bypass_fills_all_that_reach_the_threshold_at_once() -> None:
+    """Also with a quota of one, and the rest goes on one by one."""
+    assert order(mdm.Bypass(0.54), TABLE) == [[2, 3], [0], [1]]
+    assert order(mdm.Bypass(0.54, capped=True), TABLE) == [[2], [3], [0], [1]]
+    assert order(mdm.Bypass(0.99, mdm.LeftToRight()), TABLE) == [[0], [1], [2], [3]]
+
+
+def test_defer_places_end_tokens_last_but_does_place_them() -> None:
+    """Places 0, 2 and 3 propose the end token, token 0; their order among themselves is kept."""
+    assert order(mdm.Defer(mdm.Confidence()), TABLE) == [[1], [2], [3], [0]]
+    assert order(mdm.Defer(mdm.Confidence(), ids=(2,)), TABLE) == [[2], [3], [0], [1]]
+
+
+@given(
+    score=st.lists(st.floats(allow_nan=True, width=32), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_top_places_against_a_plain_sort(score: list[float], data: st.DataObject) -> None:
+    eligible = data.draw(st.lists(st.booleans(), min_size=len(score), max_size=len(score)))
+    count = data.draw(st.integers(0, len(score)))
+    got = mdm.top_places(torch.tensor([score]), torch.tensor([eligible]), torch.tensor([count]))[0]
+    ranked = sorted(
+        (i for i in range(len(score)) if eligible[i]),
+        key=lambda i: (-score[i] if score[i] == score[i] else float("inf"), i),
+    )
+    assert got.nonzero()[:, 0].tolist() == sorted(ranked[:count])
+
+
+@dataclass(frozen=True)
+class Broken(mdm.PositionPlanner):
+    """Breaks its contract in a chosen way."""
+
+    how: str
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        first = mdm.top_places(step.confidence, step.masked, torch.ones_like(step.quota))
+        if self.how == "revealed":
+            return mdm.Plan(unmask=torch.ones_like(step.masked))
+        if self.how == "stuck":
+            return mdm.Plan(unmask=torch.zeros_like(step.masked))
+        if self.how == "shape":
+            return mdm.Plan(unmask=first[:, :-1])
+        if self.how == "type":
+            return mdm.Plan(unmask=first.float())
+        if self.how == "mask":
+            return mdm.Plan(unmask=first, tokens=torch.full_like(step.tokens, MASK))
+        if self.how == "vocabulary":
+            return mdm.Plan(unmask=first, tokens=torch.full_like(step.tokens, 99))
+        return mdm.Plan(unmask=first, tokens=step.tokens.float())
+
+
+@pytest.mark.parametrize(
+    ("how", "fault"),
+    [
+        ("revealed", "unmasked a place that is not masked"),
+        ("stuck", "made no progress"),
+        ("shape", "returned unmask of shape"),
+        ("type", r"torch.float32, expected .* torch.bool"),
+        ("mask", "the mask token"),
+        ("vocabulary", "outside the vocabulary"),
+        ("tokens", "returned tokens of shape"),
+    ],
+)
+def test_a_planner_that_breaks_its_contract_is_named(how: str, fault: str) -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=Broken(how), block_length=4, steps=8)
+    with pytest.raises(mdm.ContractError, match=fault) as caught:
+        sampler.fill([([1], [MASK, EOS, MASK, MASK])])
+    assert f"planner Broken(how='{how}')" in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Counting(mdm.PositionPlanner):
+    """Remembers in each row how many steps of the block it has seen, and fails if the loop mixes rows up."""
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        seen = step.memory.get("steps", torch.zeros_like(step.quota))
+        tag = step.memory.get("tag", step.masked.sum(1))
+        assert (tag - step.masked.sum(1) == seen).all()
+        plan = mdm.Confidence().plan(step)
+        return replace(plan, memory={"steps": seen + 1, "tag": tag})
+
+
+def test_memory_comes_back_row_by_row_and_starts_anew_at_each_block() -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=Counting(), block_length=4, steps=64)
+    rows = [([1], [MASK] * 8), ([2], [MASK, 3, MASK, 4, MASK, 5, 6, 7]), ([], [3, MASK, MASK, MASK])]
+    result = sampler.fill(rows)
+    assert [report.steps for report in result.rows] == [8, 3, 3]

@@ -1,0 +1,144 @@
+"""The registry: built-ins through hooks, plug-ins through entry points, and plug-ins that are broken."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import mdm_sampling as mdm
+from mdm_sampling.registry import Problem, Registry, load
+
+
+class FakeDistribution:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class FakeEntryPoint:
+    """An entry point whose module is an object in memory, or an exception that importing it raises."""
+
+    def __init__(self, name: str, distribution: str, plugin: object) -> None:
+        self.name = name
+        self.dist = FakeDistribution(distribution)
+        self.plugin = plugin
+
+    def load(self) -> object:
+        if isinstance(self.plugin, Exception):
+            raise self.plugin
+        return self.plugin
+
+
+@dataclass(frozen=True)
+class TopMass(mdm.ScorePlanner):
+    """Unmask where the k likeliest tokens hold the most probability."""
+
+    k: int = 5
+
+    def score(self, step: mdm.Step):  # type: ignore[no-untyped-def]
+        return step.confidence
+
+
+@dataclass
+class NotFrozen(mdm.ScorePlanner):
+    """Not frozen."""
+
+    def score(self, step: mdm.Step):  # type: ignore[no-untyped-def]
+        return step.confidence
+
+
+def plugin(*parts: tuple[str, object]) -> object:
+    class Plugin:
+        @mdm.hookimpl
+        def register_planners(self, register):  # type: ignore[no-untyped-def]
+            for name, part in parts:
+                register(name, part)
+
+    return Plugin()
+
+
+def loaded(*entries: tuple[str, str, object]) -> Registry:
+    points: list[EntryPoint] = [FakeEntryPoint(*entry) for entry in entries]  # type: ignore[misc]
+    return load(points)
+
+
+def test_a_plugin_is_registered_with_its_distribution() -> None:
+    registry = loaded(("top-mass", "mdm-top-mass", plugin(("top-mass", TopMass))))
+    claim = registry.get("planners", "top-mass")
+    assert (claim.part, claim.distribution, registry.problems) == (TopMass, "mdm-top-mass", [])
+    assert claim.rule == "Unmask where the k likeliest tokens hold the most probability."
+
+
+class Misspelt:
+    @mdm.hookimpl
+    def register_planer(self, register):  # type: ignore[no-untyped-def]
+        """No such hook."""
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (ImportError("No module named 'numba'"), "ImportError: No module named 'numba'"),
+        (plugin(("info-gain", TopMass)), "'info-gain' in planners is already taken by mdm-sampling"),
+        (plugin(("Top Mass", TopMass)), "is no name for a part"),
+        (plugin(("top", NotFrozen)), "must be a frozen dataclass"),
+        (plugin(("top", mdm.NoCache)), "must be a subclass of PositionPlanner"),
+        (plugin(("top", TopMass())), "must be a subclass of PositionPlanner"),
+        (Misspelt(), "register_planer"),
+        (object(), "implements no hook"),
+    ],
+    ids=["import", "built-in name", "bad name", "not frozen", "wrong kind", "an instance", "misspelt hook", "no hook"],
+)
+def test_a_broken_plugin_is_reported_and_the_rest_works(broken: object, message: str) -> None:
+    registry = loaded(("bad", "mdm-bad", broken), ("good", "mdm-good", plugin(("top-mass", TopMass))))
+    assert [(p.plugin, p.distribution) for p in registry.problems] == [("bad", "mdm-bad")]
+    assert message in registry.problems[0].message
+    assert registry.get("planners", "top-mass").distribution == "mdm-good"
+    assert registry.get("planners", "info-gain").part is mdm.InfoGain
+
+
+def test_a_plugin_registers_all_its_parts_or_none() -> None:
+    registry = loaded(("bad", "mdm-bad", plugin(("top-mass", TopMass), ("random", TopMass))))
+    assert isinstance(registry.problems[0], Problem)
+    with pytest.raises(mdm.SpecError, match="unknown name 'top-mass'"):
+        registry.get("planners", "top-mass")
+
+
+def test_a_name_claimed_twice_names_both_distributions() -> None:
+    registry = loaded(("a", "mdm-a", plugin(("top", TopMass))), ("b", "mdm-b", plugin(("top", TopMass))))
+    with pytest.raises(mdm.SpecError, match="'top' in planners is claimed by mdm-a and mdm-b; uninstall one"):
+        registry.get("planners", "top")
+    assert registry.get("planners", "margin").part is mdm.Margin
+
+
+def test_an_installed_distribution_is_found(tmp_path: Path) -> None:
+    """A real entry point in a real folder, in a fresh process; it runs by its spec from the command line."""
+    (tmp_path / "topmass.py").write_text(
+        "from dataclasses import dataclass\n"
+        "import mdm_sampling as mdm\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class TopMass(mdm.ScorePlanner):\n"
+        '    """Unmask where the k likeliest tokens hold the most probability."""\n\n'
+        "    k: int = 5\n\n"
+        "    def score(self, step):\n"
+        "        return step.confidence\n\n\n"
+        "@mdm.hookimpl\n"
+        "def register_planners(register):\n"
+        '    register("top-mass", TopMass)\n'
+    )
+    info = tmp_path / "mdm_topmass-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mdm-topmass\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mdm_sampling]\ntopmass = topmass\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from mdm_sampling.cli import main\n"
+        "main(['generate', '--planner', 'top-mass:k=3', '1... ..3. .1.. ...4'], standalone_mode=False)\n"
+        "main(['list', 'planners'], standalone_mode=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "top-mass  (mdm-topmass)" in done.stdout
+    assert "k=5" in done.stdout

@@ -1,0 +1,113 @@
+"""Specs: parts as text and back, and errors that name what is wrong."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from strategies import caches, planners, schedules, token_samplers
+from toys import toy_transformer
+
+import mdm_sampling as mdm
+from mdm_sampling.registry import KINDS, registry
+
+
+@given(part=planners | caches | schedules | token_samplers)
+def test_a_spec_round_trips(part: object) -> None:
+    kind = next(kind for kind, base in KINDS.items() if isinstance(part, base))
+    assert mdm.build(kind, mdm.describe(part)) == part
+
+
+@pytest.mark.parametrize(("kind", "name"), [(c.kind, c.name) for k in KINDS for c in registry().kind(k)])
+def test_every_registered_part_is_documented_and_built_by_its_name(kind: str, name: str) -> None:
+    part = mdm.build(kind, name)
+    assert mdm.describe(part) == name
+    assert registry().get(kind, name).rule.endswith((".", "`."))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("info-gain", mdm.InfoGain()),
+        ("info-gain:candidates=4", mdm.InfoGain(candidates=4)),
+        (" info-gain : candidates = 4 , variant = lookum ", mdm.InfoGain(candidates=4, variant="lookum")),
+        ("bypass:otherwise=margin", mdm.Bypass(otherwise=mdm.Margin())),
+        (
+            "bypass:threshold=0.5,otherwise=(info-gain:candidates=2,scope=canvas),capped=true",
+            mdm.Bypass(0.5, mdm.InfoGain(candidates=2, scope="canvas"), capped=True),
+        ),
+        (
+            "defer:ids=[1,2],otherwise=(bypass:otherwise=(entropy))",
+            mdm.Defer(mdm.Bypass(otherwise=mdm.Entropy()), (1, 2)),
+        ),
+        ("defer:ids=[]", mdm.Defer()),
+    ],
+)
+def test_specs_read_as_one_would_expect(text: str, part: mdm.PositionPlanner) -> None:
+    assert mdm.build("planners", text) == part
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("infogain", "unknown name 'infogain' in planners; did you mean 'info-gain'?"),
+        ("zzz", "unknown name 'zzz' in planners; known: random, "),
+        ("info-gain:candidate=4", "info-gain: unknown parameter 'candidate'; did you mean 'candidates'?"),
+        ("random:x=1", "random: unknown parameter 'x'; it has none"),
+        ("info-gain:candidates=four", "info-gain: candidates must be a whole number, got 'four'"),
+        ("info-gain:candidates=0", "candidates must be at least 1, got 0"),
+        ("info-gain:position_temperature=nan", "position_temperature must be a number, got 'nan'"),
+        ("info-gain:scope=word", "scope must be one of block, canvas, got 'word'"),
+        ("bypass:threshold=2", r"threshold must be in \(0, 1\], got 2.0"),
+        ("bypass:capped=yes", "capped must be true or false, got 'yes'"),
+        ("bypass:otherwise=(prefix)", "unknown name 'prefix' in planners"),
+        ("defer:ids=1", r"ids must be a list in brackets such as \[1,2\], got '1'"),
+        ("info-gain:", "is no spec"),
+        ("", "is no spec"),
+        ("info-gain:candidates", "must be key=value"),
+        ("info-gain:candidates=", "must be key=value"),
+        ("info-gain:candidates=1,candidates=2", "names 'candidates' twice"),
+        ("bypass:otherwise=(margin", "lacks a closing"),
+        ("bypass:otherwise=margin)", "unmatched"),
+    ],
+)
+def test_bad_specs_are_refused_with_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(mdm.SpecError, match=message):
+        mdm.build("planners", text)
+
+
+def test_a_part_that_is_not_registered_has_no_spec() -> None:
+    class Unknown(mdm.ScorePlanner):
+        def score(self, step: mdm.Step) -> object:  # type: ignore[override]
+            return step.confidence
+
+    with pytest.raises(mdm.SpecError, match="Unknown is not registered"):
+        mdm.describe(Unknown())
+
+
+def test_a_results_spec_rebuilds_the_sampler(llada_folder: object) -> None:
+    sampler = replace(
+        mdm.load(str(llada_folder), gen_length=6, steps=3, block_length=4, dtype="float64"),
+        planner=mdm.Bypass(0.7, mdm.InfoGain(candidates=3)),
+        cache=mdm.Refresh(mdm.PrefixCache(), every=2),
+        token_sampler=mdm.GumbelMax(0.5, top_k=5),
+        schedule=mdm.Cosine(),
+        processors=(mdm.Penalise((1, 2), by=2.0), mdm.Ban((3,))),
+        eos="finish",
+    )
+    result = sampler.generate(["abc", "d"], seed=[4, 5])
+    again = mdm.from_spec(result.spec)
+    assert again.spec() == result.spec
+    repeated = again.generate(["abc", "d"], seed=[row.seed for row in result.rows])
+    assert repeated.sequences == result.sequences
+
+
+def test_a_model_in_memory_must_be_passed_again() -> None:
+    spec = mdm.Sampler(toy_transformer()).spec()
+    with pytest.raises(mdm.SpecError, match="passed in memory"):
+        mdm.from_spec(spec)
+    assert mdm.from_spec(spec, toy_transformer()).spec() == spec
+
+
+def test_unknown_settings_in_a_spec_are_refused() -> None:
+    with pytest.raises(mdm.SpecError, match="unknown settings in the spec: stepz"):
+        mdm.from_spec({"stepz": 3}, toy_transformer())
