@@ -145,7 +145,8 @@ class Step:
         quota: how many places the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
             most the number of masked places.
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
-        noise: the rows' random numbers.
+        noise: the rows' random numbers; `uniform` and `gumbel` draw from it.
+        width: places of a full block. Noise is drawn for all of them, so that a block cut short gets the same numbers.
         eos_ids: the model's end tokens.
         propose: `propose(n)` draws n more proposals, [n b l].
         lookahead: predicts one step ahead, see `Lookahead`.
@@ -158,6 +159,7 @@ class Step:
     quota: Tensor
     memory: Mapping[str, Tensor]
     noise: RowNoise
+    width: int
     eos_ids: tuple[int, ...]
     propose: Callable[[int], Proposal]
     lookahead: Lookahead
@@ -172,9 +174,16 @@ class Step:
         """The model's probability of the proposed tokens, [b l]."""
         return self.proposal.confidence[0]
 
-    def gumbel(self, *shape: int) -> Tensor:
-        """Gumbel noise for each row of the batch, float64 [b *shape]."""
-        return self.noise.gumbel(range(len(self.quota)), *shape)
+    def uniform(self, count: int) -> Tensor:
+        """`count` numbers in [0, 1) for each place, float64 [n b l]."""
+        return self._by_place(self.noise.uniform(range(len(self.quota)), count, self.width))
+
+    def gumbel(self, count: int) -> Tensor:
+        """`count` draws of standard Gumbel noise for each place, float64 [n b l]."""
+        return self._by_place(self.noise.gumbel(range(len(self.quota)), count, self.width))
+
+    def _by_place(self, draws: Tensor) -> Tensor:
+        return draws[..., : self.masked.shape[1]].transpose(0, 1).to(self.masked.device)
 
 
 class PositionPlanner(ABC):

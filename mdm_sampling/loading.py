@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from .backends.options import LoadOptions
-from .errors import ModelError
+from .errors import MDMError, ModelError
 from .interfaces import BackendFamily, ModelBackend
 from .registry import registry
 from .sampler import Sampler
@@ -37,34 +36,41 @@ def load_backend(
     from .backends.checkpoint import read_config
 
     options = LoadOptions(dtype, device, device_map, attn_implementation, quantization_config, revision, mask_id)
-    families = {claim.name: claim.part() for claim in registry().kind("backends")}
-    if family is not None:
-        return _loaded(registry().get("backends", family).part(), model, read_config(model, revision), options)
-    named = [f for f in families.values() if f.recognises(model, None)]
-    if named:
-        return _loaded(named[0], model, None, options)
-    config = read_config(model, revision)
-    if config is None:
-        raise ModelError(
-            f"{model!r} is neither a checkpoint folder nor a hub repository that can be reached, nor 'embedded'"
-        )
+    if revision is not None and (model == "embedded" or Path(model).exists()):
+        raise ModelError(f"revision {revision!r} would be ignored: {model} is no hub repository")
+    if device is not None and device_map is not None:
+        raise ModelError("device and device_map exclude each other; pass one of them")
+    claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
+    families = {claim.name: claim.part() for claim in claims}
     for candidate in families.values():
-        if candidate.recognises(model, config):
+        if candidate.recognises(model, None):
+            return _loaded(candidate, model, None, options)
+    config = read_config(model, revision)
+    for candidate in families.values():
+        if family is not None or candidate.recognises(model, config):
             return _loaded(candidate, model, config, options)
     raise ModelError(
-        f"{model}: no backend reads model_type {config.get('model_type')!r}; "
-        f"known families: {', '.join(families)} (name one with family=...)"
+        f"{model}: no backend reads the model_type {config.get('model_type')!r} of its config.json; "
+        f"installed: {', '.join(families)}"
     )
 
 
 def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, options: LoadOptions) -> ModelBackend:
+    """The model, or a `ModelError`: what other libraries raise on a broken folder is not their users' to know."""
     from transformers.utils import logging
 
+    from .backends.checkpoint import first_sentence
+
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
+    if config is None or Path(model).exists():
+        logging.disable_progress_bar()  # but show downloads
     logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
     try:
         return family.load(model, config, options)
+    except MDMError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{model}: the model cannot be loaded: {first_sentence(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:
@@ -101,13 +107,17 @@ def load(
     return Sampler(backend, gen_length=length, block_length=block_length, steps=steps)
 
 
-def default_gen_length(model: str) -> int:
-    """The `max_new_tokens` of a checkpoint folder's generation_config.json, else 128."""
+def default_gen_length(model: str, revision: str | None = None) -> int:
+    """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
+    from .backends.checkpoint import is_whole, read_json, stored_file
     from .backends.embedded import FOLDER
 
-    file = (FOLDER if model == "embedded" else Path(model)) / "generation_config.json"
-    try:
-        length = json.loads(file.read_text()).get("max_new_tokens")
-    except (OSError, ValueError, AttributeError):
-        length = None
-    return length if isinstance(length, int) and length > 0 else DEFAULT_GEN_LENGTH
+    file = stored_file(str(FOLDER) if model == "embedded" else model, "generation_config.json", revision)
+    length = None if file is None else read_json(model, file).get("max_new_tokens")
+    if length is None:
+        return DEFAULT_GEN_LENGTH
+    if not is_whole(length) or length < 1:
+        raise ModelError(
+            f"{model}: generation_config.json says max_new_tokens={length!r}, expected a whole number above 0"
+        )
+    return int(length)

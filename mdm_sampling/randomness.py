@@ -1,9 +1,10 @@
-"""Random numbers by row: every row has its own generator, so that its draws don't depend on its neighbours."""
+"""Random numbers by row: a row's draws depend on its seed and its own progress, never on its neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -11,13 +12,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RowNoise:
-    """One generator a row of the batch. The only source of randomness in a run."""
+    """One generator for each row of the batch: the only source of randomness in a step.
+
+    The loop seeds them anew at each step from (row's seed, block, step of the block). A draw that is made only because
+    a neighbour needed one so leaves no trace in later steps.
+    """
 
     generators: tuple[torch.Generator, ...]
 
     @classmethod
-    def from_seeds(cls, seeds: Sequence[int], device: torch.device) -> RowNoise:
-        return cls(tuple(torch.Generator(device).manual_seed(seed) for seed in seeds))
+    def from_seeds(cls, seeds: Sequence[int], device: torch.device, *key: int) -> RowNoise:
+        """Generators for rows with these seeds, at the moment of the run that `key` names."""
+        return cls(tuple(torch.Generator(device).manual_seed(_mixed(seed, *key)) for seed in seeds))
 
     def uniform(self, rows: Sequence[int], *shape: int) -> Tensor:
         """For each listed row, in order, `shape` float64 numbers in [0, 1) from its generator: [len(rows) *shape]."""
@@ -34,5 +40,8 @@ class RowNoise:
         """
         return -torch.log(-torch.log(self.uniform(rows, *shape)))
 
-    def select(self, rows: Sequence[int]) -> RowNoise:
-        return RowNoise(tuple(self.generators[row] for row in rows))
+
+def _mixed(*numbers: int) -> int:
+    """One 64-bit seed from several numbers; neighbouring numbers give unrelated seeds."""
+    text = ",".join(str(number) for number in numbers)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)

@@ -183,7 +183,7 @@ class Sampler:
     def iterate(self, canvas: Canvas, seed: Seeds = 0) -> Iterator[StepRecord]:
         """Fill a canvas step by step; each record holds what was filled and the canvas after it."""
         seeds = row_seeds(seed, canvas.batch)
-        run = _Run(self, canvas, RowNoise.from_seeds(seeds, self.backend.device))
+        run = _Run(self, canvas, seeds)
         for start in range(canvas.start, canvas.length, self.block_length):
             yield from run.fill_block(Span(start, min(start + self.block_length, canvas.length)))
 
@@ -209,13 +209,13 @@ def row_seeds(seed: Seeds, rows: int) -> list[int]:
 
 
 class _Run:
-    """The state of one run: the canvas, the rows' random numbers and what they have spent."""
+    """The state of one run: the canvas, the rows' seeds and the steps they have left."""
 
-    def __init__(self, sampler: Sampler, canvas: Canvas, noise: RowNoise) -> None:
+    def __init__(self, sampler: Sampler, canvas: Canvas, seeds: list[int]) -> None:
         self.sampler = sampler
         self.backend = sampler.backend
         self.canvas = canvas
-        self.noise = noise
+        self.seeds = seeds
         self.step = 0
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
@@ -252,7 +252,7 @@ class _BlockWork:
         self.rows = rows
         self.canvas = run.canvas.select(rows)
         self.slots: Slots | None = run.backend.allocate() if run.sampler.cache.reads_slots else None
-        self.noise = run.noise.select(rows.tolist())
+        self.seeds = [run.seeds[row] for row in rows.tolist()]
         self.memory: dict[str, Tensor] = {}
         self.ahead: Prediction | None = None
         self.forwards = 0
@@ -267,7 +267,7 @@ class _BlockWork:
         self.rows = self.rows[keep]
         self.canvas = self.canvas.select(keep)
         self.slots = None if self.slots is None else self.slots.select(keep)
-        self.noise = self.noise.select(keep.tolist())
+        self.seeds = [self.seeds[row] for row in keep.tolist()]
         self.memory = {name: tensor[keep] for name, tensor in self.memory.items()}
         self.ahead = None if self.ahead is None else self.ahead.select(keep)
         return self
@@ -278,7 +278,8 @@ class _BlockWork:
         self.spent = torch.zeros(2, len(self.rows), dtype=torch.long, device=self.rows.device)
         prediction = self._prediction()
         masked = prediction.masked
-        proposal = sampler.token_sampler.propose(prediction, self.noise, 1)
+        noise = RowNoise.from_seeds(self.seeds, self.run.backend.device, self.block.start - self.canvas.start, taken)
+        proposal = sampler.token_sampler.propose(prediction, noise, 1)
         left = masked.sum(1)
         quota = sampler.schedule.quota(left, taken, steps)
         quota = torch.where(steps - taken <= 1, left, torch.minimum(quota.clamp(min=1), left))
@@ -290,9 +291,10 @@ class _BlockWork:
                 proposal=proposal,
                 quota=quota,
                 memory=self.memory,
-                noise=self.noise,
+                noise=noise,
+                width=sampler.block_length,
                 eos_ids=self.run.backend.eos_ids,
-                propose=lambda n: sampler.token_sampler.propose(prediction, self.noise, n),
+                propose=lambda n: sampler.token_sampler.propose(prediction, noise, n),
                 lookahead=self._lookahead,
             )
         )

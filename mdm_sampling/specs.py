@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .sampler import Sampler
 
 PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_samplers", "schedule": "schedules"}
+LARGEST = 2**31 - 1
 NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
 
 
@@ -151,6 +152,8 @@ def _scalar(hint: Any, text: str, where: str) -> Any:
             raise SpecError(f"{where} must be {kind}, got {text!r}") from None
         if number != number:
             raise SpecError(f"{where} must be a number, got {text!r}")
+        if hint is int and abs(number) > LARGEST:
+            raise SpecError(f"{where} must lie within {-LARGEST} and {LARGEST}, got {text}")
         return number
     raise SpecError(f"{where} cannot be given as text")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import info_gains, plain_caches, rows, samplers, schedules, simple_planners, token_samplers
+from strategies import info_gains, plain_caches, rows, samplers, schedules, simple_planners, token_samplers, tokens
 from toys import EOS, MASK, ToyModel, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
@@ -109,6 +109,35 @@ def test_a_row_depends_on_its_prompt_and_seed_alone(sampler: mdm.Sampler, rows: 
     for a, b in zip(together.rows, alone, strict=True):
         assert (a.steps, a.forwards) == (b.rows[0].steps, b.rows[0].forwards)
         assert a.cumulative_entropy == pytest.approx(b.rows[0].cumulative_entropy, abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(
+    planner=st.sampled_from(
+        [
+            mdm.Random(),
+            mdm.InfoGain(candidates=4, position_temperature=1.0, variant="lookum"),
+            mdm.Bypass(0.3, mdm.InfoGain(candidates=4, position_temperature=1.0)),
+            mdm.Bypass(0.5, mdm.Random()),
+        ]
+    ),
+    token_sampler=st.sampled_from([mdm.Greedy(), mdm.GumbelMax()]),
+    rows=st.lists(st.tuples(st.lists(tokens, max_size=3), st.integers(5, 13)), min_size=2, max_size=3),
+    steps=st.sampled_from([5, 20]),
+    seed=st.integers(0, 20),
+)
+def test_a_rows_noise_does_not_depend_on_what_its_neighbours_need(
+    planner: mdm.PositionPlanner,
+    token_sampler: mdm.TokenSampler,
+    rows: list[tuple[list[int], int]],
+    steps: int,
+    seed: int,
+) -> None:
+    """Rows that are bypassed or end early, beside rows that draw candidates, over several blocks, the last one cut."""
+    sampler = mdm.Sampler(toy_transformer(), planner=planner, token_sampler=token_sampler, block_length=4, steps=steps)
+    canvas = [(prefix, [MASK] * length) for prefix, length in rows]
+    together = sampler.fill(canvas, seed)
+    assert together.sequences == [sampler.fill([row], seed).sequences[0] for row in canvas]
 
 
 @settings(max_examples=40)

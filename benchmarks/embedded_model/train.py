@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import torch
 from safetensors.torch import save_file
-from sudoku import all_grids, dig, is_held_out
+from sudoku_grids import all_grids, dig, is_held_out
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn.functional import cross_entropy

@@ -9,8 +9,10 @@ from typing import Any
 
 from ..errors import CanvasError, ModelError
 from ..interfaces import Prompt
+from .checkpoint import is_whole
 
-MASK_PATTERN = re.compile(r"\[MASK(?::(\d+))?\]")
+MASK_PATTERN = re.compile(r"\[MASK(?::([^\]]*))?\]")
+MASK_COUNT = re.compile(r"0*[1-9][0-9]{0,5}")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,23 @@ class TextCodec:
         if isinstance(prompt, str):
             use_template = self.has_chat_template if chat is None else chat
             if not use_template:
-                return self._known(self.tokenizer(prompt)["input_ids"], prompt)
+                return self._ids(prompt, special=True)
             messages = [{"role": "user", "content": prompt}]
         else:
             messages = _checked_messages(prompt)
             if chat is False:
                 raise CanvasError("a list of messages needs the chat template; pass a text or switch the template on")
         if not self.has_chat_template:
-            raise CanvasError("this model's tokenizer has no chat template; pass a plain text without it")
-        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return self._known(self.tokenizer(text, add_special_tokens=False)["input_ids"], text)
+            raise CanvasError("this model has no chat template; pass a plain text with chat=False (--no-chat)")
+        from jinja2 import TemplateError
+
+        try:
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise CanvasError(
+                f"the model's chat template refuses the prompt ({error}); chat=False (--no-chat) does without it"
+            ) from error
+        return self._ids(text, special=False)
 
     def encode_masked(self, text: str) -> tuple[list[int], list[int]]:
         """(Prefix, body) ids of a text to infill: `[MASK]` is one masked token, `[MASK:5]` five in a row.
@@ -61,9 +70,13 @@ class TextCodec:
         body: list[int] = []
         end = 0
         for match in MASK_PATTERN.finditer(text):
+            if match[1] is not None and not MASK_COUNT.fullmatch(match[1]):
+                raise CanvasError(f"{match[0][:40]!r} needs a whole number from 1 to 999999, such as [MASK:5]")
             body += self._pieces(text[end : match.start()]) + [self.mask_id] * int(match[1] or 1)
             end = match.end()
         body += self._pieces(text[end:])
+        if self.mask_id not in body:
+            raise CanvasError(f"there is nothing to fill in {text[:40]!r}; write [MASK] where a token is missing")
         prefix = [token for token in self.tokenizer("")["input_ids"] if token not in self.eos_ids]
         return prefix, body
 
@@ -89,20 +102,30 @@ class TextCodec:
         return text
 
     def _pieces(self, text: str) -> list[int]:
-        if not text:
-            return []
-        return self._known(self.tokenizer(text, add_special_tokens=False)["input_ids"], text)
+        return self._ids(text, special=False) if text else []
 
-    def _known(self, ids: list[int], text: str) -> list[int]:
-        unknown = getattr(self.tokenizer, "unk_token_id", None)
-        if unknown is not None and unknown in ids and unknown not in self.eos_ids:
-            strange = sorted(
-                c for c in set(text) if unknown in self.tokenizer(c, add_special_tokens=False)["input_ids"]
-            )
+    def _ids(self, text: str, special: bool) -> list[int]:
+        """Token ids of a text. Raises `CanvasError` for characters that the tokenizer does not know.
+
+        Args:
+            special: whether to add what the tokenizer puts around a text.
+        """
+        ids = self._known_ids(text, special)
+        if ids is None:
+            strange = sorted(c for c in set(text) if self._known_ids(c, special=False) is None)
             raise CanvasError(
                 f"the model's tokenizer does not know {', '.join(map(repr, strange)) or 'a part of the text'}"
             )
-        return list(ids)
+        return ids
+
+    def _known_ids(self, text: str, special: bool) -> list[int] | None:
+        """Token ids, or None where the text holds something unknown."""
+        try:
+            ids = list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+        except Exception:  # the tokenizers library raises plain `Exception`, and `TypeError` for half a surrogate pair
+            return None
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        return None if unknown is not None and unknown in ids and unknown not in self.eos_ids else ids
 
 
 def _checked_messages(prompt: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -116,8 +139,8 @@ def find_mask_id(option: int | None, config: Mapping[str, Any], tokenizer: Any, 
     """The mask id from the option, the config or the tokenizer, in this order. Raises `ModelError` if none has it."""
     for candidate in (option, config.get("mask_token_id"), getattr(tokenizer, "mask_token_id", None)):
         if candidate is not None:
-            if not 0 <= candidate < vocab_size:
-                raise ModelError(f"{source}: the mask id {candidate} is outside the vocabulary [0, {vocab_size})")
+            if not is_whole(candidate) or not 0 <= candidate < vocab_size:
+                raise ModelError(f"{source}: the mask id {candidate!r} is outside the vocabulary [0, {vocab_size})")
             return int(candidate)
     raise ModelError(
         f"{source}: neither config.json nor the tokenizer names a mask token; pass its id with mask_id=... (--mask-id)"
@@ -131,4 +154,6 @@ def find_eos_ids(config: Mapping[str, Any], tokenizer: Any, turn_ends: Sequence[
     ids.append(getattr(tokenizer, "eos_token_id", None))
     known = tokenizer.get_vocab() if tokenizer is not None else {}
     ids += [known.get(token) for token in turn_ends]
+    if any(not is_whole(token) or token < 0 for token in ids if token is not None):
+        raise ModelError(f"config.json says eos_token_id={named!r}, expected a token id or a list of them")
     return tuple(dict.fromkeys(int(token) for token in ids if token is not None))

@@ -4,16 +4,20 @@ from typing import Any
 
 import click
 
-from .options import make_sampler, plain_errors, prompts_from, shared_options
+from .options import Whole, make_sampler, plain_errors, prompts_from, shared_options
 
 
 @click.command("generate")
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option("--file", type=click.File(encoding="utf-8"), help="Read one prompt a line; - for standard input.")
+@click.option(
+    "--file",
+    type=click.File(encoding="utf-8-sig"),
+    help="Read one prompt a line, skipping empty lines; - for standard input.",
+)
 @click.option(
     "--max-new-tokens",
     "--max_new_tokens",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     help="Places to generate.  [default: the checkpoint's, else 128]",
 )
 @click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]")

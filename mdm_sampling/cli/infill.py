@@ -9,7 +9,11 @@ from .options import make_sampler, plain_errors, prompts_from, shared_options
 
 @click.command("infill")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--file", type=click.File(encoding="utf-8"), help="Read one text a line; - for standard input.")
+@click.option(
+    "--file",
+    type=click.File(encoding="utf-8-sig"),
+    help="Read one text a line, skipping empty lines; - for standard input.",
+)
 @shared_options
 def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
     """Fill the masks of texts: [MASK] is one token, [MASK:5] five, and the model's own mask token counts too.

@@ -10,10 +10,13 @@ KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "bac
 
 
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS))
+@click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each part.")
 def command(kind: str | None, as_json: bool) -> None:
-    """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from."""
+    """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
+
+    KIND is planners, caches, token-samplers, schedules, processors or backends; all of them without it.
+    """
     with plain_errors():
         from ..registry import parameters, registry
 

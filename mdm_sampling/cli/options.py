@@ -5,9 +5,11 @@ The underscored spellings are those of the published Info-Gain scripts, with the
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +19,31 @@ if TYPE_CHECKING:
     from ..sampler import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Whole(click.IntRange):
+    """A whole number that a tensor's size can take."""
+
+    name = "integer"
+    largest = 2**31 - 1
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number > self.largest:
+            self.fail(f"{number} is larger than {self.largest}.", param, ctx)
+        return number
+
+
+class Finite(click.FloatRange):
+    """A number, neither infinite nor nan."""
+
+    name = "float"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
 
 
 class Threshold(click.ParamType[float | None]):
@@ -52,7 +79,9 @@ MODEL_OPTIONS = [
     click.option("--device-map", "--device_map", help="Such as auto, to spread the model over devices."),
     click.option("--attn-implementation", "--attn_implementation", help="Such as sdpa, eager or flash_attention_2."),
     click.option("--revision", help="Branch, tag or commit of a hub repository."),
-    click.option("--mask-id", "--mask_id", type=int, help="Mask token id, for a checkpoint that does not name it."),
+    click.option(
+        "--mask-id", "--mask_id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."
+    ),
 ]
 SAMPLING_OPTIONS = [
     click.option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
@@ -75,7 +104,7 @@ SAMPLING_OPTIONS = [
         "--candidate-number",
         "--candidate_number",
         "candidate_number",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         default=8,
         show_default=True,
         help="Moves that info-gain tries at a step.",
@@ -84,33 +113,33 @@ SAMPLING_OPTIONS = [
         "--position-temperature",
         "--position_temperature",
         "position_temperature",
-        type=click.FloatRange(min=0),
+        type=Finite(min=0),
         default=0.1,
         show_default=True,
         help="How far info-gain's candidates stray from the most confident places.",
     ),
-    click.option("--steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for all places."),
+    click.option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all places."),
     click.option(
         "--block-size",
         "--block_size",
         "block_size",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         default=32,
         show_default=True,
         help="Places of a block; blocks are filled left to right.",
     ),
     click.option(
         "--temperature",
-        type=click.FloatRange(min=0),
+        type=Finite(min=0),
         default=0.0,
         show_default=True,
         help="Token temperature; 0 takes the likeliest token.",
     ),
-    click.option("--top-k", "--top_k", type=click.IntRange(min=0), default=0, help="Draw from the k likeliest tokens."),
+    click.option("--top-k", "--top_k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
     click.option(
         "--top-p",
         "--top_p",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=Finite(0, 1, min_open=True),
         default=1.0,
         help="Draw from the top-p tokens.",
     ),
@@ -130,7 +159,7 @@ SAMPLING_OPTIONS = [
         "--batch-size",
         "--batch_size",
         "batch_size",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         default=8,
         show_default=True,
         help="Rows decoded together.",
@@ -138,7 +167,7 @@ SAMPLING_OPTIONS = [
     click.option(
         "--lookahead-batch",
         "--lookahead_batch",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         help="Most candidates in one forward, to save memory.",
     ),
 ]
@@ -161,9 +190,14 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler
     """Load the model and assemble the sampler that the options describe."""
     from ..loading import default_gen_length, load_backend
     from ..sampler import Sampler
-    from ..specs import build
 
+    if options["device"] is not None and options["device_map"] is not None:
+        raise click.UsageError("give --device or --device-map, not both.")
     planner = make_planner(options)
+    cache = make_part("caches", "--cache", options["cache"])
+    token_sampler = make_token_sampler(options)
+    schedule = make_part("schedules", "--schedule", options["schedule"])
+    processors = tuple(make_part("processors", "--processor", spec) for spec in options["processors"])
     backend = load_backend(
         options["model"],
         dtype=options["dtype"],
@@ -173,14 +207,23 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler
         revision=options["revision"],
         mask_id=options["mask_id"],
     )
+    if backend.codec is None:
+        raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
+    length = max_new_tokens
+    if length is None:
+        length = default_gen_length(options["model"], options["revision"])
+    if backend.max_length is not None and length > backend.max_length:
+        raise click.ClickException(
+            f"{length} new tokens exceed the model's context of {backend.max_length}; lower --max-new-tokens"
+        )
     return Sampler(
         backend,
         planner=planner,
-        cache=build("caches", options["cache"]),
-        token_sampler=make_token_sampler(options),
-        schedule=build("schedules", options["schedule"]),
-        processors=tuple(build("processors", spec) for spec in options["processors"]),
-        gen_length=default_gen_length(options["model"]) if max_new_tokens is None else max_new_tokens,
+        cache=cache,
+        token_sampler=token_sampler,
+        schedule=schedule,
+        processors=processors,
+        gen_length=length,
         block_length=options["block_size"],
         steps=options["steps"],
         eos=options["eos"],
@@ -193,23 +236,53 @@ def make_planner(options: dict[str, Any]) -> Any:
 
     An option that would be ignored is an error.
     """
+    from ..errors import SpecError
     from ..planners.bypass import Bypass
-    from ..specs import build, split_spec
+    from ..specs import split_spec
 
     spec = options["planner"]
-    name, written = split_spec(spec)
+    try:
+        name, written = split_spec(spec)
+    except SpecError as error:
+        raise click.BadParameter(str(error), param_hint="--planner") from error
     for option, parameter in (("candidate_number", "candidates"), ("position_temperature", "position_temperature")):
         if name == "info-gain" and parameter not in written:
             spec += f"{',' if ':' in spec else ':'}{parameter}={options[option]}"
         elif was_given(option):
-            why = f"--planner already sets {parameter}" if name == "info-gain" else "it is about --planner info-gain"
-            raise click.UsageError(f"--{option} would be ignored: {why}.")
-    planner = build("planners", spec)
+            why = f"it already sets {parameter}" if name == "info-gain" else "it is not info-gain"
+            if "info-gain" in spec and name != "info-gain":
+                why = f"write {parameter}={options[option]} behind its info-gain"
+            raise click.UsageError(f"--{option.replace('_', '-')} would be ignored by --planner {spec}: {why}.")
+    planner = make_part("planners", "--planner", spec)
+    if options["lookahead_batch"] is not None and not looks_ahead(planner):
+        raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
     if isinstance(planner, Bypass):
         if was_given("threshold"):
             raise click.UsageError("--threshold would be ignored: --planner already is a bypass.")
         return planner
     return planner if options["threshold"] is None else Bypass(options["threshold"], planner)
+
+
+def looks_ahead(planner: Any) -> bool:
+    """Whether a planner might look ahead: all do but those that only score places."""
+    from ..interfaces import ScorePlanner
+    from ..planners.bypass import Bypass
+    from ..planners.defer import Defer
+
+    if isinstance(planner, Bypass | Defer):
+        return looks_ahead(planner.otherwise)
+    return not isinstance(planner, ScorePlanner)
+
+
+def make_part(kind: str, option: str, spec: str) -> Any:
+    """The part that an option describes. Raises a usage error that names the option."""
+    from ..errors import SpecError
+    from ..specs import build
+
+    try:
+        return build(kind, spec)
+    except SpecError as error:
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def make_token_sampler(options: dict[str, Any]) -> Any:
@@ -234,7 +307,7 @@ def was_given(option: str) -> bool:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn the package's errors into one sentence on stderr and exit code 1; warn of broken plug-ins."""
+    """Turn errors that a user can mend into one sentence on stderr and exit code 1; warn of broken plug-ins."""
     import torch
 
     from ..errors import MDMError
@@ -246,10 +319,16 @@ def plain_errors() -> Iterator[None]:
         yield
     except MDMError as error:
         raise click.ClickException(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        raise click.ClickException(
-            "out of memory; lower --batch-size or --lookahead-batch, or choose a smaller --dtype"
-        ) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader of the output has gone; click ends quietly
+        raise click.ClickException(f"cannot write {error.filename or 'the output'}: {error.strerror}") from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+            raise click.ClickException(
+                "out of memory; lower --batch-size, --lookahead-batch or --candidate-number, or take a smaller --dtype"
+            ) from error
+        raise
 
 
 def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
@@ -257,13 +336,21 @@ def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
     if arguments and file is not None:
         raise click.UsageError("give prompts as arguments or with --file, not both.")
     if arguments:
+        for i, text in enumerate(arguments, 1):
+            if not text.strip():
+                raise click.UsageError(f"text {i} is empty.")
+            if any("\ud800" <= c <= "\udfff" for c in text):
+                raise click.UsageError(f"text {i} is not valid UTF-8.")
         return list(arguments)
-    if file is None and sys.stdin.isatty():
+    if file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("nothing to do: give a text, --file FILE, or pipe lines to standard input.")
+    source = click.get_text_stream("stdin", encoding="utf-8-sig", errors="strict") if file is None else file
     try:
-        prompts = [line.rstrip("\r\n") for line in (file or sys.stdin) if line.strip()]
+        prompts = [line.rstrip("\r\n") for line in source if line.strip()]
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the input is not UTF-8 text ({error}).") from error
+    except OSError as error:
+        raise click.UsageError(f"the input cannot be read: {error.strerror}.") from error
     if not prompts:
         raise click.UsageError("the input holds no text.")
     return prompts

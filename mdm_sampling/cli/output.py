@@ -52,11 +52,8 @@ def decode_and_print(
     size = options["batch_size"]
     with ExitStack() as stack:
         observers: list[Any] = []
-        if options["trace_file"]:
-            try:
-                file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
-            except OSError as error:
-                raise click.ClickException(f"cannot write {options['trace_file']}: {error.strerror}") from error
+        if options["trace_file"] is not None:
+            file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
             observers.append(Trace(file, sampler.backend, sampler.spec()))
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
@@ -75,7 +72,13 @@ def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress
         return
     masks = sum(list(body).count(sampler.backend.mask_id) for _, body in rows)
     with click.progressbar(
-        length=masks, label=label, file=sys.stderr, show_pos=True, show_eta=False, width=20, item_show_func=str
+        length=masks,
+        label=label,
+        file=sys.stderr,
+        show_pos=True,
+        show_eta=False,
+        width=20,
+        item_show_func=lambda text: text,
     ) as bar:
         yield [Progress(sampler, bar)]
 

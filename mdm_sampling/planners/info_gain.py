@@ -63,8 +63,7 @@ class InfoGain(PositionPlanner):
     def _moves(self, step: Step, greedy: Tensor) -> tuple[Tensor, Tensor]:
         """Places, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
         drawn = step.propose(self.candidates - 1)
-        noise = step.gumbel(self.candidates - 1, step.masked.shape[1]).transpose(0, 1)
-        perturbed = drawn.confidence / self.position_temperature + noise.to(drawn.confidence.device)
+        perturbed = drawn.confidence / self.position_temperature + step.gumbel(self.candidates - 1)
         others = top_places(perturbed, step.masked, step.quota)
         return torch.cat([greedy[None], others]), torch.cat([step.proposal.tokens, drawn.tokens])
 

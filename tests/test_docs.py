@@ -1,0 +1,83 @@
+"""Documentation that runs: every Python block, every offline command, and the promises about files and links."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import mdm_sampling as mdm
+from mdm_sampling.cli import main
+from mdm_sampling.registry import registry
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page run in order and share their names, as a reader would paste them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "docs"}
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
+COMMANDS = [
+    line
+    for page in PAGES
+    for block in blocks(page, "sh")
+    for line in block.splitlines()
+    if line.startswith("mdm-sampling ") and "--model" not in line
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_offline_command_runs(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, shlex.split(line)[1:])
+    assert result.exit_code == 0, result.output
+    assert result.stdout
+
+
+def test_the_first_command_of_the_readme_solves_its_puzzle() -> None:
+    """Each row, column and box of the answer holds 1 to 4, and the given digits are kept."""
+    (command,) = blocks(ROOT / "README.md", "sh")[0].splitlines()
+    arguments = shlex.split(command.split("&& mdm-sampling ")[1])
+    answer = CliRunner().invoke(main, arguments).stdout.split()
+    puzzle = arguments[-1].split()
+    assert all(
+        a == p for row, given in zip(answer, puzzle, strict=True) for a, p in zip(row, given, strict=True) if p != "."
+    )
+    columns = ["".join(column) for column in zip(*answer, strict=True)]
+    boxes = [answer[r][c : c + 2] + answer[r + 1][c : c + 2] for r in (0, 2) for c in (0, 2)]
+    assert all(sorted(unit) == list("1234") for unit in [*answer, *columns, *boxes])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_concepts_page_names_every_cache() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    for claim in registry().kind("caches"):
+        if claim.distribution == "mdm-sampling":
+            assert f"`{claim.name}`" in text
+
+
+def test_every_public_name_is_documented_and_importable() -> None:
+    for name in mdm.__all__:
+        assert (getattr(mdm, name).__doc__ or "").strip(), f"mdm_sampling.{name} has no docstring"
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    assert "<!-- tests -->" in (ROOT / "README.md").read_text()
