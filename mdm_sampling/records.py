@@ -69,16 +69,11 @@ class Canvas:
         pad_id: int,
         device: torch.device | str = "cpu",
     ) -> Canvas:
-        """Lay out rows of (prefix, body) token ids. Raises `CanvasError` for a row that holds nothing to fill."""
-        if not rows:
-            raise CanvasError("there is no row to sample: the list of prompts is empty")
+        """Lay out rows of (prefix, body) token ids, at least one. Raises `CanvasError` for a row without a mask."""
         if pad_id == mask_id:
             raise CanvasError(f"the pad id and the mask id are both {mask_id}; padding would be taken for masks")
         for i, (prefix, body) in enumerate(rows):
-            if mask_id in prefix:
-                raise CanvasError(f"row {i}: the prompt holds the mask token (id {mask_id}); use infilling to fill it")
-            if mask_id not in body:
-                raise CanvasError(f"row {i}: there is nothing to fill, no place holds the mask token (id {mask_id})")
+            check_row(i, prefix, body, mask_id)
         start = max(len(prefix) for prefix, _ in rows)
         width = start + max(len(body) for _, body in rows)
         tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -129,6 +124,14 @@ class Canvas:
         """The token ids of row i's body without its padding."""
         ids: list[int] = self.tokens[i, self.start :][self.valid[i, self.start :]].tolist()
         return ids
+
+
+def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
+    """Raise `CanvasError` unless the body of row `number` holds a mask and its prefix none."""
+    if mask_id in prefix:
+        raise CanvasError(f"row {number}: the prompt holds the mask token (id {mask_id}); use infilling to fill it")
+    if mask_id not in body:
+        raise CanvasError(f"row {number}: there is nothing to fill, no place holds the mask token (id {mask_id})")
 
 
 @dataclass(frozen=True)

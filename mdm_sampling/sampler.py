@@ -17,7 +17,8 @@ from torch import Tensor
 
 from .caches.prefix import PrefixCache
 from .collector import Collector
-from .errors import CanvasError, ContractError, require
+from .contract import check_plan, check_span
+from .errors import CanvasError, require
 from .interfaces import (
     CacheStrategy,
     ModelBackend,
@@ -34,7 +35,7 @@ from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
 from .prediction import Head, Prediction
 from .randomness import RowNoise
-from .records import Canvas, Plan, Result, Span, StepRecord
+from .records import Canvas, Plan, Result, Span, StepRecord, check_row
 from .schedules.uniform import Uniform
 from .token_samplers.greedy import Greedy
 
@@ -144,7 +145,7 @@ class Sampler:
         """
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
         seeds = row_seeds(seed, len(rows))
-        self.canvas(rows)  # refuse a bad row before any other is decoded
+        self.check(rows)
         collector = Collector(self.backend, until_eos)
         for first in range(0, len(rows), batch_size):
             part = slice(first, first + batch_size)
@@ -164,20 +165,26 @@ class Sampler:
         """Texts with `[MASK]` as (prefix, body) token ids."""
         return [self._codec.encode_masked(text) for text in texts]
 
-    def canvas(self, rows: Rows) -> Canvas:
-        """A batch of (prefix, body) token ids as a canvas for `iterate`."""
-        limit = self.backend.max_length
+    def check(self, rows: Rows) -> None:
+        """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
+        limit, vocabulary = self.backend.max_length, self.backend.vocab_size
+        if not rows:
+            raise CanvasError("there is no row to sample: the list of prompts is empty")
         for i, (prefix, body) in enumerate(rows):
             if limit is not None and len(prefix) + len(body) > limit:
                 raise CanvasError(
                     f"row {i}: {len(prefix)} tokens and a body of {len(body)} exceed the model's context of {limit}"
                 )
-            wrong = [token for token in (*prefix, *body) if not 0 <= token < self.backend.vocab_size]
-            if wrong:
-                raise CanvasError(f"row {i}: token ids must be in [0, {self.backend.vocab_size}), got {wrong[0]}")
-        return Canvas.from_rows(
-            rows, mask_id=self.backend.mask_id, pad_id=self.backend.pad_id, device=self.backend.device
-        )
+            wrong = next((token for token in (*prefix, *body) if not 0 <= token < vocabulary), None)
+            if wrong is not None:
+                raise CanvasError(f"row {i}: token ids must be in [0, {vocabulary}), got {wrong}")
+            check_row(i, prefix, body, self.backend.mask_id)
+
+    def canvas(self, rows: Rows) -> Canvas:
+        """A batch of (prefix, body) token ids as a canvas for `iterate`."""
+        self.check(rows)
+        backend = self.backend
+        return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
 
     @torch.no_grad()
     def iterate(self, canvas: Canvas, seed: Seeds = 0) -> Iterator[StepRecord]:
@@ -228,7 +235,7 @@ class _Run:
         rows = self.canvas.masked[:, block.places].any(1).nonzero()[:, 0]
         work = _BlockWork(self, block, rows)
         for taken in count():
-            work = work.unfinished()
+            work.drop_finished_rows()
             if not len(work.rows):
                 return
             yield work.step(taken, steps[work.rows])
@@ -258,38 +265,33 @@ class _BlockWork:
         self.forwards = 0
         self.spent = torch.zeros(2, len(rows), dtype=torch.long, device=rows.device)
 
-    def unfinished(self) -> _BlockWork:
-        """Drop the rows that have no mask left in the block."""
-        open_rows = self.canvas.masked[:, self.block.places].any(1)
-        if bool(open_rows.all()):
-            return self
-        keep = open_rows.nonzero()[:, 0]
+    def drop_finished_rows(self) -> None:
+        """Keep only the rows that have a mask left in the block."""
+        unfinished = self.canvas.masked[:, self.block.places].any(1)
+        if bool(unfinished.all()):
+            return
+        keep = unfinished.nonzero()[:, 0]
         self.rows = self.rows[keep]
         self.canvas = self.canvas.select(keep)
         self.slots = None if self.slots is None else self.slots.select(keep)
         self.seeds = [self.seeds[row] for row in keep.tolist()]
         self.memory = {name: tensor[keep] for name, tensor in self.memory.items()}
         self.ahead = None if self.ahead is None else self.ahead.select(keep)
-        return self
 
     def step(self, taken: int, steps: Tensor) -> StepRecord:
         """Predict, propose, plan and commit once."""
         sampler = self.run.sampler
         self.spent = torch.zeros(2, len(self.rows), dtype=torch.long, device=self.rows.device)
         prediction = self._prediction()
-        masked = prediction.masked
         noise = RowNoise.from_seeds(self.seeds, self.run.backend.device, self.block.start - self.canvas.start, taken)
         proposal = sampler.token_sampler.propose(prediction, noise, 1)
-        left = masked.sum(1)
-        quota = sampler.schedule.quota(left, taken, steps)
-        quota = torch.where(steps - taken <= 1, left, torch.minimum(quota.clamp(min=1), left))
         plan = sampler.planner.plan(
             Step(
                 prediction=prediction,
-                masked=masked,
-                fixed=torch.zeros_like(masked),
+                masked=prediction.masked,
+                fixed=torch.zeros_like(prediction.masked),
                 proposal=proposal,
-                quota=quota,
+                quota=self._quota(taken, steps),
                 memory=self.memory,
                 noise=noise,
                 width=sampler.block_length,
@@ -299,9 +301,15 @@ class _BlockWork:
             )
         )
         tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
-        check_plan(sampler.planner, plan, tokens, masked, self.run.head)
+        check_plan(sampler.planner, plan, tokens, prediction.masked, self.run.head)
         confidence = self._confidence(prediction, plan, proposal.tokens[0], proposal.confidence[0])
         return self._commit(plan, tokens, confidence, prediction.entropy)
+
+    def _quota(self, taken: int, steps: Tensor) -> Tensor:
+        """Places to fill in each row, [b]: at least one, and all that are left at a row's last step."""
+        left = self.canvas.masked[:, self.block.places].sum(1)
+        asked = self.run.sampler.schedule.quota(left, taken, steps)
+        return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
     def _prediction(self) -> Prediction:
         """The block's prediction: the winner's lookahead if it was computed for this very canvas, else a forward."""
@@ -325,10 +333,7 @@ class _BlockWork:
     def _span(self, forward: int) -> Span:
         cache = self.run.sampler.cache
         span = cache.span(self.block, self.canvas.length, forward)
-        if forward == 0 and span != Span(0, self.canvas.length):
-            raise ContractError(f"cache {cache!r} must recompute the whole canvas on entering a block, it chose {span}")
-        if not span.covers(self.block) or span.stop > self.canvas.length:
-            raise ContractError(f"cache {cache!r} chose {span}, which does not cover {self.block} within the canvas")
+        check_span(cache, span, self.block, self.canvas.length, forward)
         return span
 
     def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
@@ -406,27 +411,3 @@ class _BlockWork:
         before = (canvas.masked & ~ended).any(1, keepdim=True)
         tokens = torch.where(canvas.masked & ended & ~before, eos_ids[0], canvas.tokens)
         return replace(canvas, tokens=tokens)
-
-
-def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, masked: Tensor, head: Head) -> None:
-    """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens."""
-    name = f"planner {planner!r}"
-    if plan.unmask.shape != masked.shape or plan.unmask.dtype != torch.bool:
-        raise ContractError(
-            f"{name} returned unmask of shape {list(plan.unmask.shape)} and type {plan.unmask.dtype}, "
-            f"expected {list(masked.shape)} and torch.bool"
-        )
-    if tokens.shape != masked.shape or tokens.dtype != torch.long:
-        raise ContractError(
-            f"{name} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
-            f"expected {list(masked.shape)} and torch.int64"
-        )
-    wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
-    faults = torch.stack([(plan.unmask & ~masked).any(), (~plan.unmask.any(1)).any(), (plan.unmask & wrong).any()])
-    revealed, stuck, unreal = faults.tolist()
-    if revealed:
-        raise ContractError(f"{name} unmasked a place that is not masked")
-    if stuck:
-        raise ContractError(f"{name} made no progress: it filled no place of a row that still has masks")
-    if unreal:
-        raise ContractError(f"{name} filled a place with the mask token or with a token outside the vocabulary")

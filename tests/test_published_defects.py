@@ -14,6 +14,7 @@ cache keeps is never stale, and a forward under any cache must equal a plain for
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import log
 from pathlib import Path
 
@@ -46,7 +47,7 @@ PLANNERS = [
     mdm.Bypass(0.5, mdm.InfoGain(candidates=4, position_temperature=1.0)),
     mdm.Defer(mdm.InfoGain(candidates=4, position_temperature=1.0)),
 ]
-INFO_GAIN = mdm.InfoGain(candidates=5, position_temperature=1.0)
+INFO_GAIN = mdm.InfoGain(candidates=4, position_temperature=1.0)
 ROWS: list[Row] = [([3, 5, 7], [MASK] * 8), ([4], [MASK] * 8), ([9, 8, 7, 6, 5], [MASK] * 8)]
 
 every_cache = pytest.mark.parametrize("cache", CACHES, ids=mdm.describe)
@@ -72,14 +73,20 @@ def one_layer(look_back: int = 0, vocab: int = VOCAB) -> mdm.TransformerBackend:
     return mdm.TransformerBackend(LlamaForCausalLM(config).double(), MASK, look_back=look_back, eos_ids=(EOS,))
 
 
+@lru_cache(maxsize=10_000)
+def plain_row(backend: mdm.TransformerBackend, tokens: tuple[int, ...]) -> Tensor:
+    """Logits [t v] by transformers' own forward of one sequence alone: no padding, no cache; row i predicts place i."""
+    with torch.no_grad():
+        out = backend.model(input_ids=torch.tensor([tokens]), use_cache=False, is_causal=False).logits[0]
+    logits = torch.cat([out[:1], out[:-1]]) if backend.look_back else out
+    return logits.index_fill(1, torch.tensor([backend.mask_id]), -torch.inf)
+
+
 def plain_logits(backend: mdm.TransformerBackend, canvas: Canvas) -> Tensor:
-    """Logits [b t v] by transformers' own forward, each row alone, without padding and cache; 0 at padding."""
+    """Logits [b t v] of each row alone, see `plain_row`; 0 at padding."""
     logits = torch.zeros(*canvas.tokens.shape, backend.vocab_size, dtype=torch.float64)
     for i in range(canvas.batch):
-        with torch.no_grad():
-            out = backend.model(input_ids=torch.tensor([canvas.row(i)]), use_cache=False, is_causal=False).logits[0]
-        logits[i, canvas.valid[i]] = torch.cat([out[:1], out[:-1]]) if backend.look_back else out
-    logits[..., canvas.mask_id] = -torch.inf
+        logits[i, canvas.valid[i]] = plain_row(backend, tuple(canvas.row(i)))
     return logits
 
 
@@ -344,16 +351,16 @@ def test_05_a_reused_prediction_is_never_stale(cache: mdm.CacheStrategy, look_ba
     """A step reuses a lookahead only for the very canvas it was computed for, also after end tokens were filled in
     behind the planner's back (yks/dllm llada/sampler.py:386-402, dream/sampler.py:416-430 and 549-565)."""
     backend = one_layer(look_back)
-    rows: list[Row] = [([prompt], [MASK] * 12) for prompt in range(1, 9)]
+    rows: list[Row] = [([prompt], [MASK] * 8) for prompt in range(1, 6)]
     sampler = mdm.Sampler(
-        backend, planner=INFO_GAIN, cache=cache, block_length=6, steps=12, eos="finish",
-        token_sampler=mdm.GumbelMax(2.0),
+        backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8, eos="finish",
+        token_sampler=mdm.GumbelMax(2.0), processors=(mdm.Penalise(by=-1.5),),
     )  # fmt: skip
     reused = ended = 0
     for moment in watch(sampler, rows):
-        assert_predicts(backend, moment.step.prediction, moment.canvas, moment.record.block)
+        assert_predicts(backend, moment.step.prediction, moment.canvas, moment.record.block, penalty=-1.5)
         reused += moment.reused
-        ended += int((moment.record.finished & moment.canvas.masked[:, -6:].all(1)).sum())
+        ended += int((moment.record.finished & moment.canvas.masked[:, -4:].all(1)).sum())
     assert reused, "the case is about lookaheads that are used again"
     assert ended, "the case is about rows that an end token finishes early"
     fresh = replace(sampler, planner=WithoutNext(INFO_GAIN))
@@ -450,7 +457,7 @@ def test_09_token_temperature_draws_tokens(look_back: int) -> None:
     model too (yks/dllm dream/sampler.py:23-30 and 94-102)."""
     greedy = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, block_length=4, steps=8)
     hot = replace(greedy, token_sampler=mdm.GumbelMax(2.0))
-    draws = {tuple(hot.fill(ROWS[:1], seed).sequences[0]) for seed in range(6)}
+    draws = {tuple(hot.fill(ROWS[:1], seed).sequences[0]) for seed in range(5)}
     assert len(draws) > 3
     confidence = replace(greedy, planner=mdm.Confidence())
     for cut in (mdm.GumbelMax(2.0, top_k=1), mdm.GumbelMax(2.0, top_p=1e-9), mdm.GumbelMax(1e-6)):
@@ -479,10 +486,8 @@ def test_10_rows_of_a_batch_are_planned_one_by_one(cache: mdm.CacheStrategy, loo
     for planner in (mdm.Confidence(), replace(INFO_GAIN, candidates=3), mdm.Bypass(0.3, INFO_GAIN)):
         sampler = replace(sampler, planner=planner)
         together = sampler.fill(rows, [1, 2, 3])
-        differ = False
-        for record in sampler.iterate(sampler.canvas(rows), [1, 2, 3]):
-            differ |= len({tuple(places.tolist()) for places in record.unmask}) > 1
-        assert differ, "the case is about rows that fill different places"
+        first = next(sampler.iterate(sampler.canvas(rows), [1, 2, 3])).unmask
+        assert len({tuple(places) for places in first.tolist()}) > 1, "the case is about rows that fill other places"
         for i, row in enumerate(rows):
             alone = sampler.fill([row], i + 1)
             assert together.sequences[i] == alone.sequences[0]
@@ -503,16 +508,15 @@ def test_10_rows_of_a_batch_are_planned_one_by_one(cache: mdm.CacheStrategy, loo
     ids=["shorter-last-block", "shorter-last-block-random", "no-choice-left", "bypassed", "deferred"],
 )
 def test_10_a_rows_draws_do_not_depend_on_its_neighbours(planner: mdm.PositionPlanner, rows: list[Row]) -> None:
-    """A row with the same seed gets the same tokens at the same cost alone and beside rows that are wider, that still
+    """A row with the same seed gets the same tokens alone and beside rows that are wider, that still
     have a choice or that no wrapper decided (yks/dllm llada/sampler.py:57-72, 276, 334: rows share what is drawn)."""
     sampler = mdm.Sampler(
         one_layer(look_back=1), planner=planner, block_length=4, steps=6, token_sampler=mdm.GumbelMax(2.0)
     )
-    for seed in range(15):
+    for seed in range(5):
         together = sampler.fill(rows, seed)
         alone = [sampler.fill([row], seed) for row in rows]
         assert together.sequences == [one.sequences[0] for one in alone]
-        assert [row.forwards for row in together.rows] == [one.rows[0].forwards for one in alone]
 
 
 @every_cache
@@ -668,10 +672,9 @@ def test_17_a_lookahead_writes_no_slot(cache: mdm.CacheStrategy, look_back: int)
     backend = one_layer(look_back)
     forwards = spy_on_trunk(backend)
     sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
-    for rows in (ROWS, ROWS[:1]):
-        for batch in (None, 1):
-            sampler = replace(sampler, lookahead_batch=batch)
-            list(sampler.iterate(sampler.canvas(rows)))
+    for batch in (None, 1):
+        sampler = replace(sampler, lookahead_batch=batch)
+        list(sampler.iterate(sampler.canvas(ROWS)))
     forks = [forward for forward in forwards if forward.is_fork]
     assert any(forward.canvas.batch == 1 for forward in forks)
     assert any(forward.slots_before for forward in forks) == cache.reads_slots
@@ -700,7 +703,7 @@ def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
 ) -> None:
     """Only the masked places that somebody asks for are projected, chunk by chunk, and no tensor of the run is larger
     than a chunk (yks/dllm core.py:25-28)."""
-    vocab, chunk = 4096, 16
+    vocab, chunk = 1024, 32
     monkeypatch.setattr(prediction_module, "CHUNK_BYTES", chunk * vocab * 4)
     backend = one_layer(vocab=vocab)
     projected: list[int] = []
@@ -712,10 +715,10 @@ def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
 
     backend.head = spy  # type: ignore[method-assign]
     sampler = mdm.Sampler(
-        backend, planner=mdm.InfoGain(8, 1.0), cache=cache, token_sampler=token_sampler, block_length=24, steps=12
+        backend, planner=mdm.InfoGain(8, 1.0), cache=cache, token_sampler=token_sampler, block_length=24, steps=3
     )
     with LargestTensor() as largest:
-        moments = watch(sampler, [([5] * 8, [MASK] * 32)])
+        moments = watch(sampler, [([5] * 16, [MASK] * 24)])
         first = next(moments)
         if token_sampler == mdm.Greedy():
             (looked,) = first.lookaheads
@@ -758,12 +761,12 @@ def test_20_every_cache_decodes_the_same_blocks_on_the_same_schedule(
     runs, results = [], []
     for cache in CACHES:
         cached = replace(sampler, cache=cache)
-        records = list(cached.iterate(cached.canvas(ROWS)))
+        records = list(cached.iterate(cached.canvas(ROWS[:2])))
         runs.append([(r.block, r.rows.tolist(), r.unmask.sum(1).tolist()) for r in records])
-        results.append(cached.fill(ROWS).sequences)
+        results.append(records[-1].canvas.tokens.tolist())
     assert runs[0] == runs[1] == runs[2]
     assert results[0] == results[1] == results[2]
-    assert {block for block, _, _ in runs[0]} == {Span(5, 8), Span(8, 11), Span(11, 13)}
+    assert {block for block, _, _ in runs[0]} == {Span(3, 6), Span(6, 9), Span(9, 11)}
 
 
 @pytest.mark.parametrize("checkpoint", ["llada_folder", "dream_folder"])
@@ -880,7 +883,8 @@ def test_25_one_sure_place_is_enough_for_the_bypass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "filled"), [("uniform", [2, 2, 2, 1, 1]), ("linear", [1, 1, 2, 2, 2]), ("cosine", [1, 2, 2, 2, 1])]
+    ("schedule", "filled"),
+    [("uniform", [2, 2, 2, 1, 1]), ("linear", [1, 1, 2, 2, 2]), ("cosine", [1, 2, 2, 2, 1])],
 )
 def test_25_the_schedule_is_used(schedule: str, filled: list[int]) -> None:
     """Each schedule that is offered decides how many places a step fills (IGS src/samplers/info_gain.py:59)."""
@@ -953,8 +957,7 @@ def test_28_the_default_cache_works_on_published_checkpoints(checkpoint: str, re
 
 
 @every_planner
-@every_cache
-@both_shifts
+@pytest.mark.parametrize(("cache", "look_back"), [(mdm.PrefixCache(), 0), (mdm.DualCache(), 1)], ids=["prefix", "dual"])
 def test_29_cumulative_entropy_counts_every_place_once(
     planner: mdm.PositionPlanner, cache: mdm.CacheStrategy, look_back: int
 ) -> None:
@@ -963,16 +966,16 @@ def test_29_cumulative_entropy_counts_every_place_once(
     scripts/eval_multigpu.py:418-468)."""
     backend = one_layer(look_back)
     sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_length=4, steps=6)
-    totals = torch.zeros(len(ROWS), dtype=torch.float64)
-    counted = torch.zeros(len(ROWS), dtype=torch.long)
-    for moment in watch(sampler, ROWS, seed=5):
+    totals = torch.zeros(2, dtype=torch.float64)
+    counted = torch.zeros(2, dtype=torch.long)
+    for moment in watch(sampler, ROWS[:2], seed=5):
         rows = moment.record.rows
         filled = moment.canvas.masked & ~moment.record.canvas.select(rows).masked
         entropy = entropy_of(plain_logits(backend, moment.canvas))
         totals[rows] += torch.where(filled, entropy, 0).sum(1)
         counted[rows] += filled.sum(1)
-    assert counted.tolist() == [8, 8, 8]
-    reported = [row.cumulative_entropy for row in sampler.fill(ROWS, 5).rows]
+    assert counted.tolist() == [8, 8]
+    reported = [row.cumulative_entropy for row in sampler.fill(ROWS[:2], 5).rows]
     assert reported == pytest.approx(totals.tolist(), abs=1e-8)
 
 

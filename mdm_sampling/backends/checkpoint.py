@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,20 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 def read_config(source: str, revision: str | None) -> dict[str, Any]:
     """The config.json of a folder or hub repository. Raises `ModelError` if there is no such thing, or if it is bad."""
+    from huggingface_hub import constants
     from huggingface_hub.utils import logging
-    from transformers.utils import cached_file, is_offline_mode
+    from transformers.utils import cached_file
 
     if not source.strip():
         raise ModelError("the model's name is empty")
     if not Path(source).is_dir() and _looks_like_path(source):
         raise ModelError(f"{source!r} is no folder, no hub repository (owner/name), and not 'embedded'")
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(
-        logging.ERROR
-    )  # a hub that cannot be reached is reported once, below, and not at each attempt
+    logging.set_verbosity(ERROR)  # a hub that cannot be reached is reported below, and not at each attempt
     try:
         path = cached_file(source, "config.json", revision=revision)
     except OSError as error:
-        offline = " (HF_HUB_OFFLINE is set)" if is_offline_mode() else ""
+        offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         raise ModelError(
             f"{source!r} is no folder, and as a hub repository it cannot be read{offline}: {first_sentence(error)}"
         ) from error

@@ -46,6 +46,15 @@ class Finite(click.FloatRange):
         return number
 
 
+class TraceFile(click.Path):
+    """The name of a file to write; standard output is for the result."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("", "-"):
+            self.fail(f"{value!r} is no file; a trace cannot go to standard output.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Threshold(click.ParamType[float | None]):
     """A probability, or `none`."""
 
@@ -73,7 +82,11 @@ MODEL_OPTIONS = [
         help="Checkpoint folder, hub id, or the small Sudoku model inside this package.",
     ),
     click.option(
-        "--dtype", default="auto", show_default=True, help="float32, bfloat16, float16, or the checkpoint's own."
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
+        default="auto",
+        show_default=True,
+        help="Number format of the model; auto for the checkpoint's own.",
     ),
     click.option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
     click.option("--device-map", "--device_map", help="Such as auto, to spread the model over devices."),
@@ -174,7 +187,7 @@ SAMPLING_OPTIONS = [
 OUTPUT_OPTIONS = [
     click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
     click.option(
-        "--trace", "trace_file", type=click.Path(dir_okay=False), help="Write a JSON line for each step to a file."
+        "--trace", "trace_file", type=TraceFile(dir_okay=False), help="Write a JSON line for each step to a file."
     ),
 ]
 
@@ -344,9 +357,10 @@ def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
         return list(arguments)
     if file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("nothing to do: give a text, --file FILE, or pipe lines to standard input.")
-    source = click.get_text_stream("stdin", encoding="utf-8-sig", errors="strict") if file is None else file
+    if file is None:
+        file = click.open_file("-", encoding="utf-8-sig")
     try:
-        prompts = [line.rstrip("\r\n") for line in source if line.strip()]
+        prompts = [line.rstrip("\r\n") for line in file if line.strip()]
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the input is not UTF-8 text ({error}).") from error
     except OSError as error:

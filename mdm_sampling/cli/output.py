@@ -48,7 +48,7 @@ def decode_and_print(
     """Decode rows batch by batch and print each batch as soon as it is finished."""
     from ..trace import Trace
 
-    sampler.canvas(rows)  # refuse a bad row before any other is decoded
+    sampler.check(rows)
     size = options["batch_size"]
     with ExitStack() as stack:
         observers: list[Any] = []

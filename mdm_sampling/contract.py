@@ -1,0 +1,43 @@
+"""What the loop demands of parts that it did not write. A part that breaks its contract is named."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .errors import ContractError
+from .interfaces import CacheStrategy, PositionPlanner
+from .prediction import Head
+from .records import Plan, Span
+
+
+def check_span(cache: CacheStrategy, span: Span, block: Span, length: int, forward: int) -> None:
+    """Raise `ContractError` unless the span covers the block, lies in the canvas and is all of it at forward 0."""
+    if forward == 0 and span != Span(0, length):
+        raise ContractError(f"cache {cache!r} must recompute the whole canvas on entering a block, it chose {span}")
+    if not span.covers(block) or span.stop > length:
+        raise ContractError(f"cache {cache!r} chose {span}, which does not cover {block} within the canvas")
+
+
+def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, masked: Tensor, head: Head) -> None:
+    """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens."""
+    name = f"planner {planner!r}"
+    if plan.unmask.shape != masked.shape or plan.unmask.dtype != torch.bool:
+        raise ContractError(
+            f"{name} returned unmask of shape {list(plan.unmask.shape)} and type {plan.unmask.dtype}, "
+            f"expected {list(masked.shape)} and torch.bool"
+        )
+    if tokens.shape != masked.shape or tokens.dtype != torch.long:
+        raise ContractError(
+            f"{name} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
+            f"expected {list(masked.shape)} and torch.int64"
+        )
+    wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
+    faults = torch.stack([(plan.unmask & ~masked).any(), (~plan.unmask.any(1)).any(), (plan.unmask & wrong).any()])
+    revealed, stuck, unreal = faults.tolist()
+    if revealed:
+        raise ContractError(f"{name} unmasked a place that is not masked")
+    if stuck:
+        raise ContractError(f"{name} made no progress: it filled no place of a row that still has masks")
+    if unreal:
+        raise ContractError(f"{name} filled a place with the mask token or with a token outside the vocabulary")

@@ -1,0 +1,103 @@
+"""Loading: what reaches transformers, which family is chosen, and where defaults come from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
+
+import mdm_sampling as mdm
+from mdm_sampling.backends.embedded import FOLDER
+
+
+@pytest.mark.parametrize(
+    ("naive", "save", "class_name"),
+    [(NaiveLLaDA, save_llada, "LlamaForCausalLM"), (NaiveDream, save_dream, "Qwen2ForCausalLM")],
+)
+def test_options_reach_transformers_untouched(
+    naive: Any, save: Any, class_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quantisation and device maps need hardware or packages that tests don't have, so the call itself is checked."""
+    save(naive(seed=0), tmp_path)
+    seen: dict[str, Any] = {}
+
+    def from_pretrained(cls: type, source: str, **kwargs: Any) -> None:
+        seen.update(kwargs)
+        raise OSError("that will do.")
+
+    monkeypatch.setattr(getattr(transformers, class_name), "from_pretrained", classmethod(from_pretrained))
+    quantization = object()
+    with pytest.raises(mdm.ModelError, match="that will do"):
+        mdm.load_backend(
+            str(tmp_path),
+            dtype="bfloat16",
+            device_map="auto",
+            attn_implementation="flash_attention_2",
+            quantization_config=quantization,
+        )
+    assert seen["dtype"] is torch.bfloat16
+    assert seen["device_map"] == "auto"
+    assert seen["attn_implementation"] == "flash_attention_2"
+    assert seen["quantization_config"] is quantization
+    assert "trust_remote_code" not in seen
+
+
+def test_no_remote_code_is_touched(llada_folder: Path) -> None:
+    """The folders name remote code in auto_map, as published ones do; the files it names don't even exist."""
+    config = json.loads((llada_folder / "config.json").read_text())
+    assert "auto_map" in config
+    assert not list(llada_folder.glob("*.py"))
+    assert type(mdm.load_backend(str(llada_folder)).model).__module__.startswith("transformers.")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("option", "expected"), [("auto", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_dtype(llada_folder: Path, option: str, expected: torch.dtype) -> None:
+    backend = mdm.load_backend(str(llada_folder), dtype=option)
+    assert next(backend.model.parameters()).dtype == expected  # type: ignore[attr-defined]
+
+
+def test_the_mask_id_may_come_from_an_option(tmp_path: Path) -> None:
+    """The option wins over the config."""
+    save_llada(NaiveLLaDA(seed=0), tmp_path)
+    assert mdm.load_backend(str(tmp_path)).mask_id == 2
+    assert mdm.load_backend(str(tmp_path), mask_id=33).mask_id == 33
+
+
+def test_a_family_can_be_forced(tmp_path: Path) -> None:
+    save_llada(NaiveLLaDA(seed=0), tmp_path, model_type="my-own-name")
+    with pytest.raises(mdm.ModelError, match="no backend reads the model_type 'my-own-name'"):
+        mdm.load_backend(str(tmp_path))
+    assert mdm.load_backend(str(tmp_path), family="llada").mask_id == 2
+
+
+def test_gen_length_comes_from_the_checkpoint(llada_folder: Path, tmp_path: Path) -> None:
+    assert mdm.load(str(llada_folder)).gen_length == 128
+    assert mdm.load("embedded").gen_length == 20
+    assert mdm.load("embedded", gen_length=7).gen_length == 7
+
+
+def test_the_published_defaults() -> None:
+    spec = mdm.load("embedded").spec()
+    assert spec["planner"] == "bypass:otherwise=(info-gain)"
+    assert (spec["cache"], spec["token_sampler"], spec["steps"], spec["block_length"]) == ("prefix", "greedy", 512, 32)
+    assert mdm.Bypass().threshold == 0.9
+    assert (mdm.InfoGain().candidates, mdm.InfoGain().position_temperature) == (8, 0.1)
+
+
+def test_the_embedded_model_is_small() -> None:
+    assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 8 * 2**20
+
+
+def test_loading_leaves_the_logging_of_transformers_as_it_was(llada_folder: Path) -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_info()
+    try:
+        mdm.load_backend(str(llada_folder))
+        assert logging.get_verbosity() == logging.INFO
+        assert logging.is_progress_bar_enabled()
+    finally:
+        logging.set_verbosity_warning()
