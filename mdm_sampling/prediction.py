@@ -87,7 +87,9 @@ class Prediction:
             return self._empty
         parts = [torch.cat(column) for column in zip(*columns, strict=True)]
         if not bool(torch.isfinite(parts[3]).all()):
-            raise PredictionError("the model returned logits that are not finite, or every token was banned")
+            raise PredictionError(
+                "the model returned logits that are not finite (try another dtype), or every token was banned"
+            )
         return Statistics(*(self._scatter(part) for part in parts))
 
     def chunks(self, copies: int = 1) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:

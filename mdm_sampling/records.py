@@ -129,7 +129,9 @@ class Canvas:
 def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
     """Raise `CanvasError` unless the body of row `number` holds a mask and its prefix none."""
     if mask_id in prefix:
-        raise CanvasError(f"row {number}: the prompt holds the mask token (id {mask_id}); use infilling to fill it")
+        raise CanvasError(
+            f"row {number}: the prompt holds the mask token (id {mask_id}); `infill` is for texts with masks"
+        )
     if mask_id not in body:
         raise CanvasError(f"row {number}: there is nothing to fill, no place holds the mask token (id {mask_id})")
 

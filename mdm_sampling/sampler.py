@@ -87,7 +87,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for name in ("gen_length", "block_length", "steps"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+            require(1 <= getattr(self, name) < 2**31, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
         require(
@@ -173,7 +173,8 @@ class Sampler:
         for i, (prefix, body) in enumerate(rows):
             if limit is not None and len(prefix) + len(body) > limit:
                 raise CanvasError(
-                    f"row {i}: {len(prefix)} tokens and a body of {len(body)} exceed the model's context of {limit}"
+                    f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} places after it exceed the model's "
+                    f"context of {limit}; shorten one of them"
                 )
             wrong = next((token for token in (*prefix, *body) if not 0 <= token < vocabulary), None)
             if wrong is not None:

@@ -59,10 +59,7 @@ def shell(command: Sequence[str], **options: object) -> "subprocess.CompletedPro
     ("code", "absent"),
     [
         ("import mdm_sampling", ["torch", "transformers"]),
-        (
-            "import mdm_sampling as m; [getattr(m, n) for n in ('Sampler', 'InfoGain', 'load', 'wrap')]",
-            ["transformers"],
-        ),
+        ("import mdm_sampling as m; m.Sampler, m.InfoGain, m.load, m.wrap", ["transformers"]),
         ("from mdm_sampling.cli import main; main(['--help'], standalone_mode=False)", ["torch", "transformers"]),
         ("from mdm_sampling.cli import main; main(['infill', '-h'], standalone_mode=False)", ["torch", "transformers"]),
     ],
@@ -99,7 +96,7 @@ def test_generate_solves_the_readme_s_puzzle() -> None:
 
 
 def test_the_published_flags_run_unchanged(llada_folder: Path) -> None:
-    flags = "--use_cache prefix --threshold 0.9 --candidate_number 8 --position_temperature 0.1".split()
+    flags = ["--use_cache", "prefix", "--threshold", "0.9", "--candidate_number", "8", "--position_temperature", "0.1"]
     answered(run("generate", PUZZLE, "--model_name_or_path", "embedded", *flags), SOLVED)
     answered(run("generate", "a b", "--model_name_or_path", llada_folder, *flags, "--max-new-tokens", "4"))
 
@@ -192,10 +189,8 @@ def test_the_trace_tells_every_step(tmp_path: Path) -> None:
 
 def test_the_chat_template_is_applied_if_there_is_one(llada_folder: Path) -> None:
     options = ["--model", llada_folder, "--max-new-tokens", "2", "--json"]
-    default, on, off = (
-        json.loads(answered(run("generate", "a", *options, *flag)))["tokens"]
-        for flag in ([], ["--chat"], ["--no-chat"])
-    )
+    results = [run("generate", "a", *options, *flag) for flag in ([], ["--chat"], ["--no-chat"])]
+    default, on, off = (json.loads(answered(result))["tokens"] for result in results)
     assert default[:-2] == on[:-2]
     assert len(on) > len(off) == 3
 
@@ -246,7 +241,7 @@ USAGE = [
     (["--use_cache", "refresh:every=0"], ["every must be at least 1"]),
     (["--schedule", "cosin"], ["--schedule", "did you mean 'cosine'"]),
     (["--processor", "bann"], ["--processor", "did you mean 'ban'"]),
-    (["--processor", "penalise:by=inf"], ["by must be finite"]),
+    (["--processor", "penalise:by=inf"], ["by must be at most"]),
     (["--processor", "ban:ids=3"], ["list in brackets"]),
     # numbers
     (["--threshold", "0"], ["--threshold", "'0'"]),
@@ -280,7 +275,7 @@ USAGE = [
     (["--top-p", "0.5"], ["--top-p would be ignored", "--temperature"]),
     (["--planner", "confidence", "--candidate_number", "8"], ["--candidate-number would be ignored", "confidence"]),
     (["--planner", "margin", "--position_temperature", "1"], ["--position-temperature would be ignored", "margin"]),
-    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["would be ignored", "already sets candidates"]),
+    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["already sets candidates"]),
     (["--planner", "bypass:otherwise=(info-gain)", "--candidate-number", "5"], ["would be ignored", "candidates=5"]),
     (["--planner", "bypass", "--threshold", "0.5"], ["--threshold would be ignored"]),
     (["--planner", "entropy", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored", "never looks ahead"]),
@@ -290,7 +285,7 @@ USAGE = [
     (["--trace", ""], ["--trace"]),
     (["--trace", "-"], ["--trace", "standard output"]),
     (["--trace", "."], ["--trace", "directory"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("options", "words"), USAGE, ids=lambda value: " ".join(value)[:60])
@@ -340,7 +335,7 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
         (["generate", PUZZLE, "1" * 300], ["row 1", "context of 256"]),
         (["generate", PUZZLE, "--max-new-tokens", "300"], ["300", "context of 256", "--max-new-tokens"]),
         (["generate", PUZZLE, "--max-new-tokens", "2000000000"], ["context of 256", "--max-new-tokens"]),
-        (["generate", "1_.. ...."], ["row 0", "mask token", "infilling"]),
+        (["generate", "1_.. ...."], ["row 0", "mask token", "infill"]),
         (["generate", PUZZLE, "--chat"], ["no chat template", "--no-chat"]),
         (["infill", "1234"], ["nothing to fill", "'1234'", "[MASK]"]),
         (["infill", "1_", "1234"], ["nothing to fill", "'1234'"]),
@@ -410,9 +405,8 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- Processes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
-def test_only_the_result_is_on_stdout(command: list[str]) -> None:
-    done = shell([*command, "generate", PUZZLE])
+def test_only_the_result_is_printed_where_no_terminal_is() -> None:
+    done = shell([*MODULE, "generate", PUZZLE])
     assert (done.returncode, done.stdout, done.stderr) == (0, SOLVED, "")
 
 
@@ -453,11 +447,11 @@ def test_a_reader_that_leaves_ends_the_run_quietly(many: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [["generate", PUZZLE], ["list"]], ids=["generate", "list"])
-def test_a_full_disk_is_a_sentence(arguments: list[str]) -> None:
+def test_a_full_disk_is_a_sentence() -> None:
     with open("/dev/full", "w") as full:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*SCRIPT, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+        command = [*SCRIPT, "generate", PUZZLE]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "Error: cannot write the output: No space left on device\n"
 

@@ -115,30 +115,30 @@ def test_a_name_claimed_twice_names_both_distributions() -> None:
 
 def test_an_installed_distribution_is_found(tmp_path: Path) -> None:
     """A real entry point in a real folder, in a fresh process; it runs by its spec from the command line."""
-    (tmp_path / "topmass.py").write_text(
+    (tmp_path / "topthree.py").write_text(
         "from dataclasses import dataclass\n"
         "import mdm_sampling as mdm\n\n\n"
         "@dataclass(frozen=True)\n"
-        "class TopMass(mdm.ScorePlanner):\n"
+        "class TopThree(mdm.ScorePlanner):\n"
         '    """Unmask where the k likeliest tokens hold the most probability."""\n\n'
         "    k: int = 5\n\n"
         "    def score(self, step):\n"
         "        return step.confidence\n\n\n"
         "@mdm.hookimpl\n"
         "def register_planners(register):\n"
-        '    register("top-mass", TopMass)\n'
+        '    register("top-three", TopThree)\n'
     )
-    info = tmp_path / "mdm_topmass-1.0.dist-info"
+    info = tmp_path / "mdm_topthree-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mdm-topmass\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[mdm_sampling]\ntopmass = topmass\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mdm-topthree\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mdm_sampling]\ntopthree = topthree\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from mdm_sampling.cli import main\n"
-        "main(['generate', '--planner', 'top-mass:k=3', '1... ..3. .1.. ...4'], standalone_mode=False)\n"
+        "main(['generate', '--planner', 'top-three:k=3', '1... ..3. .1.. ...4'], standalone_mode=False)\n"
         "main(['list', 'planners'], standalone_mode=False)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "top-mass  (mdm-topmass)" in done.stdout
+    assert "top-three  (mdm-topthree)" in done.stdout
     assert "k=5" in done.stdout

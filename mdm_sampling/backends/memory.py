@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ModelError, PredictionError
 from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
-from .text import TextCodec
+from .text import TextCodec, check_ids
 
 
 class NoSlots(Slots):
@@ -53,8 +53,7 @@ class CallableBackend(ModelBackend):
         takes_attention_mask: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not 0 <= mask_id < vocab_size:
-            raise ModelError(f"the mask id {mask_id} is outside the vocabulary [0, {vocab_size})")
+        check_ids(mask_id, eos_ids, vocab_size)
         self.model = model
         self.mask_id = mask_id
         self.vocab_size = vocab_size

@@ -157,3 +157,12 @@ def find_eos_ids(config: Mapping[str, Any], tokenizer: Any, turn_ends: Sequence[
     if any(not is_whole(token) or token < 0 for token in ids if token is not None):
         raise ModelError(f"config.json says eos_token_id={named!r}, expected a token id or a list of them")
     return tuple(dict.fromkeys(int(token) for token in ids if token is not None))
+
+
+def check_ids(mask_id: int, eos_ids: Sequence[int], vocab_size: int) -> None:
+    """Raise `ModelError` unless the mask id and the end ids are distinct tokens of the vocabulary."""
+    for name, token in [("mask", mask_id), *(("end", token) for token in eos_ids)]:
+        if not 0 <= token < vocab_size:
+            raise ModelError(f"the {name} id {token} is outside the vocabulary [0, {vocab_size})")
+    if mask_id in eos_ids:
+        raise ModelError(f"the mask id {mask_id} is also an end id, so a text would end at its first mask")

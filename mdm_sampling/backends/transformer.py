@@ -12,7 +12,7 @@ from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
 from .options import ModelSource
 from .slots import ForkingCache, TransformerSlots, WritingCache
-from .text import TextCodec
+from .text import TextCodec, check_ids
 
 
 @final
@@ -43,13 +43,14 @@ class TransformerBackend(ModelBackend):
             raise ModelError("the model attends causally; set config.is_causal = False for a masked diffusion model")
         if look_back not in (0, 1):
             raise ModelError(f"look_back must be 0 or 1, got {look_back}")
+        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
+        check_ids(mask_id, eos_ids, self.vocab_size)
         self.model = model.eval()
         self.mask_id = mask_id
         self.look_back = look_back
         self.eos_ids = eos_ids
         pad = getattr(tokenizer, "pad_token_id", None)
         self.pad_id = next(i for i in (pad, *eos_ids, 0, 1) if i is not None and i != mask_id)
-        self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         self.max_length = getattr(model.config, "max_position_embeddings", None)
         self.device = model.get_input_embeddings().weight.device
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)

@@ -9,6 +9,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -250,7 +251,6 @@ def make_planner(options: dict[str, Any]) -> Any:
     An option that would be ignored is an error.
     """
     from ..errors import SpecError
-    from ..planners.bypass import Bypass
     from ..specs import split_spec
 
     spec = options["planner"]
@@ -269,11 +269,21 @@ def make_planner(options: dict[str, Any]) -> Any:
     planner = make_part("planners", "--planner", spec)
     if options["lookahead_batch"] is not None and not looks_ahead(planner):
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
-    if isinstance(planner, Bypass):
-        if was_given("threshold"):
-            raise click.UsageError("--threshold would be ignored: --planner already is a bypass.")
-        return planner
-    return planner if options["threshold"] is None else Bypass(options["threshold"], planner)
+    return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
+
+
+def with_bypass(planner: Any, threshold: float) -> Any:
+    """The bypass of `--threshold` around a planner; inside a defer, which else would not hold back sure end tokens."""
+    from ..planners.bypass import Bypass
+    from ..planners.defer import Defer
+
+    if isinstance(planner, Defer):
+        return replace(planner, otherwise=with_bypass(planner.otherwise, threshold))
+    if not isinstance(planner, Bypass):
+        return Bypass(threshold, planner)
+    if was_given("threshold"):
+        raise click.UsageError("--threshold would be ignored: --planner already has a bypass.")
+    return planner
 
 
 def looks_ahead(planner: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 
+from ..errors import require
 from ..interfaces import PositionPlanner, Step
 from ..records import Plan
 from .confidence import Confidence
@@ -25,6 +26,9 @@ class Defer(PositionPlanner):
 
     otherwise: PositionPlanner = field(default_factory=Confidence)
     ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(all(token >= 0 for token in self.ids), f"defer: ids must be token ids, got {list(self.ids)}")
 
     def plan(self, step: Step) -> Plan:
         late = torch.tensor(self.ids or step.eos_ids, dtype=torch.long, device=step.tokens.device)

@@ -4,6 +4,7 @@ arXiv:2602.18176: J(a) = IG(a) - C(a), of which -C(a) - H_next(a) is the part th
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, final
 
 import torch
@@ -40,8 +41,8 @@ class InfoGain(PositionPlanner):
     def __post_init__(self) -> None:
         require(self.candidates >= 1, f"info-gain: candidates must be at least 1, got {self.candidates}")
         require(
-            self.position_temperature >= 0,
-            f"info-gain: position_temperature must be 0 or more, got {self.position_temperature}",
+            0 <= self.position_temperature < inf,
+            f"info-gain: position_temperature must be finite and 0 or more, got {self.position_temperature}",
         )
 
     def plan(self, step: Step) -> Plan:

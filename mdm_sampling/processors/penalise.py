@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from typing import final
 
 from torch import Tensor
 
 from ..errors import require
 from ..interfaces import ModelBackend, Processor
+
+LARGEST = 1e4
+"""Beyond this a penalty is a ban, and in float32 it would drown the logits."""
 
 
 @final
@@ -25,7 +27,7 @@ class Penalise(Processor):
     by: float = 4.0
 
     def __post_init__(self) -> None:
-        require(isfinite(self.by), f"penalise: by must be finite, got {self.by}; use ban to forbid tokens")
+        require(abs(self.by) <= LARGEST, f"penalise: by must be at most {LARGEST:g}, got {self.by}; ban forbids tokens")
 
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SequenceBiasLogitsProcessor

@@ -5,6 +5,7 @@ values tie, which is known to lower the quality of MDM samples (arXiv:2409.02908
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import final
 
 import torch
@@ -34,8 +35,8 @@ class GumbelMax(TokenSampler):
 
     def __post_init__(self) -> None:
         require(
-            self.temperature > 0,
-            f"gumbel: temperature must be above 0, got {self.temperature}; the greedy token sampler is temperature 0",
+            0 < self.temperature < inf,
+            f"gumbel: temperature must be finite and above 0, got {self.temperature}; the greedy token sampler is temperature 0",
         )
         require(self.top_k >= 0, f"gumbel: top_k must be 0 or more, got {self.top_k}")
         require(0 < self.top_p <= 1, f"gumbel: top_p must be in (0, 1], got {self.top_p}")
@@ -61,6 +62,7 @@ class GumbelMax(TokenSampler):
     def _warped(self, scores: Tensor) -> Tensor:
         from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+        scores = scores - scores.amax(-1, keepdim=True)  # so that a tiny temperature cannot overflow
         nothing = scores.new_empty(len(scores), 0, dtype=torch.long)
         scores = TemperatureLogitsWarper(float(self.temperature))(nothing, scores)
         if self.top_k > 0:
