@@ -40,7 +40,10 @@ def test_commit_and_fork_leave_the_original_alone() -> None:
         ([([1, MASK], [MASK])], "row 0: the prompt holds the mask token"),
         ([([1], [MASK]), ([1], [2, 3])], "row 1: there is nothing to fill"),
         ([([1], [])], "row 0: there is nothing to fill"),
-        ([([1] * 60, [MASK] * 5)], "row 0: a prompt of 60 tokens and 5 places after it exceed the model's context of 64"),
+        (
+            [([1] * 60, [MASK] * 5)],
+            "row 0: a prompt of 60 tokens and 5 places after it exceed the model's context of 64",
+        ),
         ([([1], [MASK, 99])], r"row 0: token ids must be in \[0, 13\), got 99"),
         ([([-1], [MASK])], "row 0: token ids must be in"),
     ],

@@ -36,7 +36,7 @@ class GumbelMax(TokenSampler):
     def __post_init__(self) -> None:
         require(
             0 < self.temperature < inf,
-            f"gumbel: temperature must be finite and above 0, got {self.temperature}; the greedy token sampler is temperature 0",
+            f"gumbel: temperature must be finite and above 0, got {self.temperature}; greedy is temperature 0",
         )
         require(self.top_k >= 0, f"gumbel: top_k must be 0 or more, got {self.top_k}")
         require(0 < self.top_p <= 1, f"gumbel: top_p must be in (0, 1], got {self.top_p}")
