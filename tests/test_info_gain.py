@@ -191,3 +191,23 @@ def test_canvas_scope_counts_later_blocks_and_block_scope_does_not() -> None:
 def test_parameters_out_of_range_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(mdm.SpecError, match="must be"):
         mdm.InfoGain(**bad)  # type: ignore[arg-type]
+
+
+def test_rows_that_are_bypassed_ride_along_in_the_lookahead() -> None:
+    """Row 0 is sure of one place at a time, row 1 of none: still each step costs one call of the model."""
+    calls = []
+
+    def model(tokens: torch.Tensor) -> torch.Tensor:
+        calls.append(len(tokens))
+        logits = torch.randn(1, 9, 6, generator=torch.Generator().manual_seed(0)).double().repeat(len(tokens), 1, 1)
+        for i, row in enumerate(tokens.tolist()):
+            if row[0] == 1:
+                logits[i, row.index(5) if 5 in row else 0, 2] = 20.0
+        return logits
+
+    planner = mdm.Bypass(0.9, mdm.InfoGain(position_temperature=1.0))
+    sampler = mdm.Sampler(mdm.wrap(model, mask_id=5, vocab_size=6), planner=planner, steps=8, block_length=8)
+    records = list(sampler.iterate(sampler.canvas([([1], [5] * 8), ([0], [5] * 8)])))
+    assert len(records) == 8
+    assert len(calls) == 8
+    assert [int(record.forwards[0]) for record in records[1:-1]] == [1] * 6

@@ -71,6 +71,17 @@ def test_bypass_fills_all_that_reach_the_threshold_at_once() -> None:
     assert order(mdm.Bypass(0.99, mdm.LeftToRight()), TABLE) == [[0], [1], [2], [3]]
 
 
+def test_bypass_goes_by_the_likeliest_token_and_fills_the_drawn_one() -> None:
+    """At a token temperature a sure place may draw another token; it is filled all the same, with what was drawn."""
+    table = torch.tensor([[0.9, 0.05, 0.05, 0.0]] * 40).log()
+    sampler = mdm.Sampler(
+        scripted(table, 3), planner=mdm.Bypass(0.85), token_sampler=mdm.GumbelMax(1.0), block_length=40, steps=40
+    )
+    records = list(sampler.iterate(sampler.canvas([([], [3] * 40)])))
+    assert len(records) == 1
+    assert set(records[0].tokens[0].tolist()) == {0, 1, 2}
+
+
 def test_defer_places_end_tokens_last_but_does_place_them() -> None:
     """Places 0, 2 and 3 propose the end token, token 0; their order among themselves is kept."""
     assert order(mdm.Defer(mdm.Confidence()), TABLE) == [[1], [2], [3], [0]]

@@ -406,7 +406,7 @@ def test_07_lookaheads_pass_the_same_processors(cache: mdm.CacheStrategy, look_b
         backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8, processors=(mdm.Penalise(by=3.0),)
     )
     looked = reused = 0
-    for moment in watch(sampler, ROWS):
+    for moment in watch(sampler, ROWS[:2]):
         block = moment.record.block
         assert_predicts(backend, moment.step.prediction, moment.canvas, block, penalty=3.0)
         for lookahead in moment.lookaheads:
@@ -458,14 +458,14 @@ def test_09_token_temperature_draws_tokens(look_back: int) -> None:
     model too (yks/dllm dream/sampler.py:23-30 and 94-102)."""
     greedy = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, block_length=4, steps=8)
     hot = replace(greedy, token_sampler=mdm.GumbelMax(2.0))
-    draws = {tuple(hot.fill(ROWS[:1], seed).sequences[0]) for seed in range(5)}
-    assert len(draws) > 3
+    draws = {tuple(hot.fill(ROWS[:1], seed).sequences[0]) for seed in range(4)}
+    assert len(draws) > 2
     confidence = replace(greedy, planner=mdm.Confidence())
     for cut in (mdm.GumbelMax(2.0, top_k=1), mdm.GumbelMax(2.0, top_p=1e-9), mdm.GumbelMax(1e-6)):
         assert replace(confidence, token_sampler=cut).fill(ROWS).sequences == confidence.fill(ROWS).sequences
     few = replace(confidence, token_sampler=mdm.GumbelMax(5.0, top_k=2))
     unlikely = 0
-    for moment in watch(few, ROWS):
+    for moment in watch(few, ROWS[:2]):
         unmask = moment.record.unmask
         logits = plain_logits(one_layer(look_back), moment.canvas)[:, moment.record.block.places][unmask]
         written = moment.record.tokens[unmask]
@@ -514,7 +514,7 @@ def test_10_a_rows_draws_do_not_depend_on_its_neighbours(planner: mdm.PositionPl
     sampler = mdm.Sampler(
         one_layer(look_back=1), planner=planner, block_length=4, steps=6, token_sampler=mdm.GumbelMax(2.0)
     )
-    for seed in range(5):
+    for seed in range(3):
         together = sampler.fill(rows, seed)
         alone = [sampler.fill([row], seed) for row in rows]
         assert together.sequences == [one.sequences[0] for one in alone]
@@ -526,7 +526,7 @@ def test_11_left_padding_works_under_every_cache(cache: mdm.CacheStrategy, look_
     """A cached forward keeps the keys and the mask columns of the whole canvas, so left-padded rows predict what they
     predict alone, step by step and in every lookahead (yks/dllm dream/sampler.py:134-148, 512, 548)."""
     backend = one_layer(look_back)
-    rows: list[Row] = [*ROWS, ([], [MASK] * 6)]
+    rows: list[Row] = [*ROWS[:2], ([], [MASK] * 6)]
     sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
     assert sampler.canvas(rows).padded
     looked = 0
@@ -535,7 +535,7 @@ def test_11_left_padding_works_under_every_cache(cache: mdm.CacheStrategy, look_
         for lookahead in moment.lookaheads:
             assert_predicts(backend, lookahead.prediction, lookahead.futures, moment.record.block)
             looked += len(lookahead.rows)
-    assert looked > 20
+    assert looked > 15
 
 
 @every_cache
@@ -635,8 +635,9 @@ def test_15_a_planner_cannot_write_the_mask_either() -> None:
         def plan(self, step: mdm.Step) -> mdm.Plan:
             return mdm.Plan(unmask=step.masked, tokens=torch.full_like(step.tokens, MASK))
 
+    sampler = mdm.Sampler(one_layer(), planner=WritesMasks())
     with pytest.raises(mdm.ContractError, match="WritesMasks"):
-        mdm.Sampler(one_layer(), planner=WritesMasks()).fill(ROWS)
+        next(sampler.iterate(sampler.canvas(ROWS)))
 
 
 @every_cache
@@ -675,7 +676,7 @@ def test_17_a_lookahead_writes_no_slot(cache: mdm.CacheStrategy, look_back: int)
     sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
     for batch in (None, 1):
         sampler = replace(sampler, lookahead_batch=batch)
-        list(sampler.iterate(sampler.canvas(ROWS)))
+        list(sampler.iterate(sampler.canvas(ROWS[:2])))
     forks = [forward for forward in forwards if forward.is_fork]
     assert any(forward.canvas.batch == 1 for forward in forks)
     assert any(forward.slots_before for forward in forks) == cache.reads_slots
@@ -739,7 +740,7 @@ def test_19_padding_is_not_attended_to(cache: mdm.CacheStrategy, look_back: int)
     (fastdllm llada/models/modeling_llada.py, about 905-912)."""
     backend = one_layer(look_back)
     sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=6)
-    canvas = sampler.canvas([*ROWS, ([], [MASK] * 5)])
+    canvas = sampler.canvas([*ROWS[:2], ([], [MASK] * 5)])
     other = replace(canvas, tokens=torch.where(canvas.valid, canvas.tokens, 11))
     assert not torch.equal(canvas.tokens, other.tokens)
     for one, two in zip(watch(sampler, canvas), watch(sampler, other), strict=True):
