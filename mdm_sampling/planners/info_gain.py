@@ -49,8 +49,8 @@ class InfoGain(PositionPlanner):
         greedy = Plan(unmask=top_places(step.confidence, step.masked, step.quota))
         if self.candidates == 1 or self.position_temperature == 0:
             return greedy
-        # The last step fills what is left, whatever the candidates are.
-        is_open = (step.masked.sum(-1) - step.quota) > 0
+        # The last step of a row fills what is left of its block, whatever the candidates are.
+        is_open = (step.prediction.masked & ~step.fixed).sum(-1) > step.quota
         if not bool(is_open.any()):
             return greedy
         unmask, tokens = self._moves(step, greedy.unmask)

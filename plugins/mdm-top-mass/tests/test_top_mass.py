@@ -12,7 +12,7 @@ def test_it_is_registered_under_its_name() -> None:
 def test_it_fills_the_place_with_the_most_mass_first() -> None:
     table = torch.tensor([[0.5, 0.2, 0.2, 0.1, 0.0], [0.4, 0.4, 0.1, 0.1, 0.0]]).clamp(min=1e-9).log()
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), 2, 5).clone(), mask_id=4, vocab_size=5)
-    for k, expected in ((1, 0), (2, 1), (3, 0)):
+    for k, expected in ((1, 0), (2, 1)):
         sampler = mdm.Sampler(backend, planner=mdm_top_mass.TopMass(k), steps=2)
         first = next(iter(sampler.iterate(sampler.canvas([([], [4, 4])]))))
         assert first.unmask[0].nonzero().item() == expected
