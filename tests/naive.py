@@ -43,6 +43,7 @@ class Naive:
     theta: float
     eps: float
     rotate_in_float32: bool
+    qkv_bias: bool
     vocab: int
     mask_id: int
     eos_ids: tuple[int, ...]
@@ -59,7 +60,22 @@ class Naive:
             self.weights[name] = torch.randn(shape, generator=generator) * scale + offset
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        raise AssertionError
+        """Shape of each weight by its published name."""
+        kv = self.kv_heads * self.head_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            self.top["embed"]: (self.vocab, self.width),
+            self.top["norm"]: (self.width,),
+            self.top["head"]: (self.vocab, self.width),
+        }
+        for layer in range(self.layers):
+            n = self.names(layer)
+            shapes |= {n["norm1"]: (self.width,), n["norm2"]: (self.width,)}
+            shapes |= {n["q"]: (self.width, self.width), n["k"]: (kv, self.width), n["v"]: (kv, self.width)}
+            if self.qkv_bias:
+                shapes |= {n[p].replace("weight", "bias"): shapes[n[p]][:1] for p in "qkv"}
+            shapes |= {n["o"]: (self.width, self.width), n["down"]: (self.width, self.inner)}
+            shapes |= {n["gate"]: (self.inner, self.width), n["up"]: (self.inner, self.width)}
+        return shapes
 
     def names(self, layer: int) -> dict[str, str]:
         raise AssertionError
@@ -91,7 +107,7 @@ class Naive:
 
 
 class NaiveLLaDA(Naive):
-    theta, eps, rotate_in_float32 = 500_000.0, 1e-5, True
+    theta, eps, rotate_in_float32, qkv_bias = 500_000.0, 1e-5, True, False
     vocab, mask_id, eos_ids = 40, 2, (0, 1)  # larger than the tokenizer's vocabulary, as published embeddings are
     top: ClassVar[dict[str, str]] = {
         "embed": "model.transformer.wte.weight",
@@ -116,28 +132,13 @@ class NaiveLLaDA(Naive):
         }
         return {key: f"model.transformer.blocks.{layer}.{name}.weight" for key, name in published.items()}
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        kv = self.kv_heads * self.head_dim
-        shapes: dict[str, tuple[int, ...]] = {
-            self.top["embed"]: (self.vocab, self.width),
-            self.top["norm"]: (self.width,),
-            self.top["head"]: (self.vocab, self.width),
-        }
-        for layer in range(self.layers):
-            n = self.names(layer)
-            shapes |= {n["norm1"]: (self.width,), n["norm2"]: (self.width,)}
-            shapes |= {n["q"]: (self.width, self.width), n["k"]: (kv, self.width), n["v"]: (kv, self.width)}
-            shapes |= {n["o"]: (self.width, self.width), n["down"]: (self.width, self.inner)}
-            shapes |= {n["gate"]: (self.inner, self.width), n["up"]: (self.inner, self.width)}
-        return shapes
-
     def predict(self, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Row i predicts place i."""
         return self.logits(tokens, dtype)
 
 
 class NaiveDream(Naive):
-    theta, eps, rotate_in_float32 = 1_000_000.0, 1e-6, False
+    theta, eps, rotate_in_float32, qkv_bias = 1_000_000.0, 1e-6, False, True
     vocab, mask_id, eos_ids = 264, 259, (256, 258)
     top: ClassVar[dict[str, str]] = {
         "embed": "model.embed_tokens.weight",
@@ -161,23 +162,6 @@ class NaiveDream(Naive):
             "down": "mlp.down_proj",
         }
         return {key: f"model.layers.{layer}.{name}.weight" for key, name in published.items()}
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        kv = self.kv_heads * self.head_dim
-        shapes: dict[str, tuple[int, ...]] = {
-            self.top["embed"]: (self.vocab, self.width),
-            self.top["norm"]: (self.width,),
-            self.top["head"]: (self.vocab, self.width),
-        }
-        for layer in range(self.layers):
-            n = self.names(layer)
-            shapes |= {n["norm1"]: (self.width,), n["norm2"]: (self.width,)}
-            shapes |= {n["q"]: (self.width, self.width), n["k"]: (kv, self.width), n["v"]: (kv, self.width)}
-            shapes |= {n["q"].replace("weight", "bias"): (self.width,)}
-            shapes |= {n["k"].replace("weight", "bias"): (kv,), n["v"].replace("weight", "bias"): (kv,)}
-            shapes |= {n["o"]: (self.width, self.width), n["down"]: (self.width, self.inner)}
-            shapes |= {n["gate"]: (self.inner, self.width), n["up"]: (self.inner, self.width)}
-        return shapes
 
     def predict(self, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Row i predicts place i: the output one place to the left, and the first place from its own output."""
