@@ -10,16 +10,19 @@ goes on from its last state.
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import torch
 from safetensors.torch import save_file
-from sudoku_grids import all_grids, dig, is_held_out
+from sudoku_grids import all_grids, dig, held_out_puzzles, is_held_out, is_solution
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import mdm_sampling as mdm
 
 END, START, ANSWER, MASK, UNKNOWN = "<|end|>", "<|start|>", "<|answer|>", "_", "<|unknown|>"
 VOCABULARY = [END, START, ANSWER, MASK, UNKNOWN, *"0123456789.+-*/=(),: \n"]
@@ -94,7 +97,8 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))))
 
 
-def train(steps: int, size: int, seed: int, peak: float, state_file: Path) -> LlamaForCausalLM:
+def train(steps: int, size: int, seed: int, peak: float, state_file: Path, save_every: int = 50) -> LlamaForCausalLM:
+    """Train, writing the state every `save_every` steps and going on from it if there is one."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(CONFIG).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
@@ -115,8 +119,8 @@ def train(steps: int, size: int, seed: int, peak: float, state_file: Path) -> Ll
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        mean += loss.item() / 50
-        if (step + 1) % 50 == 0 or step + 1 == steps:
+        mean += loss.item() / save_every
+        if (step + 1) % save_every == 0 or step + 1 == steps:
             click.echo(f"step {step + 1}/{steps}  loss {mean:.4f}  {time.time() - began:.0f} s")
             mean = 0.0
             state = {
@@ -201,6 +205,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def evaluate(folder: Path, puzzles: int) -> str:
+    """Share of held-out puzzles that the saved checkpoint solves, by the confidence planner, one place a step."""
+    items = held_out_puzzles(puzzles, seed=0)
+    sampler = replace(mdm.load(str(folder), gen_length=20, steps=20), planner=mdm.Confidence(), cache=mdm.NoCache())
+    texts = sampler.generate(items, batch_size=50).texts
+    solved = sum(is_solution(item, text) for item, text in zip(items, texts, strict=True))
+    return f"{solved} of {puzzles} held-out puzzles solved (confidence, one place a step)"
+
+
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the checkpoint.")
 @click.option("--steps", default=1500, show_default=True)
@@ -208,13 +221,22 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", default=2, show_default=True, help="CPU threads; the last bits of the weights depend on it.")
+@click.option("--puzzles", default=200, show_default=True, help="Held-out puzzles to solve at the end.")
 @click.option("--state", type=click.Path(path_type=Path), help="Where to keep the state  [default: OUT/train.state]")
 def main(
-    out: Path, steps: int, batch_size: int, learning_rate: float, seed: int, threads: int, state: Path | None
+    out: Path,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    threads: int,
+    puzzles: int,
+    state: Path | None,
 ) -> None:
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     save(train(steps, batch_size, seed, learning_rate, state or out / "train.state"), out)
+    click.echo(evaluate(out, puzzles))
 
 
 if __name__ == "__main__":
