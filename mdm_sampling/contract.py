@@ -19,6 +19,12 @@ def check_span(cache: CacheStrategy, span: Span, block: Span, length: int, forwa
         raise ContractError(f"cache {cache!r} chose {span}, which does not cover {block} within the canvas")
 
 
+def check_is_plan(planner: PositionPlanner, plan: object) -> None:
+    """Raise `ContractError` unless the planner returned a `Plan` with a tensor of places."""
+    if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
+        raise ContractError(f"planner {planner!r} must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
+
+
 def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, masked: Tensor, head: Head) -> None:
     """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens."""
     name = f"planner {planner!r}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from .errors import ContractError
 from .prediction import Prediction
 from .randomness import RowNoise
 from .records import Canvas, Plan, Proposal, Span
@@ -202,7 +203,11 @@ class ScorePlanner(PositionPlanner):
         """A number for each place, the larger the sooner it is filled, [b l]."""
 
     def plan(self, step: Step) -> Plan:
-        return Plan(unmask=top_places(self.score(step), step.masked, step.quota))
+        score = self.score(step)
+        if not isinstance(score, Tensor) or score.shape != step.masked.shape:
+            got = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise ContractError(f"planner {self!r} must score each place, {list(step.masked.shape)}, got {got}")
+        return Plan(unmask=top_places(score, step.masked, step.quota))
 
 
 class Schedule(ABC):

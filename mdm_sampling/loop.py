@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contract import check_plan, check_span
+from .contract import check_is_plan, check_plan, check_span
 from .interfaces import Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
@@ -110,6 +110,7 @@ class BlockWork:
                 lookahead=self._lookahead,
             )
         )
+        check_is_plan(sampler.planner, plan)
         tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
         check_plan(sampler.planner, plan, tokens, prediction.masked, self.run.head)
         confidence = self._confidence(prediction, plan, proposal.tokens[0], proposal.confidence[0])

@@ -88,6 +88,8 @@ class Registry:
 
     def get(self, kind: str, name: str) -> Registration:
         """The part of this name. Raises `SpecError` with the nearest names, or with the distributions that claim it."""
+        if kind not in KINDS:
+            raise SpecError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
         claims = self.parts.get((kind, name), [])
         if len(claims) > 1:
             claimants = " and ".join(claim.distribution for claim in claims)

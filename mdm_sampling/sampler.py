@@ -29,6 +29,13 @@ from .token_samplers.greedy import Greedy
 
 Seeds = int | Sequence[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
+PART_KINDS: dict[str, type[Any]] = {
+    "backend": ModelBackend,
+    "planner": PositionPlanner,
+    "cache": CacheStrategy,
+    "token_sampler": TokenSampler,
+    "schedule": Schedule,
+}
 
 
 class Observer(Protocol):
@@ -74,6 +81,10 @@ class Sampler:
     lookahead_batch: int | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in PART_KINDS.items():
+            part = getattr(self, name)
+            hint = "; build it with mdm_sampling.build" if isinstance(part, str) else ""
+            require(isinstance(part, kind), f"{name} must be a {kind.__name__} object, got {part!r}{hint}")
         for name in ("gen_length", "block_length", "steps"):
             require(1 <= getattr(self, name) < 2**31, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
@@ -158,7 +169,10 @@ class Sampler:
         limit, vocabulary = self.backend.max_length, self.backend.vocab_size
         if not rows:
             raise CanvasError("there is no row to sample: the list of prompts is empty")
-        for i, (prefix, body) in enumerate(rows):
+        for i, row in enumerate(rows):
+            if len(row) != 2 or not all(isinstance(part, Sequence) for part in row):
+                raise CanvasError(f"row {i}: a row is a pair (prefix ids, body ids), got {row!r:.80}")
+            prefix, body = row
             if limit is not None and len(prefix) + len(body) > limit:
                 raise CanvasError(
                     f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} places after it exceed the model's "

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_samplers", "schedule": "schedules"}
 LARGEST = 2**31 - 1
+NOT_REGISTERED = "not registered:"
 NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
 
 
@@ -159,20 +160,20 @@ def _scalar(hint: Any, text: str, where: str) -> Any:
 
 
 def sampler_spec(sampler: Sampler) -> dict[str, Any]:
-    """A sampler's settings as JSON-able values. A part that is not registered shows as its Python text."""
+    """A sampler's settings as JSON-able values. A part that is not registered is named, and cannot be rebuilt."""
     source = sampler.backend.source
     spec: dict[str, Any] = {"backend": source.spec() if source else None}
     for name in PARTS:
-        spec[name] = _describe_or_repr(getattr(sampler, name))
-    spec["processors"] = [_describe_or_repr(processor) for processor in sampler.processors]
+        spec[name] = _describe_or_name(getattr(sampler, name))
+    spec["processors"] = [_describe_or_name(processor) for processor in sampler.processors]
     return spec | {name: getattr(sampler, name) for name in NUMBERS}
 
 
-def _describe_or_repr(part: Any) -> str:
+def _describe_or_name(part: Any) -> str:
     try:
         return describe(part)
     except SpecError:
-        return repr(part)
+        return f"{NOT_REGISTERED} {type(part).__module__}.{type(part).__qualname__}"
 
 
 def from_spec(spec: dict[str, Any], backend: ModelBackend | None = None) -> Sampler:
@@ -192,6 +193,9 @@ def from_spec(spec: dict[str, Any], backend: ModelBackend | None = None) -> Samp
         if not spec.get("backend"):
             raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
         backend = load_backend(**spec["backend"])
+    for name in PARTS:
+        if str(spec.get(name, "")).startswith(NOT_REGISTERED):
+            raise SpecError(f"the {name} was {spec[name]}; register it in a plug-in to rebuild samplers by their spec")
     parts = {name: build(kind, spec[name]) for name, kind in PARTS.items() if name in spec}
     processors = tuple(build("processors", text) for text in spec.get("processors", ()))
     numbers = {name: spec[name] for name in NUMBERS if name in spec}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..sampler import Rows, Sampler
 
 WINDOW = 40
+BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
 
 
 class Progress:
@@ -36,10 +38,10 @@ class Progress:
     def _text(self, canvas: Canvas, row: int) -> str:
         if self.codec is None:
             return ""
-        text = self.codec.decode(canvas.body(row)).replace("\n", " ")
-        mask = text.find("_")
-        start = max(0, (mask if mask >= 0 else len(text)) - WINDOW // 2)
-        return text[start : start + WINDOW]
+        text = "".join(c if c.isprintable() else " " for c in self.codec.decode(canvas.body(row)))
+        width = min(WINDOW, shutil.get_terminal_size().columns - BESIDE)
+        start = min(max(0, text.find("_") - width // 2), max(0, len(text) - width))
+        return text[start : start + width] if width > 0 else ""
 
 
 def decode_and_print(
@@ -77,7 +79,7 @@ def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress
         file=sys.stderr,
         show_pos=True,
         show_eta=False,
-        width=20,
+        width=16,
         item_show_func=lambda text: text,
     ) as bar:
         yield [Progress(sampler, bar)]
