@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import ContractError
-from .interfaces import CacheStrategy, PositionPlanner
+from .interfaces import CacheStrategy, PositionPlanner, Schedule
 from .prediction import Head
 from .records import Plan, Span
 
@@ -15,8 +15,17 @@ def check_span(cache: CacheStrategy, span: Span, block: Span, length: int, forwa
     """Raise `ContractError` unless the span covers the block, lies in the canvas and is all of it at forward 0."""
     if forward == 0 and span != Span(0, length):
         raise ContractError(f"cache {cache!r} must recompute the whole canvas on entering a block, it chose {span}")
+    if not cache.reads_slots and span != Span(0, length):
+        raise ContractError(f"cache {cache!r} reads no slots, so it must recompute the whole canvas, it chose {span}")
     if not span.covers(block) or span.stop > length:
         raise ContractError(f"cache {cache!r} chose {span}, which does not cover {block} within the canvas")
+
+
+def check_quota(schedule: Schedule, quota: Tensor, masked: Tensor) -> None:
+    """Raise `ContractError`, naming the schedule, unless the quota is a whole number for each row."""
+    if not isinstance(quota, Tensor) or quota.shape != masked.shape or quota.dtype != torch.long:
+        got = f"{list(quota.shape)} and {quota.dtype}" if isinstance(quota, Tensor) else type(quota).__name__
+        raise ContractError(f"schedule {schedule!r} must return int64 of shape {list(masked.shape)}, got {got}")
 
 
 def check_is_plan(planner: PositionPlanner, plan: object) -> None:

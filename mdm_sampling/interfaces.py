@@ -45,13 +45,13 @@ class ModelBackend(ABC):
     """
 
     mask_id: int
-    eos_ids: tuple[int, ...]
     pad_id: int
     vocab_size: int
-    max_length: int | None
     device: torch.device
-    codec: TextCodec | None
-    source: ModelSource | None
+    eos_ids: tuple[int, ...] = ()
+    max_length: int | None = None
+    codec: TextCodec | None = None
+    source: ModelSource | None = None
 
     @abstractmethod
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
@@ -95,8 +95,10 @@ class BackendFamily(ABC):
 class CacheStrategy(ABC):
     """Chooses which places a forward recomputes. Keys and values of all others are read as they were last written."""
 
-    reads_slots: bool = True
-    """Whether a later forward reads what an earlier one wrote. If not, nothing is kept."""
+    @property
+    def reads_slots(self) -> bool:
+        """Whether a later forward may read what an earlier one wrote. If not, each span must be the whole canvas."""
+        return True
 
     @abstractmethod
     def span(self, block: Span, length: int, step: int) -> Span:
@@ -134,7 +136,7 @@ class Lookahead(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What a planner may see. It holds no canvas, model or cache.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .backends.options import LoadOptions
 from .errors import MDMError, ModelError
 from .interfaces import BackendFamily, ModelBackend
 from .registry import registry
 from .sampler import Sampler
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT_GEN_LENGTH = 128
 
@@ -18,7 +21,7 @@ def load_backend(
     model: str = "embedded",
     *,
     family: str | None = None,
-    dtype: str = "auto",
+    dtype: str | torch.dtype = "auto",
     device: str | None = None,
     device_map: Any = None,
     attn_implementation: str | None = None,
@@ -35,7 +38,8 @@ def load_backend(
     """
     from .backends.checkpoint import read_config
 
-    options = LoadOptions(dtype, device, device_map, attn_implementation, quantization_config, revision, mask_id)
+    name = str(dtype).removeprefix("torch.")
+    options = LoadOptions(name, device, device_map, attn_implementation, quantization_config, revision, mask_id)
     if revision is not None and (model == "embedded" or Path(model).exists()):
         raise ModelError(f"revision {revision!r} would be ignored: {model} is no hub repository")
     if device is not None and device_map is not None:
@@ -83,7 +87,7 @@ def load(
     gen_length: int | None = None,
     block_length: int = 32,
     steps: int = 512,
-    dtype: str = "auto",
+    dtype: str | torch.dtype = "auto",
     device: str | None = None,
     device_map: Any = None,
     attn_implementation: str | None = None,

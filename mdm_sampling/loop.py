@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contract import check_is_plan, check_plan, check_span
+from .contract import check_is_plan, check_plan, check_quota, check_span
 from .interfaces import Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
@@ -73,7 +73,6 @@ class BlockWork:
         self.memory: dict[str, Tensor] = {}
         self.ahead: Prediction | None = None
         self.forwards = 0
-        self.spent = torch.zeros(2, len(rows), dtype=torch.long, device=rows.device)
 
     def drop_finished_rows(self) -> None:
         """Keep only the rows that have a mask left in the block."""
@@ -120,6 +119,7 @@ class BlockWork:
         """Places to fill in each row, [b]: at least one, and all that are left at a row's last step."""
         left = self.canvas.masked[:, self.block.places].sum(1)
         asked = self.run.sampler.schedule.quota(left, taken, steps)
+        check_quota(self.run.sampler.schedule, asked, left)
         return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
     def _prediction(self) -> Prediction:
@@ -157,7 +157,8 @@ class BlockWork:
         for first in range(0, len(rows), size):
             part = futures.slice(first, first + size)
             states = self.run.backend.trunk(part, span, self.slots, rows[first : first + size])
-            hidden.append(states[:, seen.start - span.start : seen.stop - span.start])
+            states = states[:, seen.start - span.start : seen.stop - span.start]
+            hidden.append(states if seen == span else states.clone())  # a view would keep the whole span alive
         self._count(torch.bincount(rows, minlength=len(self.rows)), span)
         return self._predict(torch.cat(hidden), futures, seen, seen)
 

@@ -41,7 +41,7 @@ class Head:
         return logits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """What most planners read of a prediction; zeros at places that are not masked.
 
@@ -58,7 +58,7 @@ class Statistics:
     entropy: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The model's distributions at the masked places of a block or a larger span.
 
@@ -139,7 +139,8 @@ def row_statistics(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     H = log Z - E[x] with x shifted by its maximum, so that no probability is ever turned into a logarithm. A row
     whose best logit is not finite gets a non-finite entropy. `logits` is overwritten.
     """
-    best, tokens = logits.topk(min(2, logits.shape[-1]), dim=-1)
+    tokens = logits.argmax(-1)  # topk does not promise the first of equals
+    best = logits.topk(min(2, logits.shape[-1]), dim=-1).values
     shifted = logits.sub_(best[:, :1])
     weights = shifted.exp()
     total = weights.sum(-1)
@@ -147,4 +148,4 @@ def row_statistics(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mean = weights.mul_(shifted.clamp_(min=-1e4)).sum(-1) / total
     entropy = (total.log() - mean).clamp_(min=0)
     second = (best[:, -1] - best[:, 0]).exp() / total if best.shape[-1] == 2 else torch.zeros_like(total)
-    return tokens[:, 0], 1 / total, second, entropy
+    return tokens, 1 / total, second, entropy

@@ -38,7 +38,7 @@ class Span:
         return self.start <= other.start and other.stop <= self.stop
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Canvas:
     """Rows of tokens in which the unknown places hold the mask token.
 
@@ -136,7 +136,7 @@ def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: 
         raise CanvasError(f"row {number}: there is nothing to fill, no place holds the mask token (id {mask_id})")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proposal:
     """What a token sampler drew: a token for every masked place, and the probability the model gives it.
 
@@ -149,7 +149,7 @@ class Proposal:
     confidence: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The moves that a planner weighed, for traces.
 
@@ -170,7 +170,7 @@ class Candidates:
     chosen: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A planner's answer.
 
@@ -189,7 +189,7 @@ class Plan:
     next: Prediction | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepRecord:
     """One step of the loop, as `Sampler.iterate` yields it. Only rows that were still unfinished take part.
 

@@ -189,10 +189,16 @@ class Sampler:
         backend = self.backend
         return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
 
-    @torch.no_grad()
     def iterate(self, canvas: Canvas, seed: Seeds = 0) -> Iterator[StepRecord]:
         """Fill a canvas step by step; each record holds what was filled and the canvas after it."""
-        seeds = row_seeds(seed, canvas.batch)
+        if canvas.mask_id != self.backend.mask_id:
+            raise CanvasError(f"the canvas's mask id is {canvas.mask_id}, the model's {self.backend.mask_id}")
+        if bool(canvas.masked[:, : canvas.start].any()):
+            raise CanvasError("the canvas holds masks before the start of its rows' bodies; they would not be filled")
+        return self._steps(canvas, row_seeds(seed, canvas.batch))
+
+    @torch.no_grad()
+    def _steps(self, canvas: Canvas, seeds: list[int]) -> Iterator[StepRecord]:
         run = Run(self, canvas, seeds)
         for start in range(canvas.start, canvas.length, self.block_length):
             yield from run.fill_block(Span(start, min(start + self.block_length, canvas.length)))
@@ -212,7 +218,7 @@ class Sampler:
 
 def row_seeds(seed: Seeds, rows: int) -> list[int]:
     """One seed a row. Raises `CanvasError` when the number of seeds differs from that of rows."""
-    seeds = [seed] * rows if isinstance(seed, int) else list(seed)
+    seeds = [int(s) for s in seed] if isinstance(seed, Sequence) else [int(seed)] * rows
     if len(seeds) != rows:
         raise CanvasError(f"{rows} rows need one seed or {rows} seeds, got {len(seeds)}")
     return seeds

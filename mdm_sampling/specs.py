@@ -123,9 +123,10 @@ def _value(hint: Any, text: str, where: str) -> Any:
             return None
         return _value(next(a for a in args if a is not type(None)), text, where)
     if origin is Literal:
-        if text not in args:
-            raise SpecError(f"{where} must be one of {', '.join(args)}, got {text!r}")
-        return text
+        chosen = next((arg for arg in args if str(arg) == text), None)
+        if chosen is None:
+            raise SpecError(f"{where} must be one of {', '.join(map(str, args))}, got {text!r}")
+        return chosen
     if origin is tuple:
         if not (text.startswith("[") and text.endswith("]")):
             raise SpecError(f"{where} must be a list in brackets such as [1,2], got {text!r}")

@@ -95,7 +95,7 @@ def refuse_unsupported(config: Mapping[str, Any], supported: Mapping[str, tuple[
 
 def dtype_of(name: str, config: Mapping[str, Any]) -> torch.dtype:
     """The torch dtype of an option: a torch name, or "auto" for the one in the config (float32 if it has none)."""
-    where = ""
+    name, where = str(name), ""
     if name == "auto":
         name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
         where = " in config.json"

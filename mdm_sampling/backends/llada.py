@@ -119,12 +119,14 @@ def rotate_in_float32(model: Any) -> None:
     from transformers.models.llama.modeling_llama import eager_attention_forward
 
     chosen = model.config._attn_implementation
+    model.model.rotary_emb.forward = partial(_float32_rotation, model.model.rotary_emb)
+    if "flash" in chosen:
+        return  # transformers looks kernels up by this name, and rounds float32 queries for them itself
     name = f"float32-rotation-{chosen}"
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(chosen, eager_attention_forward)
     AttentionInterface.register(name, partial(_attend_after_rounding, attend))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[chosen])
     model.config._attn_implementation = name
-    model.model.rotary_emb.forward = partial(_float32_rotation, model.model.rotary_emb)
 
 
 def _attend_after_rounding(

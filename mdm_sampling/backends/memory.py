@@ -29,7 +29,7 @@ class CallableBackend(ModelBackend):
     different lengths need a callable that takes `attention_mask`, bool [b t], as a keyword.
 
     Args:
-        model: a callable or nn.Module.
+        model: a callable, or an nn.Module, which is switched to evaluation mode.
         mask_id: id of the mask token.
         vocab_size: v.
         pad_id: id for padding, any but the mask id.
@@ -37,7 +37,7 @@ class CallableBackend(ModelBackend):
         tokenizer: a transformers tokenizer, for text in and out.
         max_length: longest canvas the model takes.
         takes_attention_mask: pass `attention_mask=` to the model.
-        device: where canvases live.
+        device: where canvases live; None for the device of the module's first parameter, else the CPU.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class CallableBackend(ModelBackend):
         tokenizer: Any = None,
         max_length: int | None = None,
         takes_attention_mask: bool = False,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         check_ids(mask_id, eos_ids, vocab_size)
-        self.model = model
+        self.model = model.eval() if isinstance(model, torch.nn.Module) else model
         self.mask_id = mask_id
         self.vocab_size = vocab_size
         self.eos_ids = eos_ids
         self.pad_id = pad_id if pad_id is not None else next(i for i in (*eos_ids, 0, 1) if i != mask_id)
         self.max_length = max_length
         self.takes_attention_mask = takes_attention_mask
-        self.device = torch.device(device)
+        self.device = _device_of(model) if device is None else torch.device(device)
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = None
 
@@ -94,6 +94,11 @@ class CallableBackend(ModelBackend):
         return length
 
 
+def _device_of(model: Callable[..., Any]) -> torch.device:
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
 def wrap(
     model: Callable[..., Any],
     *,
@@ -102,7 +107,7 @@ def wrap(
     eos_ids: tuple[int, ...] = (),
     tokenizer: Any = None,
     takes_attention_mask: bool = False,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> CallableBackend:
     """A backend for any model in memory, see `CallableBackend`."""
     return CallableBackend(

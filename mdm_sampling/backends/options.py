@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -45,5 +45,8 @@ class ModelSource:
 
     def spec(self) -> dict[str, Any]:
         """The settings that load the model again; options at their defaults are left out."""
-        options = {name: value for name, value in asdict(self.options).items() if value != getattr(LoadOptions, name)}
+        given = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        options = {name: value for name, value in given.items() if value != getattr(LoadOptions, name)}
+        if hasattr(self.options.quantization_config, "to_dict"):
+            options["quantization_config"] = self.options.quantization_config.to_dict()
         return {"model": self.model, "family": self.family, **options}

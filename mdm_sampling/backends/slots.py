@@ -55,6 +55,7 @@ class WritingCache(SlotCache):
         self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         keys, values = self.slots.keys, self.slots.values
+        key = key.to(value.dtype)  # LLaDA rotates in float32
         if len(self.span) == self.length:
             # The whole canvas: keep what was computed instead of copying it.
             if layer_idx == len(keys):
@@ -78,7 +79,8 @@ class ForkingCache(SlotCache):
     def update(
         self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        return self._with_own(self.slots.keys[layer_idx], key), self._with_own(self.slots.values[layer_idx], value)
+        keys = self._with_own(self.slots.keys[layer_idx], key.to(value.dtype))
+        return keys, self._with_own(self.slots.values[layer_idx], value)
 
     def _with_own(self, shared: Tensor, own: Tensor) -> Tensor:
         copied = shared[self.rows.to(shared.device)]

@@ -52,12 +52,18 @@ class TransformerBackend(ModelBackend):
         pad = getattr(tokenizer, "pad_token_id", None)
         self.pad_id = next(i for i in (pad, *eos_ids, 0, 1) if i is not None and i != mask_id)
         self.max_length = getattr(model.config, "max_position_embeddings", None)
-        self.device = model.get_input_embeddings().weight.device
+        # Weights that are offloaded lie on `meta`; canvases go to the first that are not.
+        self.device = next(p.device for p in model.parameters() if p.device.type != "meta")
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = source
 
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
         fed = Span(max(span.start - self.look_back, 0), span.stop)
+        if canvas.padded and len(fed) < canvas.length and "flash" in str(self.model.config._attn_implementation):
+            raise ModelError(
+                "flash attention cannot leave out padding in a part of the canvas; use attn_implementation='sdpa', "
+                "the cache 'none', or rows of one length"
+            )
         positions = (canvas.valid.cumsum(1) - 1).clamp(min=0)[:, fed.places]
         output = self.model.base_model(
             input_ids=canvas.tokens[:, fed.places],
@@ -82,7 +88,7 @@ class TransformerBackend(ModelBackend):
 
     def _cache(self, fed: Span, length: int, slots: Slots | None, rows: Tensor | None) -> Any:
         whole = len(fed) == length
-        if slots is None or (whole and rows is not None):
+        if whole and (slots is None or rows is not None):
             return None
         if not isinstance(slots, TransformerSlots):
             raise TypeError(f"these slots belong to another backend: {type(slots).__name__}")

@@ -12,7 +12,9 @@ from ..records import Span
 class NoCache(CacheStrategy):
     """Recompute the whole canvas at every step: exact, and the slowest."""
 
-    reads_slots = False
+    @property
+    def reads_slots(self) -> bool:
+        return False
 
     def span(self, block: Span, length: int, step: int) -> Span:
         return Span(0, length)

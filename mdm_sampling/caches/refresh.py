@@ -20,5 +20,9 @@ class Refresh(CacheStrategy):
     def __post_init__(self) -> None:
         require(self.every >= 1, f"refresh: every must be at least 1, got {self.every}")
 
+    @property
+    def reads_slots(self) -> bool:
+        return self.otherwise.reads_slots
+
     def span(self, block: Span, length: int, step: int) -> Span:
         return self.otherwise.span(block, length, step % self.every)

@@ -20,6 +20,8 @@ from .confidence import Confidence
 class Bypass(PositionPlanner):
     """Unmask every place whose top-1 probability reaches the threshold; where there is none, ask another planner.
 
+    What is filled is the proposed token. At a token temperature that may be another than the likeliest one.
+
     Args:
         threshold: probability in (0, 1].
         otherwise: plans the rows in which no place reaches the threshold.
@@ -39,8 +41,7 @@ class Bypass(PositionPlanner):
         if self.capped:
             sure = top_places(confidence, sure, step.quota)
         decided = sure.any(-1)
-        if bool((decided | (step.quota == 0)).all()):
-            return Plan(unmask=sure, memory=step.memory)
+        # The other planner is always asked, so that its memory doesn't depend on a row's neighbours.
         plan = self.otherwise.plan(
             replace(
                 step,
@@ -49,7 +50,5 @@ class Bypass(PositionPlanner):
                 quota=torch.where(decided, 0, step.quota),
             )
         )
-        return replace(plan, unmask=plan.unmask | sure, tokens=self._tokens(step, plan))
-
-    def _tokens(self, step: Step, plan: Plan) -> torch.Tensor | None:
-        return None if plan.tokens is None else torch.where(plan.unmask, plan.tokens, step.tokens)
+        tokens = None if plan.tokens is None else torch.where(plan.unmask, plan.tokens, step.tokens)
+        return replace(plan, unmask=torch.where(decided.unsqueeze(-1), sure, plan.unmask), tokens=tokens)

@@ -45,13 +45,19 @@ class InfoGain(PositionPlanner):
             f"info-gain: position_temperature must be finite and 0 or more, got {self.position_temperature}",
         )
 
+        require(self.scope in ("block", "canvas"), f"info-gain: scope must be block or canvas, got {self.scope!r}")
+        require(
+            self.variant in ("info-gain", "lookum"),
+            f"info-gain: variant must be info-gain or lookum, got {self.variant!r}",
+        )
+
     def plan(self, step: Step) -> Plan:
         greedy = Plan(unmask=top_places(step.confidence, step.masked, step.quota))
         if self.candidates == 1 or self.position_temperature == 0:
             return greedy
         # The last step of a row fills what is left of its block, whatever the candidates are.
         is_open = (step.prediction.masked & ~step.fixed).sum(-1) > step.quota
-        if not bool(is_open.any()):
+        if not bool((is_open & (step.quota > 0)).any()):
             return greedy
         unmask, tokens = self._moves(step, greedy.unmask)
         number, row = (distinct(unmask, tokens) & is_open).nonzero(as_tuple=True)
@@ -64,7 +70,8 @@ class InfoGain(PositionPlanner):
     def _moves(self, step: Step, greedy: Tensor) -> tuple[Tensor, Tensor]:
         """Places, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
         drawn = step.propose(self.candidates - 1)
-        perturbed = drawn.confidence / self.position_temperature + step.gumbel(self.candidates - 1)
+        # Multiplying the noise orders places as dividing the confidence does, and cannot overflow.
+        perturbed = drawn.confidence + self.position_temperature * step.gumbel(self.candidates - 1)
         others = top_places(perturbed, step.masked, step.quota)
         return torch.cat([greedy[None], others]), torch.cat([step.proposal.tokens, drawn.tokens])
 
