@@ -128,3 +128,21 @@ def test_a_broken_strategy_is_named(broken: mdm.CacheStrategy, fault: str) -> No
     sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=broken, block_length=4, steps=8)
     with pytest.raises(mdm.ContractError, match=rf"cache {type(broken).__name__}\(\) .*{fault}"):
         sampler.fill([([1], [MASK] * 8)])
+
+
+@dataclass(frozen=True)
+class Lying(mdm.CacheStrategy):
+    """Broken: says that it reads no slots, and then recomputes the block alone."""
+
+    @property
+    def reads_slots(self) -> bool:
+        return False
+
+    def span(self, block: Span, length: int, step: int) -> Span:
+        return Span(0, length) if step == 0 else block
+
+
+def test_a_strategy_that_reads_slots_it_does_not_keep_is_named() -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=Lying(), block_length=4, steps=8)
+    with pytest.raises(mdm.ContractError, match=r"cache Lying\(\) reads no slots"):
+        sampler.fill([([1], [MASK] * 8)])

@@ -96,3 +96,22 @@ def test_infilling_keeps_the_text_around_the_masks(llada_folder: object) -> None
     assert " of" in result.texts[0]
     assert result.texts[0].endswith(", ")
     assert [len(sequence) for sequence in result.sequences] == [13, 1]
+
+
+def test_a_canvas_of_another_model_is_refused() -> None:
+    canvas = mdm.Canvas.from_rows([([1], [5, 5])], mask_id=5, pad_id=0)
+    with pytest.raises(mdm.CanvasError, match="mask id is 5, the model's 12"):
+        mdm.Sampler(toy_transformer()).iterate(canvas)
+
+
+@pytest.mark.parametrize("row", [[1, MASK, MASK], ([1],), [[1], 2]], ids=str)
+def test_a_row_that_is_no_pair_is_refused(row: object) -> None:
+    with pytest.raises(mdm.CanvasError, match=r"row 0: a row is a pair \(prefix ids, body ids\)"):
+        mdm.Sampler(toy_transformer()).fill([row])  # type: ignore[list-item]
+
+
+def test_a_wrapped_module_is_switched_to_evaluation() -> None:
+    model = torch.nn.Sequential(torch.nn.Embedding(6, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 6))
+    sampler = mdm.Sampler(mdm.wrap(model, mask_id=5, vocab_size=6), steps=4)
+    runs = [sampler.fill([([1], [5] * 4)]).rows[0].cumulative_entropy for _ in range(3)]
+    assert runs[0] == runs[1] == runs[2]

@@ -198,3 +198,13 @@ def test_every_planner_and_cache_fills_both_families(family: tuple[Naive, Path])
             sampler = replace(base, planner=mdm.build("planners", planner), cache=mdm.build("caches", cache))
             result = sampler.generate(["hello", "a"], seed=1)
             assert all(naive.mask_id not in sequence for sequence in result.sequences)
+
+
+def test_bfloat16_slots_hold_bfloat16_keys(tmp_path: Path) -> None:
+    """LLaDA's keys leave the rotation in float32; kept like that they would cost twice the memory."""
+    naive = NaiveLLaDA(seed=1)
+    backend = mdm.load_backend(str(save_llada(naive, tmp_path)), dtype=torch.bfloat16)
+    canvas = mdm.Sampler(backend).canvas(rows_of(naive, 5))
+    slots = backend.allocate()
+    logits_of(backend, canvas, Span(0, canvas.length), slots)
+    assert {keys.dtype for keys in slots.keys} == {torch.bfloat16}  # type: ignore[attr-defined]

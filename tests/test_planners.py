@@ -162,3 +162,74 @@ def test_memory_comes_back_row_by_row_and_starts_anew_at_each_block() -> None:
     rows = [([1], [MASK] * 8), ([2], [MASK, 3, MASK, 4, MASK, 5, 6, 7]), ([], [3, MASK, MASK, MASK])]
     result = sampler.fill(rows)
     assert [report.steps for report in result.rows] == [8, 3, 3]
+
+
+@dataclass(frozen=True)
+class Every(mdm.PositionPlanner):
+    """Counts its calls in its memory and fills the place that the count points to."""
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        calls = step.memory.get("calls", torch.zeros_like(step.quota))
+        places = torch.arange(step.masked.shape[1]) + calls.unsqueeze(-1)
+        score = -(places % step.masked.shape[1]).double()
+        return mdm.Plan(mdm.top_places(score, step.masked, step.quota), memory={"calls": calls + 1})
+
+
+def test_a_stateful_planner_behind_a_bypass_does_not_depend_on_neighbours() -> None:
+    rows = [([seed], [MASK] * 9) for seed in range(6)]
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Bypass(0.4, Every()), block_length=9, steps=9)
+    together = sampler.fill(rows).sequences
+    assert together == [sampler.fill([row]).sequences[0] for row in rows]
+
+
+@dataclass(frozen=True)
+class NoPlan(mdm.PositionPlanner):
+    """Broken: returns a tensor."""
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        return step.masked  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ShortScore(mdm.ScorePlanner):
+    """Broken: scores too few places."""
+
+    def score(self, step: mdm.Step) -> torch.Tensor:
+        return step.confidence[:, :-1]
+
+
+@pytest.mark.parametrize(
+    ("planner", "fault"),
+    [(NoPlan(), r"NoPlan\(\) must return a Plan"), (ShortScore(), r"ShortScore\(\) must score each place, \[1, 3\]")],
+)
+def test_what_is_no_plan_or_no_score_is_named(planner: mdm.PositionPlanner, fault: str) -> None:
+    with pytest.raises(mdm.ContractError, match=fault):
+        mdm.Sampler(toy_transformer(), planner=planner).fill([([1], [MASK] * 3)])
+
+
+@dataclass(frozen=True)
+class Halves(mdm.Schedule):
+    """Broken: returns fractions."""
+
+    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+        return masked / 2
+
+
+def test_a_schedule_that_returns_fractions_is_named() -> None:
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), schedule=Halves())
+    with pytest.raises(mdm.ContractError, match=r"schedule Halves\(\) must return int64"):
+        sampler.fill([([1], [MASK] * 3)])
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ({"planner": "confidence"}, "planner must be a PositionPlanner object, got 'confidence'; build it"),
+        ({"planner": mdm.Confidence}, "planner must be a PositionPlanner object"),
+        ({"cache": mdm.Uniform()}, "cache must be a CacheStrategy object"),
+        ({"backend": torch.nn.Linear(2, 2)}, "backend must be a ModelBackend object"),
+    ],
+)
+def test_a_part_of_the_wrong_kind_is_refused(part: dict[str, object], fault: str) -> None:
+    with pytest.raises(mdm.SpecError, match=fault):
+        mdm.Sampler(**({"backend": toy_transformer()} | part))  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
 """Specs: parts as text and back, and errors that name what is wrong."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
+import torch
 from hypothesis import given
 from strategies import caches, planners, schedules, token_samplers
 from toys import toy_transformer
@@ -111,3 +112,23 @@ def test_a_model_in_memory_must_be_passed_again() -> None:
 def test_unknown_settings_in_a_spec_are_refused() -> None:
     with pytest.raises(mdm.SpecError, match="unknown settings in the spec: stepz"):
         mdm.from_spec({"stepz": 3}, toy_transformer())
+
+
+def test_a_result_of_a_part_that_is_not_registered_names_it_and_is_not_rebuilt() -> None:
+    @dataclass(frozen=True)
+    class Mine(mdm.ScorePlanner):
+        """Mine."""
+
+        def score(self, step: mdm.Step) -> torch.Tensor:
+            return step.confidence
+
+    spec = mdm.Sampler(toy_transformer(), planner=Mine()).spec()
+    assert spec["planner"].startswith("not registered: ")
+    assert spec["planner"].endswith("Mine")
+    with pytest.raises(mdm.SpecError, match=r"planner was not registered: .*Mine; register it in a plug-in"):
+        mdm.from_spec(spec, toy_transformer())
+
+
+def test_an_unknown_kind_is_named() -> None:
+    with pytest.raises(mdm.SpecError, match="unknown kind 'planner'; there are backends, caches, planners"):
+        mdm.build("planner", "confidence")
