@@ -148,7 +148,7 @@ class Sampler:
         collector = Collector(self.backend, until_eos)
         for first in range(0, len(rows), batch_size):
             part = slice(first, first + batch_size)
-            canvas = self.canvas(rows[part])
+            canvas = self._laid_out(rows[part])
             for observer in (collector, *observers):
                 observer.begin(canvas, seeds[part])
             for record in self.iterate(canvas, seeds[part]):
@@ -186,6 +186,9 @@ class Sampler:
     def canvas(self, rows: Rows) -> Canvas:
         """A batch of (prefix, body) token ids as a canvas for `iterate`."""
         self.check(rows)
+        return self._laid_out(rows)
+
+    def _laid_out(self, rows: Rows) -> Canvas:
         backend = self.backend
         return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
 

@@ -24,8 +24,7 @@ import transformers
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from toys import EOS, MASK, VOCAB, scripted
-from transformers import LlamaConfig, LlamaForCausalLM
+from toys import EOS, MASK, VOCAB, random_llama, scripted
 
 import mdm_sampling as mdm
 from mdm_sampling import prediction as prediction_module
@@ -57,20 +56,7 @@ both_shifts = pytest.mark.parametrize("look_back", [0, 1], ids=["llada-like", "d
 
 def one_layer(look_back: int = 0, vocab: int = VOCAB) -> mdm.TransformerBackend:
     """A fresh bidirectional Llama with a single layer, in float64; end token 0, mask 12."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=vocab,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.6,
-        pad_token_id=None,
-        is_causal=False,
-    )
-    return mdm.TransformerBackend(LlamaForCausalLM(config).double(), MASK, look_back=look_back, eos_ids=(EOS,))
+    return random_llama(layers=1, seed=7, look_back=look_back, vocab=vocab)
 
 
 @lru_cache(maxsize=10_000)

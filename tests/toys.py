@@ -12,14 +12,19 @@ VOCAB, MASK, EOS = 13, 12, 0
 
 
 @cache
-def toy_transformer(look_back: int = 0, seed: int = 0) -> mdm.ModelBackend:
-    """A bidirectional two-layer Llama in float64 with random weights; end token 0, mask 12."""
+def toy_transformer(look_back: int = 0) -> mdm.ModelBackend:
+    """A two-layer `random_llama`, the same object for the same argument."""
+    return random_llama(layers=2, seed=0, look_back=look_back)
+
+
+def random_llama(layers: int, seed: int, look_back: int = 0, vocab: int = VOCAB) -> mdm.TransformerBackend:
+    """A bidirectional Llama in float64 with random weights; end token 0, mask 12."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCAB,
+        vocab_size=vocab,
         hidden_size=16,
         intermediate_size=24,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=64,

@@ -110,8 +110,8 @@ def rotate_in_float32(model: Any) -> None:
     """Rotate queries and keys in float32 and return to the model's dtype before attention.
 
     The rotary module hands out float32 cosines, which promotes the rotated queries and keys; an attention function
-    around the chosen one rounds them again. `inv_freq` stays float32: casting a model rounds its buffers, so the
-    module computes it anew.
+    around the chosen one rounds them again. The frequencies are computed anew here, in float32, since casting a model
+    rounds its buffers.
     """
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -119,7 +119,8 @@ def rotate_in_float32(model: Any) -> None:
     from transformers.models.llama.modeling_llama import eager_attention_forward
 
     chosen = model.config._attn_implementation
-    model.model.rotary_emb.forward = partial(_float32_rotation, model.model.rotary_emb)
+    rotary = model.model.rotary_emb
+    rotary.forward = partial(_float32_rotation, *rotary.compute_default_rope_parameters(rotary.config))
     if "flash" in chosen:
         return  # transformers looks kernels up by this name, and rounds float32 queries for them itself
     name = f"float32-rotation-{chosen}"
@@ -135,8 +136,7 @@ def _attend_after_rounding(
     return attend(module, query.to(value.dtype), key.to(value.dtype), value, *args, **kwargs)
 
 
-def _float32_rotation(rotary: Any, x: Any, position_ids: Any) -> tuple[Any, Any]:
-    inv_freq, scaling = rotary.compute_default_rope_parameters(rotary.config)
+def _float32_rotation(inv_freq: Any, scaling: float, x: Any, position_ids: Any) -> tuple[Any, Any]:
     angles = position_ids[..., None].float() * inv_freq.to(device=x.device)
     angles = angles.repeat(1, 1, 2)
     return angles.cos() * scaling, angles.sin() * scaling

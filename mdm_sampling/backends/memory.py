@@ -99,23 +99,4 @@ def _device_of(model: Callable[..., Any]) -> torch.device:
     return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
-def wrap(
-    model: Callable[..., Any],
-    *,
-    mask_id: int,
-    vocab_size: int,
-    eos_ids: tuple[int, ...] = (),
-    tokenizer: Any = None,
-    takes_attention_mask: bool = False,
-    device: torch.device | str | None = None,
-) -> CallableBackend:
-    """A backend for any model in memory, see `CallableBackend`."""
-    return CallableBackend(
-        model,
-        mask_id,
-        vocab_size,
-        eos_ids=eos_ids,
-        tokenizer=tokenizer,
-        takes_attention_mask=takes_attention_mask,
-        device=device,
-    )
+wrap = CallableBackend
