@@ -9,46 +9,17 @@ the model's own; then the peak resident memory of the whole run is read.
 """
 
 import json
-import resource
 import time
-from pathlib import Path
 
 import click
 import torch
-from machine import describe_machine
-from transformers import LlamaConfig, LlamaForCausalLM
+from isolation import peak_mib, resident_mib
+from models import random_llada
 
 import mdm_sampling as mdm
+from mdm_sampling.machine import describe_machine
 
 PROMPT, NEW, BLOCK = 96, 64, 32
-
-
-def resident_mib() -> float:
-    """Resident memory of this process now."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS in /proc/self/status")
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def random_llada(vocabulary: int, width: int, layers: int) -> mdm.ModelBackend:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 64,
-        max_position_embeddings=4096,
-        rope_theta=500_000.0,
-        pad_token_id=None,
-        is_causal=False,
-    )
-    return mdm.TransformerBackend(LlamaForCausalLM(config), mask_id=vocabulary - 128, eos_ids=(vocabulary - 383,))
 
 
 @click.command(help=__doc__)
@@ -59,7 +30,7 @@ def random_llada(vocabulary: int, width: int, layers: int) -> mdm.ModelBackend:
 @click.option("--threads", default=2, show_default=True)
 def main(cache: str, vocabulary: int, candidates: int, quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    backend = random_llada(vocabulary, width=256, layers=6)
+    backend = random_llada("small", vocabulary)
     sampler = mdm.Sampler(
         backend,
         planner=mdm.InfoGain(candidates=candidates),

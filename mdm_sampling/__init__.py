@@ -22,16 +22,21 @@ _HOME = {
     "Canvas": "records",
     "CanvasError": "errors",
     "Confidence": "planners.confidence",
+    "Constant": "schedules.constant",
     "ContractError": "errors",
     "Cosine": "schedules.cosine",
+    "Countdown": "tasks.countdown",
     "Defer": "planners.defer",
     "Dream": "backends.dream",
     "DualCache": "caches.dual",
     "Embedded": "backends.embedded",
     "Entropy": "planners.entropy",
+    "Grade": "records",
     "Greedy": "token_samplers.greedy",
     "GumbelMax": "token_samplers.gumbel",
     "InfoGain": "planners.info_gain",
+    "Item": "records",
+    "JSONLines": "tasks.jsonl",
     "LLaDA": "backends.llada",
     "LeftToRight": "planners.left_to_right",
     "Linear": "schedules.linear",
@@ -51,6 +56,7 @@ _HOME = {
     "Processor": "interfaces",
     "Proposal": "records",
     "Random": "planners.random",
+    "ReasoningGym": "tasks.reasoning_gym",
     "Refresh": "caches.refresh",
     "Result": "records",
     "RowNoise": "randomness",
@@ -63,6 +69,8 @@ _HOME = {
     "SpecError": "errors",
     "Step": "interfaces",
     "StepRecord": "records",
+    "Sudoku": "tasks.sudoku",
+    "Task": "interfaces",
     "TokenSampler": "interfaces",
     "Trace": "trace",
     "TransformerBackend": "backends.transformer",
@@ -117,6 +125,7 @@ if TYPE_CHECKING:
     from .interfaces import ScorePlanner as ScorePlanner
     from .interfaces import Slots as Slots
     from .interfaces import Step as Step
+    from .interfaces import Task as Task
     from .interfaces import TokenSampler as TokenSampler
     from .interfaces import top_places as top_places
     from .loading import load as load
@@ -135,6 +144,8 @@ if TYPE_CHECKING:
     from .randomness import RowNoise as RowNoise
     from .records import Candidates as Candidates
     from .records import Canvas as Canvas
+    from .records import Grade as Grade
+    from .records import Item as Item
     from .records import Plan as Plan
     from .records import Proposal as Proposal
     from .records import Result as Result
@@ -143,12 +154,17 @@ if TYPE_CHECKING:
     from .records import StepRecord as StepRecord
     from .sampler import Observer as Observer
     from .sampler import Sampler as Sampler
+    from .schedules.constant import Constant as Constant
     from .schedules.cosine import Cosine as Cosine
     from .schedules.linear import Linear as Linear
     from .schedules.uniform import Uniform as Uniform
     from .specs import build as build
     from .specs import describe as describe
     from .specs import from_spec as from_spec
+    from .tasks.countdown import Countdown as Countdown
+    from .tasks.jsonl import JSONLines as JSONLines
+    from .tasks.reasoning_gym import ReasoningGym as ReasoningGym
+    from .tasks.sudoku import Sudoku as Sudoku
     from .token_samplers.greedy import Greedy as Greedy
     from .token_samplers.gumbel import GumbelMax as GumbelMax
     from .trace import Trace as Trace

@@ -18,9 +18,14 @@ from .planners.margin import Margin
 from .planners.random import Random
 from .processors.ban import Ban
 from .processors.penalise import Penalise
+from .schedules.constant import Constant
 from .schedules.cosine import Cosine
 from .schedules.linear import Linear
 from .schedules.uniform import Uniform
+from .tasks.countdown import Countdown
+from .tasks.jsonl import JSONLines
+from .tasks.reasoning_gym import ReasoningGym
+from .tasks.sudoku import Sudoku
 from .token_samplers.greedy import Greedy
 from .token_samplers.gumbel import GumbelMax
 
@@ -63,9 +68,18 @@ def register_schedules(register: Register) -> None:
     register("uniform", Uniform)
     register("linear", Linear)
     register("cosine", Cosine)
+    register("constant", Constant)
 
 
 @hookimpl
 def register_processors(register: Register) -> None:
     register("ban", Ban)
     register("penalise", Penalise)
+
+
+@hookimpl
+def register_tasks(register: Register) -> None:
+    register("sudoku", Sudoku)
+    register("countdown", Countdown)
+    register("jsonl", JSONLines)
+    register("reasoning-gym", ReasoningGym)

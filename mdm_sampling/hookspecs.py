@@ -46,3 +46,8 @@ def register_schedules(register: Register) -> None:
 @hookspec
 def register_processors(register: Register) -> None:
     """Register logits processors: frozen dataclasses that implement `Processor`."""
+
+
+@hookspec
+def register_tasks(register: Register) -> None:
+    """Register tasks: frozen dataclasses that implement `Task`."""

@@ -13,7 +13,9 @@ from torch import Tensor
 from .errors import ContractError
 from .prediction import Prediction
 from .randomness import RowNoise
-from .records import Canvas, Plan, Proposal, Span
+from .records import Canvas, Grade, Item, Plan, Proposal, Span
+from .records import Message as Message
+from .records import Prompt as Prompt
 
 if TYPE_CHECKING:
     from .backends.options import LoadOptions, ModelSource
@@ -237,6 +239,23 @@ class Processor(ABC):
         """A function of canvas tokens [r t] and logits [r v] that returns logits [r v]."""
 
 
+class Task(ABC):
+    """A set of items with an exact grader, on which samplers are compared."""
+
+    @property
+    def gen_length(self) -> int | None:
+        """Places that an answer needs; None for the model's own default. Items with a body don't need it."""
+        return None
+
+    @abstractmethod
+    def items(self, count: int | None, seed: int) -> Sequence[Item]:
+        """The first `count` items of a seed; None for as many as the task thinks fit. More are a longer list."""
+
+    @abstractmethod
+    def grade(self, item: Item, text: str) -> Grade:
+        """Read the answer out of a text and grade it. The text is what was generated, or the body, filled."""
+
+
 def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     """The `count` eligible places with the largest score in each row; ties go to the left.
 
@@ -257,7 +276,3 @@ def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
         -1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order)
     )
     return (rank < count.unsqueeze(-1)) & eligible
-
-
-Message = Mapping[str, str]
-Prompt = str | Sequence[Message]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import gcd
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from .errors import PredictionError
 
 CHUNK_BYTES = 32 * 2**20
 """Logits of one chunk of places, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""
+
+SEGMENT = 128
+"""Tokens of a segment of the vocabulary, for finding the largest logits; published vocabularies are multiples."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,14 @@ class Prediction:
             copies: how many tensors of the logits' size the caller will hold beside them.
         """
         rows, columns = self.masked.nonzero(as_tuple=True)
-        size = max(1, CHUNK_BYTES // (self.head.vocab_size * 4 * copies))
+        size = self.chunk_size(copies)
         for first in range(0, len(rows), size):
             r, c = rows[first : first + size], columns[first : first + size]
             yield (r, c), self.head.logits(self.hidden[r, c], self.context[r])
+
+    def chunk_size(self, copies: int = 1) -> int:
+        """Places whose logits, `copies` times over in float32, fit into a chunk; at least one."""
+        return max(1, CHUNK_BYTES // (self.head.vocab_size * 4 * copies))
 
     def logits(self, where: Tensor) -> Tensor:
         """Processed logits of the places `where`, bool [b l], in reading order: [r v]. Costs r x v numbers."""
@@ -137,15 +145,33 @@ def row_statistics(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Likeliest token, its probability, the second's probability and the entropy of rows of logits, [r v] -> 4 x [r].
 
     H = log Z - E[x] with x shifted by its maximum, so that no probability is ever turned into a logarithm. A row
-    whose best logit is not finite gets a non-finite entropy. `logits` is overwritten.
+    whose best logit is not finite gets a non-finite entropy. `logits` is overwritten; one more tensor of its size is
+    alive at a time.
     """
-    tokens = logits.argmax(-1)  # topk does not promise the first of equals
-    best = logits.topk(min(2, logits.shape[-1]), dim=-1).values
-    shifted = logits.sub_(best[:, :1])
+    tokens, best, second = top_two(logits)
+    shifted = logits.sub_(best[:, None])
     weights = shifted.exp()
     total = weights.sum(-1)
     # A banned token has weight 0 and logit -inf; their product must count 0, not nan.
     mean = weights.mul_(shifted.clamp_(min=-1e4)).sum(-1) / total
     entropy = (total.log() - mean).clamp_(min=0)
-    second = (best[:, -1] - best[:, 0]).exp() / total if best.shape[-1] == 2 else torch.zeros_like(total)
-    return tokens, 1 / total, second, entropy
+    return tokens, 1 / total, (second - best).exp() / total, entropy
+
+
+def top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The first of the likeliest tokens, its logit and the second likeliest's (-inf if there is none): 3 x [r].
+
+    Maxima of segments come first, so that the whole row is read once, by the fastest reduction there is: on a CPU,
+    finding a row's largest value takes a tenth of the time of finding where it is.
+    """
+    rows, vocabulary = logits.shape
+    segment = gcd(vocabulary, SEGMENT)
+    segments = logits.view(rows, -1, segment)
+    peaks = segments.amax(-1)
+    where = peaks.argmax(-1, keepdim=True)  # the first of equals, which topk does not promise
+    inside = segments.gather(1, where[..., None].expand(-1, -1, segment))[:, 0]
+    place = inside.argmax(-1, keepdim=True)
+    best = inside.gather(1, place)
+    others = peaks.scatter(1, where, -torch.inf).amax(-1)
+    second = torch.maximum(others, inside.scatter(1, place, -torch.inf).amax(-1))
+    return (where * segment + place)[:, 0], best[:, 0], second

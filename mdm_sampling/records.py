@@ -14,6 +14,9 @@ from .errors import CanvasError
 if TYPE_CHECKING:
     from .prediction import Prediction
 
+Message = Mapping[str, str]
+Prompt = str | Sequence[Message]
+
 
 @dataclass(frozen=True)
 class Span:
@@ -258,3 +261,33 @@ class Result:
     sequences: list[list[int]]
     rows: list[RowReport]
     spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a task.
+
+    Attributes:
+        name: unique within the task and stable, so that results can be told apart.
+        prompt: text or chat messages; "" if there is only a body.
+        body: a text with `[MASK]`s to fill in after the prompt, or None to generate an answer.
+        data: what the grader needs to know.
+    """
+
+    name: str
+    prompt: Prompt
+    body: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a grader found.
+
+    Attributes:
+        answer: the answer as it was read out of the text; None if there is none.
+        score: 1 if it is right, 0 if it is wrong; in between where a task gives partial credit.
+    """
+
+    answer: str | None
+    score: float

@@ -20,6 +20,7 @@ from .interfaces import (
     PositionPlanner,
     Processor,
     Schedule,
+    Task,
     TokenSampler,
 )
 
@@ -30,6 +31,7 @@ KINDS: dict[str, type[Any]] = {
     "token_samplers": TokenSampler,
     "schedules": Schedule,
     "processors": Processor,
+    "tasks": Task,
 }
 OURS = "mdm-sampling"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -158,7 +158,10 @@ class Sampler:
 
     def prompt_rows(self, prompts: Sequence[Prompt], chat: bool | None = None) -> Rows:
         """Prompts as (prefix, body) token ids, the body being `gen_length` masks."""
-        return [(self._codec.encode(prompt, chat), [self.backend.mask_id] * self.gen_length) for prompt in prompts]
+        codec, limit = self._codec, self.backend.max_length
+        if limit is not None and self.gen_length > limit:
+            raise CanvasError(f"{self.gen_length} new tokens exceed the model's context of {limit}")
+        return [(codec.encode(prompt, chat), [self.backend.mask_id] * self.gen_length) for prompt in prompts]
 
     def masked_rows(self, texts: Sequence[str]) -> Rows:
         """Texts with `[MASK]` as (prefix, body) token ids."""

@@ -1,6 +1,7 @@
 """Parts as text: `info-gain:candidates=8,position_temperature=0.1` <-> `InfoGain(candidates=8, ...)`.
 
-    spec   := name [":" key "=" value {"," key "=" value}]
+    spec   := name [":" argument {"," key "=" value}]
+    argument := key "=" value | value, which is that of the part's first parameter
     value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
 
 A value in parentheses is a part again: `bypass:threshold=0.9,otherwise=(info-gain:candidates=4)`.
@@ -28,7 +29,7 @@ NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
 
 def build(kind: str, spec: str) -> Any:
     """The part of `kind` that a spec describes. Raises `SpecError` with a sentence that says what is wrong."""
-    name, given = split_spec(spec)
+    name, given = parameters_of(kind, spec)
     part = registry().get(kind, name).part
     hints = get_type_hints(part)
     known = {f.name: f for f in fields(part)}
@@ -80,17 +81,33 @@ def text_of(value: Any) -> str:
     return text
 
 
+def parameters_of(kind: str, spec: str) -> tuple[str, dict[str, str]]:
+    """A spec's name and its parameters, still as text; a value without a key is that of the first parameter."""
+    name, given = split_spec(spec)
+    part = registry().get(kind, name).part
+    if "" in given:
+        if not fields(part):
+            raise SpecError(f"{name} has no parameters, got {given['']!r}")
+        first = fields(part)[0].name
+        if first in given:
+            raise SpecError(f"{spec!r} names {first!r} twice, the first time without its name")
+        given = {key or first: text for key, text in given.items()}
+    return name, given
+
+
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """A spec's name and its parameters, still as text."""
+    """A spec's name and its parameters, still as text; the key of a first value without one is empty."""
     name, colon, rest = spec.strip().partition(":")
     if not name or (colon and not rest.strip()):
         raise SpecError(f"{spec!r} is no spec; write a name, or name:key=value,key=value")
     given: dict[str, str] = {}
-    for item in _split(rest, spec) if colon else []:
-        key, equals, text = item.partition("=")
-        key = key.strip()
-        if not equals or not key or not text.strip():
+    for i, item in enumerate(_split(rest, spec) if colon else []):
+        key, equals, text = ("", "", item) if item.lstrip()[:1] in ("(", "[") else item.partition("=")
+        if not equals and i == 0:
+            key, text = "", item
+        if not text.strip() or (equals and not key.strip()) or (not equals and i > 0):
             raise SpecError(f"{item!r} in {spec!r} must be key=value")
+        key = key.strip()
         if key in given:
             raise SpecError(f"{spec!r} names {key!r} twice")
         given[key] = text.strip()

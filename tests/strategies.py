@@ -6,12 +6,13 @@ from toys import EOS, MASK, toy_callable, toy_transformer
 import mdm_sampling as mdm
 
 simple_planners = st.sampled_from([mdm.Random(), mdm.LeftToRight(), mdm.Confidence(), mdm.Margin(), mdm.Entropy()])
+objectives = [("info-gain", future) for future in ("mean", "half-step", "step", "sum")] + [("lookum", "mean")]
 info_gains = st.builds(
-    mdm.InfoGain,
-    candidates=st.integers(1, 5),
-    position_temperature=st.sampled_from([0.0, 0.1, 1.0]),
-    scope=st.sampled_from(["block", "canvas"]),
-    variant=st.sampled_from(["info-gain", "lookum"]),
+    lambda candidates, temperature, scope, objective: mdm.InfoGain(candidates, temperature, scope, *objective),
+    st.integers(1, 5),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.sampled_from(["block", "canvas"]),
+    st.sampled_from(objectives),
 )
 plain_planners = simple_planners | info_gains
 bypasses = st.builds(
@@ -26,8 +27,8 @@ token_samplers = st.just(mdm.Greedy()) | st.builds(
     top_k=st.sampled_from([0, 1, 3]),
     top_p=st.sampled_from([1.0, 0.7]),
 )
-schedules = st.sampled_from([mdm.Uniform(), mdm.Linear(), mdm.Cosine()])
-backends = st.sampled_from([toy_transformer(0), toy_transformer(1), toy_callable()])
+schedules = st.sampled_from([mdm.Uniform(), mdm.Linear(), mdm.Cosine(), mdm.Constant(1), mdm.Constant(3)])
+backends = st.sampled_from([toy_transformer(0), toy_transformer(1), toy_transformer(0, False), toy_callable()])
 processors = st.sampled_from([(), (mdm.Penalise(by=4.0),), (mdm.Ban(),)])
 
 tokens = st.integers(EOS, MASK - 1)

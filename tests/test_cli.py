@@ -199,7 +199,8 @@ def test_the_chat_template_is_applied_if_there_is_one(llada_folder: Path) -> Non
 
 
 def test_infill_fills_masks_and_keeps_the_rest(llada_folder: Path) -> None:
-    answered(run("infill", "1__4\n__1_\n_1__\n___1"), "1234\n3412\n4123\n2341\n")
+    text = answered(run("infill", "1__4\n__1_\n_1__\n___1"))
+    assert mdm.Sudoku().grade(mdm.Item("1004001001000001", ""), text).score == 1
     row = json.loads(answered(run("infill", "a[MASK]b[MASK:3]c", "--model", llada_folder, "--json")))
     known = [mdm.load_backend(str(llada_folder)).codec.tokenizer.get_vocab()[c] for c in "abc"]  # type: ignore[union-attr]
     assert [row["tokens"][i] for i in (0, 2, 6)] == known
@@ -226,7 +227,7 @@ USAGE = [
     (["--planner", "xyz"], ["--planner", "'xyz'", "confidence"]),
     (["--planner", ""], ["--planner", "no spec"]),
     (["--planner", "info-gain:candidate=3"], ["'candidate'", "did you mean 'candidates'"]),
-    (["--planner", "info-gain:candidates"], ["key=value"]),
+    (["--planner", "info-gain:scope=block,candidates"], ["key=value"]),
     (["--planner", "info-gain:candidates=0"], ["candidates must be at least 1"]),
     (["--planner", "info-gain:candidates=2.5"], ["whole number", "'2.5'"]),
     (["--planner", "info-gain:candidates=99999999999"], ["candidates", "2147483647"]),
@@ -479,7 +480,7 @@ def test_a_terminal_gets_a_progress_bar_on_stderr() -> None:
     os.close(theirs)
     bar = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert done.stdout == SOLVED
+    assert mdm.Sudoku().grade(mdm.Item("1000003001000004", ""), done.stdout).score == 1
     assert "1/1" in bar
     assert "20/20" in bar
     assert "None" not in bar

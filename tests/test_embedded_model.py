@@ -1,4 +1,4 @@
-"""The embedded model: its recipe runs and resumes, its test puzzles are held out, it shows what the paper claims."""
+"""The embedded model: its recipe runs and resumes, the tasks' items are held out, it shows what the paper claims."""
 
 import importlib
 import subprocess
@@ -6,11 +6,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 import mdm_sampling as mdm
+from mdm_sampling.backends.embedded import FOLDER
+from mdm_sampling.compare import compare, grid
+from mdm_sampling.tasks.grids import is_solution
+from mdm_sampling.tasks.split import is_held_out
 
 RECIPE = Path(__file__).parent.parent / "benchmarks" / "embedded_model"
 
@@ -21,8 +26,8 @@ def recipe_on_the_path() -> None:
 
 
 @pytest.fixture(scope="module")
-def grids() -> ModuleType:
-    return importlib.import_module("sudoku_grids")
+def data() -> ModuleType:
+    return importlib.import_module("data")
 
 
 @pytest.fixture(scope="module")
@@ -30,89 +35,131 @@ def recipe() -> ModuleType:
     return importlib.import_module("train")
 
 
-def solved(sampler: mdm.Sampler, puzzles: list[str], grids: ModuleType) -> tuple[float, float]:
-    """Accuracy and mean cumulative entropy."""
-    result = sampler.generate(puzzles, batch_size=50)
-    right = [grids.is_solution(puzzle, text) for puzzle, text in zip(puzzles, result.texts, strict=True)]
-    return sum(right) / len(right), sum(row.cumulative_entropy for row in result.rows) / len(right)
+@pytest.fixture(scope="module")
+def batches(data: ModuleType) -> Any:
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(data, "POOL", 50)
+    yield data.Batches(3)
+    monkey.undo()
 
 
-@pytest.mark.parametrize("cache", [mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()], ids=mdm.describe)
+# --- What it can do -----------------------------------------------------------------------------------------------
+
+
+def test_it_is_small() -> None:
+    assert (FOLDER / "model.safetensors").stat().st_size < 8_000_000
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 @pytest.mark.parametrize("block_length", [20, 10])
-def test_it_solves_held_out_puzzles_under_every_cache(
-    cache: mdm.CacheStrategy, block_length: int, grids: ModuleType
-) -> None:
+def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_length: int) -> None:
     """The published prefix mode loses half of them or all of them (facts.md, section 1c)."""
-    base = mdm.load("embedded", gen_length=20, block_length=block_length, steps=20)
-    accuracy, _ = solved(replace(base, cache=cache, planner=mdm.Confidence()), grids.held_out_puzzles(60, 1), grids)
-    assert accuracy >= 0.9
+    wanted = grid(["confidence"], caches=[cache], tokens_per_step=[1], block_lengths=[block_length])
+    found = compare(mdm.load(), mdm.Sudoku(form="prompt"), wanted, items=60, item_seed=1)
+    assert found.summaries()[0].accuracy.mean >= 0.9
 
 
-def test_info_gain_is_surer_than_the_greedy_rules_at_two_places_a_step(grids: ModuleType) -> None:
-    """60 puzzles that the documents' table does not use; benchmarks/sudoku.py prints the table of 200."""
-    puzzles = grids.held_out_puzzles(60, 1)
-    base = mdm.load("embedded", gen_length=20, block_length=20, steps=10)
-    greedy = [solved(replace(base, planner=p), puzzles, grids) for p in (mdm.Confidence(), mdm.Margin(), mdm.Entropy())]
-    accuracy, entropy = solved(replace(base, planner=mdm.InfoGain()), puzzles, grids)
-    assert accuracy >= max(a for a, _ in greedy)
-    assert entropy < min(e for _, e in greedy)
+def test_info_gain_is_surer_than_the_greedy_rules_at_two_places_a_step() -> None:
+    """Items that the documents' tables do not use."""
+    wanted = grid(["confidence", "margin", "entropy", "info-gain"], tokens_per_step=[2])
+    *greedy, ours = compare(mdm.load(), mdm.Sudoku(6), wanted, items=60, item_seed=1).summaries()
+    assert ours.accuracy.mean >= max(s.accuracy.mean for s in greedy)
+    assert ours.entropy.mean < min(s.entropy.mean for s in greedy)
 
 
-def test_there_are_288_grids(grids: ModuleType) -> None:
-    assert grids.all_grids().shape == (288, 16)
-    assert grids.all_grids().unique(dim=0).shape == (288, 16)
+@pytest.mark.parametrize(("mark", "least"), [("", 18), (" ", 13), ("\n", 13)], ids=repr)
+def test_a_space_or_line_break_after_a_prompt_costs_little(mark: str, least: int) -> None:
+    sampler = replace(mdm.load(gen_length=20), planner=mdm.Confidence())
+    task = mdm.Sudoku(form="prompt")
+    items = task.items(20, 2)
+    texts = sampler.generate([f"{item.prompt}{mark}" for item in items], batch_size=20).texts
+    assert sum(task.grade(item, text).score for item, text in zip(items, texts, strict=True)) >= least
 
 
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [
-        ("1234\n3412\n2143\n4321", True),
-        ("1234\n3412\n2143\n4312", False),  # a column repeats
-        ("1234\n3412\n2143\n432", False),
-        ("1234\n3412\n2143\n4321\n1234", False),
-        ("1243\n3412\n2134\n4321", False),  # rows and columns are fine, a given digit was changed
-        ("", False),
-    ],
-)
-def test_the_grader_is_exact(answer: str, right: bool, grids: ModuleType) -> None:
-    assert grids.is_solution("1.3. ..1. .1.. 4...", answer) == right
+# --- What it was trained on ---------------------------------------------------------------------------------------
 
 
-def test_no_training_row_with_weight_shows_a_test_puzzle(recipe: ModuleType, grids: ModuleType) -> None:
-    """Read back from the canvases: neither the given digits, nor the visible ones, nor both form a held-out puzzle."""
-    generator = torch.Generator().manual_seed(3)
-    all_grids = grids.all_grids()
-    digits = torch.full((len(recipe.VOCABULARY),), 0)
-    for digit in range(1, 5):
-        digits[recipe.ID[str(digit)]] = digit
-    cells = torch.tensor([5 * r + c for r in range(4) for c in range(4)])
-    kept = 0
-    for _ in range(12):
-        canvas, masked, weight = recipe.batch(all_grids, 64, generator)
-        used = weight > 0
-        kept += int(used.sum())
-        first = int((canvas[0] == recipe.ID[recipe.ANSWER]).nonzero()) + 1
-        visible = digits[canvas.masked_fill(masked, recipe.ID[recipe.MASK])[:, first + cells]]
-        assert not grids.is_held_out(visible[used]).any()
+def read_cells(data: ModuleType, tokens: torch.Tensor, first: int, size: int, masked: torch.Tensor) -> list[str]:
+    """The cells of each row as text, 0 where they are masked or holes."""
+    places = first + torch.tensor([(size + 1) * r + c for r in range(size) for c in range(size)])
+    digits = {data.ID[str(d)]: str(d) for d in range(1, size + 1)}
+    shown = tokens.masked_fill(masked, -1)[:, places]
+    return ["".join(digits.get(token, "0") for token in row) for row in shown.tolist()]
+
+
+def test_no_training_row_with_weight_shows_what_a_task_may_ask(data: ModuleType, batches: Any) -> None:
+    """Read back from the canvases, for each kind of item as the tasks hold it out."""
+    vocabulary = importlib.import_module("vocabulary").VOCABULARY
+    seen = dict.fromkeys(("4", "6", "countdown"), 0)
+    for step in range(60):
+        batch = batches[step]
+        used = batch.weight > 0
+        tokens, masked = batch.tokens[used], batch.masked[used]
+        nothing = torch.zeros_like(masked)
+        first = int((tokens[0] == data.ID[data.ANSWER]).nonzero()) + 1
+        line_break = (tokens[0, first:] == data.ID["\n"]).nonzero()
+        if len(line_break) == 0:
+            seen["countdown"] += len(tokens)
+            for row in tokens[:, 1 : first - 1].tolist():
+                numbers, target = "".join(vocabulary[token] for token in row).strip().split("=")
+                assert not is_held_out(f"{','.join(sorted(numbers.split(',')))}={target}")
+            continue
+        size = int(line_break[0])
+        seen[str(size)] += len(tokens)
+        solution, visible = (read_cells(data, tokens, first, size, m) for m in (nothing, masked))
+        shown = [visible]
         if first > 2:
-            given = digits[canvas[:, 1 + cells]]
-            assert not grids.is_held_out(given[used]).any()
-            assert not grids.is_held_out(torch.maximum(given, visible)[used]).any()
-    assert kept > 500
+            given = read_cells(data, tokens, 1, size, nothing)
+            both = ["".join(max(pair) for pair in zip(*rows, strict=True)) for rows in zip(given, visible, strict=True)]
+            shown += [given, both]
+        for keys in [solution] if size == 6 else shown:
+            assert not any(is_held_out(key) for key in keys)
+        assert all(is_solution((0,) * size**2, list(map(int, grid))) for grid in solution)
+    assert min(seen.values()) > 500, seen
 
 
-def test_the_test_puzzles_are_held_out_and_seeded(grids: ModuleType) -> None:
-    puzzles = grids.held_out_puzzles(50, 4)
-    assert puzzles == grids.held_out_puzzles(50, 4)
-    assert puzzles != grids.held_out_puzzles(50, 5)
-    numbers = torch.tensor([[0 if c == "." else int(c) for c in puzzle.replace(" ", "")] for puzzle in puzzles])
-    assert grids.is_held_out(numbers).all()
-    assert set((numbers == 0).sum(1).tolist()) <= set(range(6, 13))
+@pytest.mark.parametrize("size", [4, 6])
+def test_what_the_tasks_ask_is_what_training_left_out(size: int, data: ModuleType) -> None:
+    """A training row made of a task's own puzzle and solution weighs nothing."""
+    task = mdm.Sudoku(size)  # type: ignore[arg-type]
+    from mdm_sampling.tasks.grids import solutions
+
+    for item in task.items(20, 0):
+        puzzle = torch.tensor([[int(cell) for cell in item.name]])
+        grids = torch.tensor(list(solutions(tuple(puzzle[0].tolist()))))
+        out = [bool(data.held_out_grids(grid[None], puzzle, puzzle == 0)) for grid in grids]
+        assert all(out) if size == 4 else any(out)
 
 
-def test_training_goes_on_from_its_state(recipe: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shuffled_grid_is_a_grid(data: ModuleType, batches: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for grids in batches.grids.values():
+        shuffled = data.shuffled(grids, generator)
+        assert not torch.equal(shuffled, grids)
+        assert all(is_solution((0,) * grids.shape[1], grid) for grid in shuffled.tolist())
+
+
+def test_a_batch_depends_on_its_seed_and_step_alone(data: ModuleType, batches: Any) -> None:
+    a, b = batches[7], batches[7]
+    assert torch.equal(a.tokens, b.tokens)
+    assert torch.equal(a.masked, b.masked)
+    assert not all(batches[step].tokens.shape == a.tokens.shape for step in range(8))
+
+
+# --- How it was trained -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(recipe: ModuleType, data: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "TOKENS", 256)
+    monkeypatch.setattr(data, "POOL", 5)
+
+
+def test_training_goes_on_from_its_state(
+    recipe: ModuleType, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut off after four steps of six and resumed from the state of step four: the same weights, bit for bit."""
-    whole = recipe.train(6, 4, 0, 1e-3, tmp_path / "whole.state", save_every=2)
+    whole = recipe.train(6, 0, 1e-3, tmp_path / "whole.state", save_every=2)
     loss_of, calls = recipe.loss_of, []
 
     def cut_off(*arguments: object) -> torch.Tensor:
@@ -124,16 +171,22 @@ def test_training_goes_on_from_its_state(recipe: ModuleType, tmp_path: Path, mon
 
     monkeypatch.setattr(recipe, "loss_of", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        recipe.train(6, 4, 0, 1e-3, tmp_path / "cut.state", save_every=2)
+        recipe.train(6, 0, 1e-3, tmp_path / "cut.state", save_every=2)
     monkeypatch.setattr(recipe, "loss_of", loss_of)
-    resumed = recipe.train(6, 4, 0, 1e-3, tmp_path / "cut.state", save_every=2)
+    resumed = recipe.train(6, 0, 1e-3, tmp_path / "cut.state", save_every=2)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
+def test_a_longer_run_begins_like_a_shorter_one(recipe: ModuleType) -> None:
+    rates = {steps: [recipe.share_of_peak(step, steps) for step in range(steps)] for steps in (1000, 4000)}
+    assert rates[1000][:700] == rates[4000][:700]
+    assert rates[1000][-1] < 0.011
+    assert max(rates[1000]) == 1
+
+
 def test_the_recipe_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
-    command = [sys.executable, RECIPE / "train.py", "--out", tmp_path, "--steps", "2", "--batch-size", "4"]
-    done = subprocess.run([*command, "--puzzles", "2"], capture_output=True, text=True, check=False)
+    command = [sys.executable, RECIPE / "train.py", "--out", tmp_path, "--steps", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "of 2 held-out puzzles solved" in done.stdout
     assert mdm.load(str(tmp_path)).gen_length == 20

@@ -34,8 +34,8 @@ def entropies(model: ToyModel, canvas: mdm.Canvas) -> torch.Tensor:
 
 def brute_force(
     model: ToyModel, before: mdm.Canvas, record: StepRecord, i: int, n: int, scope: str
-) -> tuple[float, float]:
-    """(C, H) of candidate n in the record's row i: entropies before the move, and their mean after it."""
+) -> tuple[float, float, int]:
+    """(C, H, places left) of candidate n in the record's row i: entropies before the move, and their mean after it."""
     assert record.candidates is not None
     row, block = record.rows[i : i + 1], record.block
     move = record.candidates.unmask[n, i : i + 1]
@@ -44,10 +44,16 @@ def brute_force(
     later = now.commit(block, move, record.candidates.tokens[n, i : i + 1])
     seen = block.places if scope == "block" else slice(0, later.length)
     left = later.masked[:, seen]
-    return float(cost), float(entropies(model, later)[:, seen].sum() / left.sum())
+    return float(cost), float(entropies(model, later)[:, seen].sum() / left.sum()), int(left.sum())
 
 
-@settings(max_examples=80)
+def objective(planner: mdm.InfoGain, cost: float, after: float, left: int, filled: int) -> float:
+    if planner.variant == "lookum":
+        return -after
+    return -cost - {"mean": 1, "half-step": filled / 2, "step": filled, "sum": left}[planner.future] * after
+
+
+@settings(max_examples=150)
 @given(
     planner=info_gains.filter(lambda p: p.candidates > 1 and p.position_temperature > 0),
     data=st.data(),
@@ -69,8 +75,8 @@ def test_the_winner_has_the_largest_j_by_brute_force(
                 looked_at = [n for n in range(planner.candidates) if not tried.score[n, i].isnan()]
                 scores = {}
                 for n in looked_at:
-                    cost, after = brute_force(model, before, record, i, n, planner.scope)
-                    scores[n] = -after if planner.variant == "lookum" else -cost - after
+                    cost, after, left = brute_force(model, before, record, i, n, planner.scope)
+                    scores[n] = objective(planner, cost, after, left, int(tried.unmask[n, i].sum()))
                     assert float(tried.cost[n, i]) == pytest.approx(cost, abs=1e-9)
                     assert float(tried.next_entropy[n, i]) == pytest.approx(after, abs=1e-9)
                     assert float(tried.score[n, i]) == pytest.approx(scores[n], abs=1e-9)

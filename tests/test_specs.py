@@ -18,11 +18,21 @@ def test_a_spec_round_trips(part: object) -> None:
     assert mdm.build(kind, mdm.describe(part)) == part
 
 
+REQUIRED = {"jsonl": "file=a.jsonl", "reasoning-gym": "name=mini_sudoku"}
+
+
 @pytest.mark.parametrize(("kind", "name"), [(c.kind, c.name) for k in KINDS for c in registry().kind(k)])
 def test_every_registered_part_is_documented_and_built_by_its_name(kind: str, name: str) -> None:
-    part = mdm.build(kind, name)
-    assert mdm.describe(part) == name
+    spec = f"{name}:{REQUIRED[name]}" if name in REQUIRED else name
+    part = mdm.build(kind, spec)
+    assert mdm.describe(part) == spec
     assert registry().get(kind, name).rule.endswith((".", "`."))
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_part_without_its_required_parameter_is_refused(name: str) -> None:
+    with pytest.raises(mdm.SpecError, match=f"{name}: needs {REQUIRED[name].split('=')[0]}"):
+        mdm.build("tasks", name)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +40,10 @@ def test_every_registered_part_is_documented_and_built_by_its_name(kind: str, na
     [
         ("info-gain", mdm.InfoGain()),
         ("info-gain:candidates=4", mdm.InfoGain(candidates=4)),
+        ("info-gain:4", mdm.InfoGain(candidates=4)),
+        ("info-gain: 4 ,scope=canvas", mdm.InfoGain(candidates=4, scope="canvas")),
+        ("bypass:0.5,otherwise=(info-gain:2)", mdm.Bypass(0.5, mdm.InfoGain(candidates=2))),
+        ("defer:(info-gain:candidates=4)", mdm.Defer(mdm.InfoGain(candidates=4))),
         (" info-gain : candidates = 4 , variant = lookum ", mdm.InfoGain(candidates=4, variant="lookum")),
         ("bypass:otherwise=margin", mdm.Bypass(otherwise=mdm.Margin())),
         (
@@ -64,7 +78,13 @@ def test_specs_read_as_one_would_expect(text: str, part: mdm.PositionPlanner) ->
         ("defer:ids=1", r"ids must be a list in brackets such as \[1,2\], got '1'"),
         ("info-gain:", "is no spec"),
         ("", "is no spec"),
-        ("info-gain:candidates", "must be key=value"),
+        ("info-gain:candidates", "candidates must be a whole number, got 'candidates'"),
+        ("info-gain:scope=block,candidates", "must be key=value"),
+        ("info-gain:=4", "must be key=value"),
+        ("info-gain:4,candidates=5", "names 'candidates' twice"),
+        ("random:4", "random has no parameters, got '4'"),
+        ("info-gain:variant=lookum,future=step", "future would be ignored"),
+        ("info-gain:future=next", "future must be one of mean, half-step, step, sum"),
         ("info-gain:candidates=", "must be key=value"),
         ("info-gain:candidates=1,candidates=2", "names 'candidates' twice"),
         ("bypass:otherwise=(margin", "lacks a closing"),

@@ -12,12 +12,14 @@ VOCAB, MASK, EOS = 13, 12, 0
 
 
 @cache
-def toy_transformer(look_back: int = 0) -> mdm.ModelBackend:
-    """A two-layer `random_llama`, the same object for the same argument."""
-    return random_llama(layers=2, seed=0, look_back=look_back)
+def toy_transformer(look_back: int = 0, shares_slots: bool = True) -> mdm.TransformerBackend:
+    """A two-layer `random_llama`, the same object for the same arguments."""
+    return random_llama(layers=2, seed=0, look_back=look_back, shares_slots=shares_slots)
 
 
-def random_llama(layers: int, seed: int, look_back: int = 0, vocab: int = VOCAB) -> mdm.TransformerBackend:
+def random_llama(
+    layers: int, seed: int, look_back: int = 0, vocab: int = VOCAB, shares_slots: bool = True
+) -> mdm.TransformerBackend:
     """A bidirectional Llama in float64 with random weights; end token 0, mask 12."""
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -32,7 +34,8 @@ def random_llama(layers: int, seed: int, look_back: int = 0, vocab: int = VOCAB)
         pad_token_id=None,
         is_causal=False,
     )
-    return mdm.TransformerBackend(LlamaForCausalLM(config).double(), MASK, look_back=look_back, eos_ids=(EOS,))
+    model = LlamaForCausalLM(config).double()
+    return mdm.TransformerBackend(model, MASK, look_back=look_back, eos_ids=(EOS,), shares_slots=shares_slots)
 
 
 class ToyModel(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The model that ships inside the package: a small LLaDA trained to solve 4x4 Sudoku, for trying things out offline."""
+"""The model that ships inside the package: a small LLaDA that solves little puzzles, for trying things out offline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "embedded_model"
 @final
 @dataclass(frozen=True)
 class Embedded(BackendFamily):
-    """The small Sudoku model inside this package; its name as a model is `embedded`."""
+    """The small model inside this package, for Sudoku and Countdown; its name as a model is `embedded`."""
 
     def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
         return source == "embedded"

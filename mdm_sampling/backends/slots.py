@@ -2,7 +2,7 @@
 
 A forward over a span overwrites the span's slots and attends to all slots (design: a cache strategy is a choice of
 span). A fork reads the slots of the row it came from, with its own keys and values in place of its span, and writes
-nothing. Forks copy the slots they read, one layer at a time.
+nothing: see `forks` for how it shares the slots; `CopyingCache` is the plain way, which copies them.
 """
 
 from __future__ import annotations
@@ -69,8 +69,18 @@ class WritingCache(SlotCache):
 
 
 @final
-class ForkingCache(SlotCache):
-    """A forward of candidates: candidate i reads the slots of row `rows[i]`, int64 [n]."""
+class OwnCache(SlotCache):
+    """A forward of candidates whose attention reads the slots by itself: each layer gets its own span's keys."""
+
+    def update(
+        self, key: Tensor, value: Tensor, layer_idx: int, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        return key, value
+
+
+@final
+class CopyingCache(SlotCache):
+    """A forward of candidates: candidate i gets a copy of the slots of row `rows[i]`, int64 [n], layer by layer."""
 
     def __init__(self, slots: TransformerSlots, span: Span, length: int, rows: Tensor) -> None:
         super().__init__(slots, span, length)

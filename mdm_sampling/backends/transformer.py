@@ -10,8 +10,9 @@ from torch import Tensor
 from ..errors import ModelError
 from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
+from .forks import Fork, share_slots
 from .options import ModelSource
-from .slots import ForkingCache, TransformerSlots, WritingCache
+from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache
 from .text import TextCodec, check_ids
 
 
@@ -27,6 +28,9 @@ class TransformerBackend(ModelBackend):
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
+        shares_slots: whether the candidates of a lookahead share their row's slots; if not, each gets a copy, one
+            layer at a time, and the model's own attention does the rest. None shares them where the model's attention
+            can be wrapped, which that of flash attention cannot.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class TransformerBackend(ModelBackend):
         eos_ids: tuple[int, ...] = (),
         tokenizer: Any = None,
         source: ModelSource | None = None,
+        shares_slots: bool | None = None,
     ) -> None:
         if getattr(model.config, "is_causal", True):
             raise ModelError("the model attends causally; set config.is_causal = False for a masked diffusion model")
@@ -56,22 +61,30 @@ class TransformerBackend(ModelBackend):
         self.device = next(p.device for p in model.parameters() if p.device.type != "meta")
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = source
+        self.shares_slots = not self._is_flash if shares_slots is None else shares_slots
+        if self.shares_slots:
+            share_slots(self.model)
 
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
         fed = Span(max(span.start - self.look_back, 0), span.stop)
-        if canvas.padded and len(fed) < canvas.length and "flash" in str(self.model.config._attn_implementation):
+        whole = len(fed) == canvas.length
+        if canvas.padded and not whole and self._is_flash:
             raise ModelError(
                 "flash attention cannot leave out padding in a part of the canvas; use attn_implementation='sdpa', "
                 "the cache 'none', or rows of one length"
             )
         positions = (canvas.valid.cumsum(1) - 1).clamp(min=0)[:, fed.places]
+        fork = None
+        if self.shares_slots and rows is not None and not whole:
+            fork = Fork(self._own(slots), canvas, fed, rows)
         output = self.model.base_model(
             input_ids=canvas.tokens[:, fed.places],
-            attention_mask=canvas.valid if canvas.padded else None,
+            attention_mask=canvas.valid if canvas.padded and fork is None else None,
             position_ids=positions,
             past_key_values=self._cache(fed, canvas.length, slots, rows),
             use_cache=False,
             is_causal=False,
+            **({} if fork is None else {"fork": fork}),
         )
         hidden: Tensor = output.last_hidden_state
         return self._shifted(hidden, positions, fed, span) if self.look_back else hidden
@@ -90,11 +103,21 @@ class TransformerBackend(ModelBackend):
         whole = len(fed) == length
         if whole and (slots is None or rows is not None):
             return None
+        own = self._own(slots)
+        if not whole and not own.keys:
+            raise ValueError("the first forward must see the whole canvas")
+        if rows is None:
+            return WritingCache(own, fed, length)
+        return OwnCache(own, fed, length) if self.shares_slots else CopyingCache(own, fed, length, rows)
+
+    def _own(self, slots: Slots | None) -> TransformerSlots:
         if not isinstance(slots, TransformerSlots):
             raise TypeError(f"these slots belong to another backend: {type(slots).__name__}")
-        if not whole and not slots.keys:
-            raise ValueError("the first forward must see the whole canvas")
-        return WritingCache(slots, fed, length) if rows is None else ForkingCache(slots, fed, length, rows)
+        return slots
+
+    @property
+    def _is_flash(self) -> bool:
+        return "flash" in str(self.model.config._attn_implementation)
 
     def _shifted(self, hidden: Tensor, positions: Tensor, fed: Span, span: Span) -> Tensor:
         """Row i becomes the hidden state at i - 1, or at i where i is the first place of its sequence."""

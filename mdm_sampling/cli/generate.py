@@ -25,7 +25,7 @@ from .options import Whole, make_sampler, plain_errors, prompts_from, shared_opt
 def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, chat: bool | None, **options: Any) -> None:
     """Continue prompts, from the arguments, a file or standard input.
 
-    Without --model it is the small model inside this package, which solves 4x4 Sudoku:
+    Without --model it is the small model inside this package, which solves small Sudokus and Countdown:
 
       mdm-sampling generate "1... ..3. .1.. ...4"
     """

@@ -6,7 +6,7 @@ import click
 
 from .options import plain_errors
 
-KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends"]
+KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
 
 @click.command("list")
@@ -15,7 +15,7 @@ KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "bac
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 
-    KIND is planners, caches, token-samplers, schedules, processors or backends; all of them without it.
+    KIND is planners, caches, token-samplers, schedules, processors, backends or tasks; all of them without it.
     """
     with plain_errors():
         from ..registry import parameters, registry

@@ -1,4 +1,4 @@
-"""The options that `generate` and `infill` share, and the sampler they describe.
+"""The options that commands share, and the parts that they describe.
 
 The underscored spellings are those of the published Info-Gain scripts, with the same defaults.
 """
@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from ..interfaces import ModelBackend
     from ..sampler import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -80,7 +81,7 @@ MODEL_OPTIONS = [
         "model",
         default="embedded",
         show_default=True,
-        help="Checkpoint folder, hub id, or the small Sudoku model inside this package.",
+        help="Checkpoint folder, hub id, or the small model inside this package.",
     ),
     click.option(
         "--dtype",
@@ -142,6 +143,19 @@ SAMPLING_OPTIONS = [
         show_default=True,
         help="Places of a block; blocks are filled left to right.",
     ),
+    click.option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
+    click.option(
+        "--batch-size",
+        "--batch_size",
+        "batch_size",
+        type=Whole(min=1),
+        default=8,
+        show_default=True,
+        help="Rows decoded together.",
+    ),
+]
+ROW_OPTIONS = [
     click.option(
         "--temperature",
         type=Finite(min=0),
@@ -157,7 +171,6 @@ SAMPLING_OPTIONS = [
         default=1.0,
         help="Draw from the top-p tokens.",
     ),
-    click.option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
     click.option(
         "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
     ),
@@ -167,16 +180,6 @@ SAMPLING_OPTIONS = [
         default="off",
         show_default=True,
         help="finish: end a row once everything before its end token is final.",
-    ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
-    click.option(
-        "--batch-size",
-        "--batch_size",
-        "batch_size",
-        type=Whole(min=1),
-        default=8,
-        show_default=True,
-        help="Rows decoded together.",
     ),
     click.option(
         "--lookahead-batch",
@@ -195,23 +198,17 @@ OUTPUT_OPTIONS = [
 
 def shared_options(command: Command) -> Command:
     """All of the above, as one decorator."""
-    for option in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *OUTPUT_OPTIONS]):
+    for option in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
         command = option(command)
     return command
 
 
-def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler:
-    """Load the model and assemble the sampler that the options describe."""
-    from ..loading import default_gen_length, load_backend
-    from ..sampler import Sampler
+def load_model(options: dict[str, Any]) -> ModelBackend:
+    """Load the model that the options name; it must read texts."""
+    from ..loading import load_backend
 
     if options["device"] is not None and options["device_map"] is not None:
         raise click.UsageError("give --device or --device-map, not both.")
-    planner = make_planner(options)
-    cache = make_part("caches", "--cache", options["cache"])
-    token_sampler = make_token_sampler(options)
-    schedule = make_part("schedules", "--schedule", options["schedule"])
-    processors = tuple(make_part("processors", "--processor", spec) for spec in options["processors"])
     backend = load_backend(
         options["model"],
         dtype=options["dtype"],
@@ -223,6 +220,20 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler
     )
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
+    return backend
+
+
+def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler:
+    """Load the model and assemble the sampler that the options describe."""
+    from ..loading import default_gen_length
+    from ..sampler import Sampler
+
+    planner = make_planner(options)
+    cache = make_part("caches", "--cache", options["cache"])
+    token_sampler = make_token_sampler(options)
+    schedule = make_part("schedules", "--schedule", options["schedule"])
+    processors = tuple(make_part("processors", "--processor", spec) for spec in options["processors"])
+    backend = load_model(options)
     length = max_new_tokens
     if length is None:
         length = default_gen_length(options["model"], options["revision"])
@@ -251,11 +262,11 @@ def make_planner(options: dict[str, Any]) -> Any:
     An option that would be ignored is an error.
     """
     from ..errors import SpecError
-    from ..specs import split_spec
+    from ..specs import parameters_of
 
     spec = options["planner"]
     try:
-        name, written = split_spec(spec)
+        name, written = parameters_of("planners", spec)
     except SpecError as error:
         raise click.BadParameter(str(error), param_hint="--planner") from error
     for option, parameter in (("candidate_number", "candidates"), ("position_temperature", "position_temperature")):
@@ -325,7 +336,7 @@ def make_token_sampler(options: dict[str, Any]) -> Any:
 
 def was_given(option: str) -> bool:
     source = click.get_current_context().get_parameter_source(option)
-    return source not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return source is not ParameterSource.DEFAULT
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Info-Gain: try several moves, look one step ahead, and take the one that leaves the least uncertainty.
 
-arXiv:2602.18176: J(a) = IG(a) - C(a), of which -C(a) - H_next(a) is the part that depends on the move a.
+arXiv:2602.18176: J(a) = IG(a) - C(a), of which -C(a) - H_next(a) is the part that depends on the move a. C sums over
+the k places of a move and H is a mean over places, so at k > 1 the paper's rule counts the future for little; `future`
+gives it the weight of the next step's expected cost instead (see docs/results.md).
 """
 
 from dataclasses import dataclass
@@ -30,13 +32,16 @@ class InfoGain(PositionPlanner):
         position_temperature: how far the places may stray from the most confident ones.
         scope: mean next entropy over the masked places of the "block" (the paper), or of the "canvas", that is of
             every masked place of the recomputed span.
-        variant: "info-gain" maximises -C - H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
+        variant: "info-gain" maximises -C - w H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
+        future: w, the weight of the mean next entropy H: "mean" is 1 (the paper), "step" the places k that the move
+            fills, "half-step" k/2, and "sum" the places left, so that w H is the sum of their entropies.
     """
 
     candidates: int = 8
     position_temperature: float = 0.1
     scope: Scope = "block"
     variant: Literal["info-gain", "lookum"] = "info-gain"
+    future: Literal["mean", "half-step", "step", "sum"] = "mean"
 
     def __post_init__(self) -> None:
         require(self.candidates >= 1, f"info-gain: candidates must be at least 1, got {self.candidates}")
@@ -49,6 +54,14 @@ class InfoGain(PositionPlanner):
         require(
             self.variant in ("info-gain", "lookum"),
             f"info-gain: variant must be info-gain or lookum, got {self.variant!r}",
+        )
+        require(
+            self.future in ("mean", "half-step", "step", "sum"),
+            f"info-gain: future must be mean, half-step, step or sum, got {self.future!r}",
+        )
+        require(
+            self.variant == "info-gain" or self.future == "mean",
+            "info-gain: future would be ignored by variant=lookum, which has nothing to weigh it against",
         )
 
     def plan(self, step: Step) -> Plan:
@@ -84,7 +97,7 @@ class InfoGain(PositionPlanner):
         left = ahead.masked.sum(-1).clamp(min=1)
         after = torch.full_like(cost, torch.nan)
         after[moves] = (ahead.entropy.sum(-1) / left).to(cost)
-        score = -after if self.variant == "lookum" else -cost - after
+        score = -after if self.variant == "lookum" else -cost - self._weight(unmask, moves, left) * after
         best = score.nan_to_num(nan=-torch.inf).argmax(0)
         rows = torch.arange(len(best), device=best.device)
         won = number == best[row]
@@ -96,6 +109,15 @@ class InfoGain(PositionPlanner):
             candidates=Candidates(unmask, tokens, cost, after, score, best),
             next=ahead.select(winners),
         )
+
+    def _weight(self, unmask: Tensor, moves: tuple[Tensor, Tensor], left: Tensor) -> Tensor | float:
+        """The weight of each move's mean next entropy, [n b] or one number; `left`, [n'], is places after a move."""
+        if self.future == "mean":
+            return 1.0
+        filled = unmask.sum(-1)
+        if self.future == "sum":
+            return torch.ones_like(filled).index_put(moves, left)
+        return filled if self.future == "step" else filled / 2
 
 
 def distinct(unmask: Tensor, tokens: Tensor) -> Tensor:

@@ -45,9 +45,12 @@ class GumbelMax(TokenSampler):
         shape = (count, *prediction.masked.shape)
         tokens = torch.zeros(shape, dtype=torch.long, device=prediction.masked.device)
         confidence = torch.zeros(shape, dtype=prediction.statistics.confidence.dtype, device=tokens.device)
-        # Noise and scores are float64, twice a logit's size, for each draw.
-        for (rows, columns), logits in prediction.chunks(copies=2 + 4 * count):
-            drawn = self._draw(logits, noise, rows.tolist(), count)
+        # Noise and scores are float64, twice a logit's size, for each draw: a few places at a time, while the head
+        # projects as many as it can.
+        few = prediction.chunk_size(4 * count)
+        for (rows, columns), logits in prediction.chunks(copies=2):
+            places = zip(torch.split(logits, few), torch.split(rows, few), strict=True)
+            drawn = torch.cat([self._draw(part, noise, of.tolist(), count) for part, of in places])
             chosen = logits.gather(-1, drawn) - logits.logsumexp(-1, keepdim=True)
             tokens[:, rows, columns] = drawn.T.to(tokens.device)
             confidence[:, rows, columns] = chosen.exp().T.to(confidence)

@@ -1,0 +1,189 @@
+"""Attention of forks: candidates attend to their row's slots, which they share, and to their own span.
+
+Softmax over two sets of keys is a mean of the softmaxes over each, weighted by their sums of exponentials. So the
+shared slots are attended to once a row, with its candidates folded into the query axis, and nothing is copied for a
+candidate; its own span is attended to apart, and the parts are merged by their log-sum-exp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+
+from ..records import Canvas, Span
+
+if TYPE_CHECKING:
+    from .slots import TransformerSlots
+
+PREFIX = "shared-slots-"
+Part = tuple[Tensor, Tensor]
+
+
+@final
+class Fork:
+    """One forward of n candidates over a span, of which candidate i reads the slots of row `rows[i]`.
+
+    Args:
+        slots: keys and values [b h t d] of each layer; never written.
+        canvas: the candidates' canvas, [n t].
+        span: the places that are computed; the slots of all other places are shared.
+        rows: int64 [n].
+    """
+
+    def __init__(self, slots: TransformerSlots, canvas: Canvas, span: Span, rows: Tensor) -> None:
+        self.slots = slots
+        self.span = span
+        self.rows = rows
+        self.batch = slots.keys[0].shape[0]
+        self.shared = [
+            part for part in (slice(0, span.start), slice(span.stop, canvas.length)) if part.start < part.stop
+        ]
+        counts = torch.bincount(rows, minlength=self.batch)
+        self.most = int(counts.max()) if self.batch > 1 else len(rows)
+        order = rows.argsort(stable=True)
+        starts = counts.cumsum(0) - counts
+        self.rank = torch.empty_like(rows)
+        self.rank[order] = torch.arange(len(rows), device=rows.device) - starts[rows[order]]
+        self.valid = self._valid_rows(canvas) if canvas.padded else None
+        self.own_valid = canvas.valid[:, span.places] if canvas.padded else None
+        self.biases: dict[Any, list[Tensor | None]] = {}
+
+    def _valid_rows(self, canvas: Canvas) -> Tensor:
+        """Valid places of each row of the slots, [b t]; rows without a candidate are read by nobody."""
+        valid = torch.ones(self.batch, canvas.length, dtype=torch.bool, device=canvas.valid.device)
+        valid[self.rows] = canvas.valid
+        return valid
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float) -> Tensor:
+        """Attention of the candidates' span to all valid places: query [n h l d], own key and value [n h' l d].
+
+        Returns [n l h d].
+        """
+        keys, values = self.slots.keys[layer], self.slots.values[layer]
+        own_bias, *shared_biases = self._biases(query)
+        kv_heads = key.shape[1]
+        parts = [_unfolded(attend_with_lse(_folded(query, kv_heads), key, value, own_bias, scale), query.shape)]
+        together = self._by_row(query)
+        for places, bias in zip(self.shared, shared_biases, strict=True):
+            part = attend_with_lse(_folded(together, kv_heads), keys[:, :, places], values[:, :, places], bias, scale)
+            parts.append(self._by_candidate(_unfolded(part, together.shape), query.shape[2]))
+        return merged(parts).to(query.dtype).transpose(1, 2)
+
+    def _by_row(self, query: Tensor) -> Tensor:
+        """[n h l d] -> [b h (most l) d]: a row's candidates one after the other, zeros where it has fewer."""
+        n, heads, places, width = query.shape
+        if self.batch == 1:
+            return query.transpose(0, 1).reshape(1, heads, n * places, width)
+        grid = query.new_zeros(self.batch, heads, self.most, places, width)
+        rows, rank = self.rows.to(query.device), self.rank.to(query.device)
+        grid[rows, :, rank] = query
+        return grid.flatten(2, 3)
+
+    def _by_candidate(self, part: Part, places: int) -> Part:
+        """The way back: [b h (most l) d] and [b h (most l)] -> [n h l d] and [n h l]."""
+        grid = [x.reshape(*x.shape[:2], -1, places, *x.shape[3:]) for x in part]
+        if self.batch == 1:
+            return grid[0][0].transpose(0, 1), grid[1][0].transpose(0, 1)
+        rows, rank = self.rows.to(part[0].device), self.rank.to(part[0].device)
+        return grid[0][rows, :, rank], grid[1][rows, :, rank]
+
+    def _biases(self, query: Tensor) -> list[Tensor | None]:
+        """What hides padding: for the own span and for each shared part, [rows 1 1 keys] or None. Made once."""
+        key = (query.device, query.dtype)
+        if key not in self.biases:
+            valid = [self.own_valid, *(None if self.valid is None else self.valid[:, part] for part in self.shared)]
+            self.biases[key] = [None if v is None else bias_of(v.to(query.device), query.dtype) for v in valid]
+        return self.biases[key]
+
+
+def bias_of(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where valid, else so low that it weighs nothing, yet finite: a row may have no valid place at all."""
+    bias = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
+    return bias.masked_fill(~valid, torch.finfo(dtype).min / 2)[:, None, None]
+
+
+def attend_with_lse(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Part:
+    """Attention [n h q d] and the log-sum-exp of its scores [n h q], by torch's own kernel where there is one."""
+    if query.device.type == "cpu":
+        return flash_on_cpu(query, key, value, bias, scale)
+    return plain_attention(query, key, value, bias, scale)
+
+
+def flash_on_cpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Part:
+    found: Part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, False, attn_mask=bias, scale=scale
+    )
+    return found
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Part:
+    """The same by its definition; scores and sums at least in float32."""
+    scores = (query @ key.transpose(-1, -2)).to(torch.promote_types(query.dtype, torch.float32)) * scale
+    if bias is not None:
+        scores = scores + bias
+    lse = scores.logsumexp(-1)
+    return (scores - lse.unsqueeze(-1)).exp().to(value.dtype) @ value, lse
+
+
+def merged(parts: list[Part]) -> Tensor:
+    """Attention over all keys from attention over parts of them: [n h l d]."""
+    if len(parts) == 1:
+        return parts[0][0]
+    lse = torch.stack([part[1] for part in parts])
+    weights = (lse - lse.logsumexp(0)).exp().unsqueeze(-1)
+    total = parts[0][0] * weights[0]
+    for (output, _), weight in zip(parts[1:], weights[1:], strict=True):
+        total = torch.addcmul(total, output.to(total.dtype), weight.to(total.dtype))
+    return total
+
+
+def _folded(query: Tensor, kv_heads: int) -> Tensor:
+    """[n h q d] -> [n h' (h/h' q) d]: query heads that read the same keys join the query axis."""
+    n, heads, places, width = query.shape
+    return query.reshape(n, kv_heads, heads // kv_heads * places, width)
+
+
+def _unfolded(part: Part, shape: torch.Size) -> Part:
+    return part[0].reshape(shape), part[1].reshape(shape[:-1])
+
+
+def share_slots(model: Any) -> None:
+    """Let the attention of a transformers model take forks; all other forwards are left as they are.
+
+    Registered with transformers' attention interface under a name of its own, around the function that was chosen.
+    """
+    from transformers import AttentionInterface
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.llama.modeling_llama import eager_attention_forward
+
+    chosen = model.config._attn_implementation
+    if chosen.startswith(PREFIX):
+        return
+    name = f"{PREFIX}{chosen}"
+    attend = ALL_ATTENTION_FUNCTIONS.get_interface(chosen, eager_attention_forward)
+    AttentionInterface.register(name, partial(_attend, attend))
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[chosen])
+    model.config._attn_implementation = name
+
+
+def _attend(
+    attend: Callable[..., Any],
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float,
+    fork: Fork | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    if fork is None:
+        found: tuple[Tensor, Any] = attend(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return found
+    # LLaDA rotates in float32.
+    return fork.attend(query.to(value.dtype), key.to(value.dtype), value, module.layer_idx, scaling), None

@@ -1,0 +1,351 @@
+"""`mdm-sampling compare`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    MODEL_OPTIONS,
+    ROW_OPTIONS,
+    Finite,
+    Whole,
+    load_model,
+    looks_ahead,
+    make_part,
+    make_token_sampler,
+    plain_errors,
+)
+
+if TYPE_CHECKING:
+    from ..compare import Comparison, Setting
+    from ..interfaces import ModelBackend, Task
+    from ..sampler import Sampler
+
+PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
+EXPANDED = (("candidate_number", "candidates"), ("position_temperature", "position_temperature"))
+WIDE = 400  # columns
+EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -> None:
+    """Take a TOML file's values as defaults of the options. An unknown name or a value of a wrong kind is an error."""
+    if file is None:
+        return
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file} is no TOML file: {error}") from error
+    options = {
+        written.lstrip("-").replace("-", "_"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option is not param
+        for written in option.opts
+    }
+    defaults = {}
+    for name, value in values.items():
+        option = options.get(name.replace("-", "_"))
+        if option is None:
+            raise click.BadParameter(f"{file}: there is no option {name!r}; known: {', '.join(options)}")
+        defaults[str(option.name)] = [checked(v, option, name, file) for v in listed(value, option, name, file)]
+        if not option.multiple:
+            defaults[str(option.name)] = defaults[str(option.name)][0]
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+
+
+def listed(value: Any, option: click.Option, name: str, file: Path) -> list[Any]:
+    """The values of an option; only one that may be repeated takes several."""
+    if not isinstance(value, list):
+        return [value]
+    if not option.multiple or not value:
+        raise click.BadParameter(f"{file}: {name} takes {'at least one value' if option.multiple else 'one value'}")
+    return value
+
+
+def checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
+    """A value as it would stand on the command line, so that it is read just as strictly."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise click.BadParameter(f"{file}: {name} is true or false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise click.BadParameter(f"{file}: {name} takes one value, a text or a number, got {value!r}")
+    return str(value)
+
+
+def repeatable(*names: str, **settings: Any) -> Any:
+    return click.option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
+
+
+COMPARE_OPTIONS = [
+    click.option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
+    repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
+    repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
+    repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
+    repeatable(
+        "--block-size",
+        "--block_size",
+        "block_size",
+        type=Whole(min=1),
+        help="Places of a block. Repeatable.  [default: the whole answer is one block]",
+    ),
+    repeatable(
+        "--candidate-number",
+        "--candidate_number",
+        "candidate_number",
+        type=Whole(min=1),
+        help="Moves that each info-gain without `candidates` tries. Repeatable.  [default: its own, 8]",
+    ),
+    repeatable(
+        "--position-temperature",
+        "--position_temperature",
+        "position_temperature",
+        type=Finite(min=0),
+        help="The same for its position temperature. Repeatable.  [default: its own, 0.1]",
+    ),
+    repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
+    click.option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
+    click.option(
+        "--item-seed", "--item_seed", "item_seed", type=int, default=0, show_default=True, help="Draws items."
+    ),
+    click.option(
+        "--max-new-tokens",
+        "--max_new_tokens",
+        "max_new_tokens",
+        type=Whole(min=1),
+        help="Places of an answer.  [default: the task's, else the checkpoint's]",
+    ),
+    click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+    click.option(
+        "--batch-size", "--batch_size", "batch_size", type=Whole(min=1), default=16, show_default=True, help="Rows."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
+    ),
+    click.option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=read_config,
+        help="A TOML file with any of these options, such as planner = [...]; the command line comes first.",
+    ),
+]
+
+
+def options(command: Any) -> Any:
+    for option in reversed([*COMPARE_OPTIONS, *MODEL_OPTIONS, *ROW_OPTIONS]):
+        command = option(command)
+    return command
+
+
+@click.command("compare")
+@options
+def command(**options: Any) -> None:
+    """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
+
+    Every setting decodes the same items with the same seeds, without a bypass unless a planner names one. Without
+    options it is 6x6 Sudoku with the small model inside this package, for a minute on two cores:
+
+      mdm-sampling compare
+
+      mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1 -k 2 --seed 0 --seed 1
+    """
+    with plain_errors():
+        from ..compare import compare
+
+        task = make_part("tasks", "--task", options["task"])
+        settings = make_settings(options)
+        if options["out"] is not None and options["out"] in (Path(), Path("/")):
+            raise click.UsageError("--out needs a folder of its own.")
+        plotting = wants_plots(options["plots"])
+        folder = options["out"] or default_folder(options["task"], options["model"])
+        with progress() as show:
+            try:
+                base = make_base(options, load_model(options), task)
+                found = compare(
+                    base,
+                    task,
+                    settings,
+                    seeds=list(dict.fromkeys(options["seed"])),
+                    items=options["items"],
+                    item_seed=options["item_seed"],
+                    batch_size=options["batch_size"],
+                    chat=options["chat"],
+                    folder=folder,
+                    progress=show,
+                )
+            except KeyboardInterrupt:
+                show.close()
+                click.echo(
+                    f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True
+                )
+                sys.exit(130)
+        write(found, folder, plotting)
+
+
+def make_settings(options: dict[str, Any]) -> list[Setting]:
+    """All combinations; candidate numbers and position temperatures are written into the info-gain specs."""
+    from ..compare import grid
+    from ..specs import parameters_of
+
+    specs = [spec for planner in options["planner"] for spec in expanded(planner, options, parameters_of)]
+    for option, parameter in EXPANDED:
+        if options[option] and not any(f"{parameter}={options[option][0]}" in spec for spec in specs):
+            name = option.replace("_", "-")
+            raise click.UsageError(f"--{name} would be ignored: no planner is an info-gain without {parameter}.")
+    if options["lookahead_batch"] is not None and not any(looks_ahead(make_planner(spec)) for spec in specs):
+        raise click.UsageError("--lookahead-batch would be ignored: no planner looks ahead.")
+    return grid(
+        [make_planner(spec) for spec in specs],
+        caches=[make_part("caches", "--cache", spec) for spec in options["cache"]],
+        tokens_per_step=options["tokens_per_step"],
+        block_lengths=options["block_size"] or (None,),
+    )
+
+
+def make_planner(spec: str) -> Any:
+    return make_part("planners", "--planner", spec)
+
+
+def expanded(spec: str, options: dict[str, Any], parameters_of: Any) -> Iterator[str]:
+    """An info-gain spec with every candidate number and position temperature that it does not set itself."""
+    from ..errors import SpecError
+
+    try:
+        name, written = parameters_of("planners", spec)
+    except SpecError as error:
+        raise click.BadParameter(str(error), param_hint="--planner") from error
+    variants = [spec]
+    for option, parameter in EXPANDED:
+        if name == "info-gain" and parameter not in written and options[option]:
+            variants = [f"{v}{',' if ':' in v else ':'}{parameter}={n}" for v in variants for n in options[option]]
+    yield from variants
+
+
+def make_base(options: dict[str, Any], backend: ModelBackend, task: Task) -> Sampler:
+    """The model with what all settings share."""
+    from ..loading import default_gen_length
+    from ..sampler import Sampler
+
+    length = options["max_new_tokens"]
+    if length is not None and task.gen_length is not None:
+        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {task.gen_length} places.")
+    if length is not None and task.items(1, options["item_seed"])[0].body is not None:
+        raise click.UsageError("--max-new-tokens would be ignored: the task's items are filled in.")
+    return Sampler(
+        backend,
+        token_sampler=make_token_sampler(options),
+        processors=tuple(make_part("processors", "--processor", spec) for spec in options["processors"]),
+        gen_length=length or default_gen_length(options["model"], options["revision"]),
+        eos=options["eos"],
+        lookahead_batch=options["lookahead_batch"],
+    )
+
+
+def default_folder(task: str, model: str) -> Path:
+    """A folder named after the task and the model."""
+    words = re.findall(r"[A-Za-z0-9_.]+", f"{task} {Path(model).name}")
+    return Path("compare") / "-".join(words)[:120].lstrip(".")
+
+
+def wants_plots(plots: bool | None) -> bool:
+    """Whether to draw. Asked for without matplotlib, an error before any work; not asked for, a hint."""
+    from importlib.util import find_spec
+
+    if plots is False:
+        return False
+    if find_spec("matplotlib"):
+        return True
+    if plots:
+        raise click.UsageError('--plots needs matplotlib; pip install "mdm-sampling[plot]"')
+    click.echo('No plots: matplotlib is not installed (pip install "mdm-sampling[plot]").', err=True)
+    return False
+
+
+def write(found: Comparison, folder: Path, plotting: bool) -> None:
+    """The report and plots to the results folder, and the table to stdout."""
+    from rich.console import Console
+
+    from ..compare.report import about, markdown
+    from ..compare.store import replace_file
+    from ..compare.table import LEGEND, rich_table
+
+    replace_file(folder / "report.md", markdown(found, plots=plotting))
+    if plotting:
+        found.plot(folder)
+    click.echo(f"{found.question['task']}: {about(found)}")
+    # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
+    Console(width=WIDE, highlight=False).print(rich_table(found.summaries()))
+    click.echo(LEGEND)
+    click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))
+
+
+class Lines:
+    """Progress as plain lines, for logs."""
+
+    def __init__(self) -> None:
+        self.began, self.shown, self.first = time.monotonic(), 0.0, -1
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.first < 0:
+            self.first = done
+            click.echo(f"{done} of {total} rows were done before." if done else f"{total} rows to decode.", err=True)
+        elif now - self.shown > EVERY or done == total:
+            self.shown = now
+            left = (now - self.began) / max(1, done - self.first) * (total - done)
+            click.echo(f"{done}/{total} rows, about {left:.0f} s left", err=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """Progress as a bar with an estimate of the time left."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar, self.task = bar, None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.task is None:
+            self.task = self.bar.add_task("", total=total - done)
+            self.before = done
+            if done:
+                self.bar.console.print(f"{done} of {total} rows were done before.")
+        self.bar.update(self.task, completed=done - self.before)
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """A bar on a terminal's stderr, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns: Sequence[Any] = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        yield Bar(bar)

@@ -1,0 +1,13 @@
+"""Compare samplers on a task: the same items and seeds for all, resumable, with intervals, a report and plots.
+
+import mdm_sampling as mdm
+from mdm_sampling.compare import compare, grid
+found = compare(mdm.load(), mdm.build("tasks", "sudoku"), grid(["confidence", "info-gain"], tokens_per_step=[2]))
+print(found.markdown())
+"""
+
+from .engine import Comparison as Comparison
+from .engine import compare as compare
+from .settings import Setting as Setting
+from .settings import grid as grid
+from .statistics import Summary as Summary

@@ -1,0 +1,85 @@
+"""What is compared: planners, caches, tokens a step and block lengths, in all combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from ..errors import SpecError, require
+from ..interfaces import CacheStrategy, PositionPlanner
+from ..sampler import Sampler
+from ..schedules.constant import Constant
+from ..specs import build, describe
+
+GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to decode.
+
+    Args:
+        planner: which places a step fills.
+        cache: what is not recomputed.
+        tokens_per_step: places that a step fills; a planner with a bypass may fill more.
+        block_length: places of a block; None for the whole body as one block.
+    """
+
+    planner: PositionPlanner
+    cache: CacheStrategy
+    tokens_per_step: int
+    block_length: int | None
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The setting as JSON-able values; equal settings have equal keys."""
+        return {
+            "planner": text_of_part(self.planner),
+            "cache": text_of_part(self.cache),
+            "tokens_per_step": self.tokens_per_step,
+            "block_length": self.block_length,
+        }
+
+    @property
+    def is_greedy(self) -> bool:
+        return text_of_part(self.planner) in GREEDY
+
+    def applied_to(self, base: Sampler, longest: int) -> Sampler:
+        """The sampler that decodes bodies of up to `longest` places this way."""
+        return replace(
+            base,
+            planner=self.planner,
+            cache=self.cache,
+            schedule=Constant(self.tokens_per_step),
+            block_length=self.block_length or longest,
+            steps=longest,
+        )
+
+
+def grid(
+    planners: Sequence[str | PositionPlanner],
+    *,
+    caches: Sequence[str | CacheStrategy] = ("none",),
+    tokens_per_step: Sequence[int] = (1, 2, 4),
+    block_lengths: Sequence[int | None] = (None,),
+) -> list[Setting]:
+    """Every combination, without repetitions. Parts are specs or objects."""
+    for name, values in (("planners", planners), ("caches", caches), ("tokens_per_step", tokens_per_step)):
+        require(len(values) > 0, f"a comparison needs {name}, got none")
+    for number in (*tokens_per_step, *(length for length in block_lengths if length is not None)):
+        require(number >= 1, f"tokens_per_step and block_lengths must be at least 1, got {number}")
+    planner_parts = [build("planners", p) if isinstance(p, str) else p for p in planners]
+    cache_parts = [build("caches", c) if isinstance(c, str) else c for c in caches]
+    combinations = product(tokens_per_step, block_lengths, cache_parts, planner_parts)
+    settings = [Setting(planner, cache, k, block) for k, block, cache, planner in combinations]
+    return list({str(setting.key): setting for setting in settings}.values())
+
+
+def text_of_part(part: Any) -> str:
+    """A part's spec; for one that is not registered, how Python writes it."""
+    try:
+        return describe(part)
+    except SpecError:
+        return repr(part)

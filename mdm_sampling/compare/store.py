@@ -1,0 +1,108 @@
+"""A results folder: what was asked (`compare.json`) and a line for each item, setting and seed (`results.jsonl`).
+
+A line counts once it is on disk. A line that was cut off, by a crash or a full disk, is dropped when the folder is
+opened again, and its row is decoded anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import SpecError
+
+Line = dict[str, Any]
+IDENTITY = ("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length")
+
+
+class Store(AbstractContextManager["Store"]):
+    """The lines of a folder, which one process at a time may open.
+
+    Args:
+        folder: created if missing; None keeps the lines in memory.
+        question: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder
+            holds the answers to another question.
+    """
+
+    def __init__(self, folder: Path | None, question: dict[str, Any]) -> None:
+        self.folder = folder
+        self.lines: list[Line] = []
+        if folder is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{folder} cannot be a results folder: {error}") from error
+        self.lock = FileLock(folder / ".lock")
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout as error:
+            raise SpecError(f"another process is writing to {folder}; wait for it, or give another folder") from error
+        try:
+            self._check(question)
+            self.lines = self._read()
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        if self.folder is not None:
+            self.lock.release()
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Append lines, and wait until they are on disk."""
+        if self.folder is not None:
+            with open(self.folder / "results.jsonl", "a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
+        self.lines += lines
+
+    def _check(self, question: dict[str, Any]) -> None:
+        assert self.folder is not None
+        file, results = self.folder / "compare.json", self.folder / "results.jsonl"
+        if not file.exists():
+            if results.exists() and results.stat().st_size:
+                raise SpecError(f"{self.folder} holds results without the compare.json that says of what; move it away")
+            replace_file(file, json.dumps(question, indent=1) + "\n")
+            return
+        try:
+            held = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(held, dict):
+                raise ValueError("it holds no object")
+        except ValueError as error:
+            raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
+        differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
+        if differing:
+            what = ", ".join(f"{name} {held.get(name)!r}, not {question.get(name)!r}" for name in differing)
+            raise SpecError(f"{self.folder} holds results for {what}; give another folder")
+
+    def _read(self) -> list[Line]:
+        """All whole lines. What follows the last of them is cut off."""
+        assert self.folder is not None
+        file = self.folder / "results.jsonl"
+        data = file.read_bytes() if file.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(file, len(whole))
+        try:
+            # Not splitlines, which also cuts at line ends that may stand inside a text.
+            lines = [json.loads(line) for line in whole.decode().split("\n")[:-1]]
+            if any(not isinstance(line, dict) or not set(IDENTITY) <= set(line) for line in lines):
+                raise ValueError("a line is no result")
+            return lines
+        except ValueError as error:
+            raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
+
+
+def replace_file(file: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, whatever happens."""
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)

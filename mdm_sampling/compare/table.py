@@ -1,0 +1,92 @@
+"""The table of a comparison: columns as text, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .statistics import Interval, Summary
+
+Cell = Callable[[Summary], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading, its text for a summary, and whether it is left out when it is the same in all lines."""
+
+    heading: str
+    cell: Cell
+    optional: bool = False
+
+
+COLUMNS = (
+    Column("K", lambda s: str(s.setting.tokens_per_step)),
+    Column("block", lambda s: str(s.setting.block_length or "all"), optional=True),
+    Column("cache", lambda s: s.setting.key["cache"], optional=True),
+    Column("planner", lambda s: s.setting.key["planner"]),
+    Column("accuracy", lambda s: percent(s.accuracy)),
+    Column("vs best greedy", lambda s: points(s.gain, s.setting.is_greedy)),
+    Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
+    Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
+    Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
+    Column("token-forwards", lambda s: f"{s.token_forwards:,.0f}"),
+    Column("ms/item", lambda s: f"{1000 * s.seconds:.0f}"),
+    Column("tokens/s", lambda s: f"{s.tokens_per_second:,.0f}"),
+)
+LEGEND = """\
+K: tokens a step. Accuracy in %, with its 95% interval. vs best greedy: accuracy minus that of the most accurate of
+confidence, margin and entropy at the same K, cache and block, in points, with a paired 95% interval. Entropy:
+cumulative entropy in nats, the entropies of all places when they were filled, summed; vs lowest greedy: its change
+against the greedy planner that has the lowest. Row-forwards and token-forwards: model rows and tokens computed for an
+item, a lookahead at 8 candidates counting 8 rows. Times are wall-clock times divided by the rows of a batch."""
+
+
+def cells(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Headings and lines of the table, and nothing that is the same in every line unless it is always shown."""
+    shown = [c for c in COLUMNS if not c.optional or len({c.cell(s) for s in summaries}) > 1]
+    return [c.heading for c in shown], [[c.cell(s) for c in shown] for s in summaries]
+
+
+def percent(interval: Interval) -> str:
+    return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+
+
+def points(interval: Interval | None, is_greedy: bool) -> str:
+    if interval is None:
+        return "best" if is_greedy else ""
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def change(interval: Interval | None, is_greedy: bool) -> str:
+    if interval is None:
+        return "lowest" if is_greedy else ""
+    return f"{100 * interval.mean:+.0f}% [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
+
+
+def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [headings, ["---"] * len(headings), *([cell.replace("|", "\\|") for cell in line] for line in lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def rich_table(summaries: Sequence[Summary]) -> Any:
+    """The table for a terminal, with a line between different K, blocks and caches."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    headings, lines = cells(summaries)
+    table = Table(box=SIMPLE, padding=(0, 1), collapse_padding=True)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("planner", "cache") else "right", no_wrap=True)
+    for i, line in enumerate(lines):
+        following = summaries[i + 1].setting if i + 1 < len(summaries) else None
+        table.add_row(
+            *map(escape, line), end_section=following is not None and _group(following) != _group(summaries[i].setting)
+        )
+    return table
+
+
+def _group(setting: Any) -> tuple[Any, ...]:
+    key = setting.key
+    return (key["tokens_per_step"], key["block_length"], key["cache"])

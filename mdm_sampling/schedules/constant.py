@@ -1,0 +1,24 @@
+"""Constant schedule: as many places at every step, however many steps that takes."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ..errors import require
+from ..interfaces import Schedule
+
+
+@final
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Fill `places` places a step. The sampler's `steps` must leave room for it: a block's last step fills the rest."""
+
+    places: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.places >= 1, f"constant: places must be at least 1, got {self.places}")
+
+    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+        return torch.full_like(masked, self.places)

@@ -1,0 +1,88 @@
+"""Countdown: combine the given numbers, each once, by + - * / until the target is left."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count as counting
+from random import Random
+from typing import Literal, final
+
+from ..errors import SpecError, require
+from ..interfaces import Task
+from ..records import Grade, Item
+from .arithmetic import Problem, is_derivation, random_problem
+from .split import is_held_out
+
+DEFAULT_COUNT = 100
+PATIENCE = 10_000  # attempts in a row that find nothing new
+LENGTHS = {3: 16, 4: 24}  # characters of the longest answer within the default range, and an end token
+INSTRUCTION = """Use the numbers {numbers}, each exactly once, and the operations + - * / to reach {target}. \
+Every division must come out whole. Write one equation a line, each using numbers that are left: the given ones and \
+earlier results. The last result must be {target}.
+
+For the numbers 2, 3, 7 and the target 13 an answer is
+<answer>
+2*3=6
+6+7=13
+</answer>
+
+Answer with the equations between <answer> and </answer>, and nothing else."""
+
+
+@final
+@dataclass(frozen=True)
+class Countdown(Task):
+    """Solvable Countdown problems. None was in the embedded model's training, whose range the defaults are.
+
+    Args:
+        numbers: how many numbers are given.
+        largest: the given numbers lie between 1 and this.
+        limit: the target and all results of the derivation that made the problem lie between 1 and this.
+        form: "prompt" writes `3,5,8=23`, which the embedded model reads; "instruct" asks in words.
+    """
+
+    numbers: Literal[3, 4] = 3
+    largest: int = 9
+    limit: int = 99
+    form: Literal["prompt", "instruct"] = "prompt"
+
+    def __post_init__(self) -> None:
+        require(self.numbers in LENGTHS, f"countdown: numbers must be 3 or 4, got {self.numbers!r}")
+        require(1 <= self.largest <= self.limit, "countdown: it takes 1 <= largest <= limit")
+        require(self.form in ("prompt", "instruct"), f"countdown: form must be prompt or instruct, got {self.form!r}")
+
+    @property
+    def gen_length(self) -> int:
+        return LENGTHS[self.numbers] if self.form == "prompt" else 96
+
+    def items(self, count: int | None, seed: int) -> Sequence[Item]:
+        """Problems that differ in their numbers or their target."""
+        count = DEFAULT_COUNT if count is None else count
+        found: dict[str, Item] = {}
+        latest = 0
+        for attempt in counting():
+            problem = random_problem(self.numbers, self.largest, self.limit, Random(f"{seed}/{attempt}"))
+            if is_held_out(problem.key) and problem.key not in found:
+                found[problem.key] = self._item(problem)
+                latest = attempt
+            if len(found) == count:
+                break
+            if attempt - latest > PATIENCE:
+                raise SpecError(f"countdown: there are not {count} such problems; ask for fewer, or for a larger range")
+        return list(found.values())
+
+    def grade(self, item: Item, text: str) -> Grade:
+        """Right if every equation holds, each given number is used exactly once and the last result is the target."""
+        answers = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)
+        answer = (answers[-1] if answers else text).strip()
+        right = is_derivation(item.data["numbers"], item.data["target"], answer)
+        return Grade(answer or None, float(right))
+
+    def _item(self, problem: Problem) -> Item:
+        numbers, target = ",".join(map(str, problem.numbers)), problem.target
+        prompt = f"{numbers}={target}"
+        if self.form == "instruct":
+            prompt = INSTRUCTION.format(numbers=numbers.replace(",", ", "), target=target)
+        return Item(problem.key, prompt, data={"numbers": list(problem.numbers), "target": target})

@@ -1,0 +1,104 @@
+"""Sudoku grids: a row of cells read row by row, 0 for a hole. Sizes 4 (2x2 boxes), 6 (2x3 boxes) and 9 (3x3 boxes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import islice
+from random import Random
+
+BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box
+
+Cells = tuple[int, ...]
+
+
+@cache
+def units(size: int) -> tuple[Cells, ...]:
+    """The places of each row, column and box; each must hold every digit once."""
+    high, wide = BOXES[size]
+    lines = [tuple(range(size * r, size * (r + 1))) for r in range(size)]
+    columns = [tuple(range(c, size * size, size)) for c in range(size)]
+    boxes = [
+        tuple(size * (r + i) + c + j for i in range(high) for j in range(wide))
+        for r in range(0, size, high)
+        for c in range(0, size, wide)
+    ]
+    return (*lines, *columns, *boxes)
+
+
+@cache
+def units_of(size: int) -> tuple[Cells, ...]:
+    """For each place, the numbers of its row, its column and its box in `units`."""
+    return tuple(tuple(u for u, unit in enumerate(units(size)) if place in unit) for place in range(size * size))
+
+
+def is_solution(puzzle: Sequence[int], cells: Sequence[int]) -> bool:
+    """Whether `cells` fills `puzzle` by the rules without changing a given digit. Any valid filling counts."""
+    size = round(len(puzzle) ** 0.5)
+    digits = set(range(1, size + 1))
+    return (
+        len(cells) == len(puzzle)
+        and all(given in (0, cell) for given, cell in zip(puzzle, cells, strict=True))
+        and all({cells[place] for place in unit} == digits for unit in units(size))
+    )
+
+
+def solutions(puzzle: Sequence[int], rng: Random | None = None) -> Iterator[Cells]:
+    """All solutions, by depth-first search at the place with the fewest options; in random order if `rng` is given."""
+    size = round(len(puzzle) ** 0.5)
+    cells, of = list(puzzle), units_of(size)
+    used = [0] * (3 * size)  # of each unit, its digits as bits
+
+    def taken(place: int) -> int:
+        row, column, box = of[place]
+        return used[row] | used[column] | used[box]
+
+    def toggle(place: int, digit: int) -> None:
+        for unit in of[place]:
+            used[unit] ^= 1 << digit
+
+    def search() -> Iterator[Cells]:
+        holes = [place for place, cell in enumerate(cells) if not cell]
+        if not holes:
+            yield tuple(cells)
+            return
+        place = max(holes, key=lambda hole: taken(hole).bit_count())
+        digits = [digit for digit in range(1, size + 1) if not taken(place) >> digit & 1]
+        if rng is not None:
+            rng.shuffle(digits)
+        for digit in digits:
+            cells[place] = digit
+            toggle(place, digit)
+            yield from search()
+            toggle(place, digit)
+        cells[place] = 0
+
+    for place, digit in enumerate(puzzle):
+        if digit and taken(place) >> digit & 1:
+            return
+        if digit:
+            toggle(place, digit)
+    yield from search()
+
+
+def random_grid(size: int, rng: Random) -> Cells:
+    """A complete grid."""
+    return next(solutions((0,) * size**2, rng))
+
+
+def dig(grid: Sequence[int], holes: int, rng: Random) -> Cells:
+    """The grid with `holes` random cells emptied."""
+    emptied = set(rng.sample(range(len(grid)), holes))
+    return tuple(0 if place in emptied else cell for place, cell in enumerate(grid))
+
+
+def is_unique(puzzle: Sequence[int]) -> bool:
+    """Whether the puzzle has exactly one solution."""
+    return len(list(islice(solutions(puzzle), 2))) == 1
+
+
+def as_text(cells: Sequence[int], hole: str, separator: str) -> str:
+    """Rows of digits, holes as `hole`, with a separator between the rows."""
+    size = round(len(cells) ** 0.5)
+    symbols = [str(cell) if cell else hole for cell in cells]
+    return separator.join("".join(symbols[r : r + size]) for r in range(0, len(cells), size))
