@@ -599,4 +599,4 @@ def test_both_families_are_compared_on_a_file_of_questions(
     found = compare(base, task, grid(["margin", "info-gain:2"], caches=[cache], tokens_per_step=[2]), chat=False)
     assert len(found.lines) == 6
     assert all(line["tokens"] == 5 and line["steps"] == 3 for line in found.lines)
-    assert found.markdown().count("| 2 |") == 2
+    assert sum(line.startswith("| 2 |") for line in found.markdown().splitlines()) == 2
