@@ -56,13 +56,13 @@ def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_length: 
     """The published prefix mode loses half of them or all of them (facts.md, section 1c)."""
     wanted = grid(["confidence"], caches=[cache], tokens_per_step=[1], block_lengths=[block_length])
     found = compare(mdm.load(), mdm.Sudoku(form="prompt"), wanted, items=60, item_seed=1)
-    assert found.summaries()[0].accuracy.mean >= 0.9
+    assert found.summaries[0].accuracy.mean >= 0.9
 
 
 def test_info_gain_is_surer_than_the_greedy_rules_at_two_places_a_step() -> None:
     """Items that the documents' tables do not use."""
     wanted = grid(["confidence", "margin", "entropy", "info-gain"], tokens_per_step=[2])
-    *greedy, ours = compare(mdm.load(), mdm.Sudoku(6), wanted, items=60, item_seed=1).summaries()
+    *greedy, ours = compare(mdm.load(), mdm.Sudoku(6), wanted, items=60, item_seed=1).summaries
     assert ours.accuracy.mean >= max(s.accuracy.mean for s in greedy)
     assert ours.entropy.mean < min(s.entropy.mean for s in greedy)
 

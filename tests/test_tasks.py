@@ -89,9 +89,9 @@ def test_holes_and_uniqueness_can_be_chosen() -> None:
     assert {item.name.count("0") for item in mdm.Sudoku(6, holes="20-22").items(30, 0)} == {20, 21, 22}
     assert all(is_unique(tuple(map(int, item.name))) for item in mdm.Sudoku(holes="9", unique=True).items(10, 0))
     assert not all(is_unique(tuple(map(int, item.name))) for item in mdm.Sudoku(holes="9").items(30, 0))
-    with pytest.raises(mdm.SpecError, match="there are not 200 such puzzles"):
+    with pytest.raises(mdm.SpecError, match=r"sudoku: found only .* of 200"):
         mdm.Sudoku(holes="16").items(200, 0)
-    with pytest.raises(mdm.SpecError, match="there are not 9 such problems"):
+    with pytest.raises(mdm.SpecError, match=r"countdown: found only .* of 9"):
         mdm.Countdown(largest=1).items(9, 0)
 
 

@@ -8,18 +8,17 @@ candidate; its own span is attended to apart, and the parts are merged by their 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
 from ..records import Canvas, Span
+from .attention import wrap_attention
 
 if TYPE_CHECKING:
     from .slots import TransformerSlots
 
-PREFIX = "shared-slots-"
 Part = tuple[Tensor, Tensor]
 
 
@@ -152,23 +151,8 @@ def _unfolded(part: Part, shape: torch.Size) -> Part:
 
 
 def share_slots(model: Any) -> None:
-    """Let the attention of a transformers model take forks; all other forwards are left as they are.
-
-    Registered with transformers' attention interface under a name of its own, around the function that was chosen.
-    """
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.llama.modeling_llama import eager_attention_forward
-
-    chosen = model.config._attn_implementation
-    if chosen.startswith(PREFIX):
-        return
-    name = f"{PREFIX}{chosen}"
-    attend = ALL_ATTENTION_FUNCTIONS.get_interface(chosen, eager_attention_forward)
-    AttentionInterface.register(name, partial(_attend, attend))
-    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[chosen])
-    model.config._attn_implementation = name
+    """Let the attention of a transformers model take forks; all other forwards are left as they are."""
+    wrap_attention(model, "shared-slots", _attend)
 
 
 def _attend(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, final
 
 from ..interfaces import BackendFamily, ModelBackend
+from .attention import wrap_attention
 from .options import LoadOptions, ModelSource
 
 BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
@@ -113,21 +114,11 @@ def rotate_in_float32(model: Any) -> None:
     around the chosen one rounds them again. The frequencies are computed anew here, in float32, since casting a model
     rounds its buffers.
     """
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-    from transformers.models.llama.modeling_llama import eager_attention_forward
-
-    chosen = model.config._attn_implementation
     rotary = model.model.rotary_emb
     rotary.forward = partial(_float32_rotation, *rotary.compute_default_rope_parameters(rotary.config))
-    if "flash" in chosen:
-        return  # transformers looks kernels up by this name, and rounds float32 queries for them itself
-    name = f"float32-rotation-{chosen}"
-    attend = ALL_ATTENTION_FUNCTIONS.get_interface(chosen, eager_attention_forward)
-    AttentionInterface.register(name, partial(_attend_after_rounding, attend))
-    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[chosen])
-    model.config._attn_implementation = name
+    # transformers looks the kernels of flash attention up by their name, and rounds float32 queries for them itself.
+    if "flash" not in model.config._attn_implementation:
+        wrap_attention(model, "float32-rotation", _attend_after_rounding)
 
 
 def _attend_after_rounding(

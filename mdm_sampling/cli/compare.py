@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
+    INFO_GAIN,
     MODEL_OPTIONS,
     ROW_OPTIONS,
     Finite,
     Whole,
+    cli_option,
     load_model,
     looks_ahead,
     make_part,
     make_token_sampler,
     plain_errors,
+    with_parameter,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from ..sampler import Sampler
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
-EXPANDED = (("candidate_number", "candidates"), ("position_temperature", "position_temperature"))
 WIDE = 400  # columns
 EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 
@@ -82,58 +84,46 @@ def checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
 
 
 def repeatable(*names: str, **settings: Any) -> Any:
-    return click.option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
+    return cli_option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
 
 
 COMPARE_OPTIONS = [
-    click.option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
+    cli_option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
     repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
     repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
     repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
     repeatable(
         "--block-size",
-        "--block_size",
-        "block_size",
         type=Whole(min=1),
         help="Places of a block. Repeatable.  [default: the whole answer is one block]",
     ),
     repeatable(
         "--candidate-number",
-        "--candidate_number",
-        "candidate_number",
         type=Whole(min=1),
         help="Moves that each info-gain without `candidates` tries. Repeatable.  [default: its own, 8]",
     ),
     repeatable(
         "--position-temperature",
-        "--position_temperature",
-        "position_temperature",
         type=Finite(min=0),
         help="The same for its position temperature. Repeatable.  [default: its own, 0.1]",
     ),
     repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
-    click.option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
-    click.option(
-        "--item-seed", "--item_seed", "item_seed", type=int, default=0, show_default=True, help="Draws items."
-    ),
-    click.option(
+    cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
+    cli_option("--item-seed", type=int, default=0, show_default=True, help="Draws items."),
+    cli_option(
         "--max-new-tokens",
-        "--max_new_tokens",
-        "max_new_tokens",
         type=Whole(min=1),
         help="Places of an answer.  [default: the task's, else the checkpoint's]",
     ),
-    click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
-    click.option(
-        "--batch-size", "--batch_size", "batch_size", type=Whole(min=1), default=16, show_default=True, help="Rows."
-    ),
-    click.option(
+    cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+    cli_option("--batch-size", type=Whole(min=1), default=16, show_default=True, help="Rows."),
+    cli_option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
         help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
     ),
-    click.option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
-    click.option(
+    cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
+    cli_option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         is_eager=True,
@@ -145,8 +135,8 @@ COMPARE_OPTIONS = [
 
 
 def options(command: Any) -> Any:
-    for option in reversed([*COMPARE_OPTIONS, *MODEL_OPTIONS, *ROW_OPTIONS]):
-        command = option(command)
+    for add in reversed([*COMPARE_OPTIONS, *MODEL_OPTIONS, *ROW_OPTIONS]):
+        command = add(command)
     return command
 
 
@@ -201,7 +191,7 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
     from ..specs import parameters_of
 
     specs = [spec for planner in options["planner"] for spec in expanded(planner, options, parameters_of)]
-    for option, parameter in EXPANDED:
+    for option, parameter in INFO_GAIN:
         if options[option] and not any(f"{parameter}={options[option][0]}" in spec for spec in specs):
             name = option.replace("_", "-")
             raise click.UsageError(f"--{name} would be ignored: no planner is an info-gain without {parameter}.")
@@ -228,9 +218,9 @@ def expanded(spec: str, options: dict[str, Any], parameters_of: Any) -> Iterator
     except SpecError as error:
         raise click.BadParameter(str(error), param_hint="--planner") from error
     variants = [spec]
-    for option, parameter in EXPANDED:
+    for option, parameter in INFO_GAIN:
         if name == "info-gain" and parameter not in written and options[option]:
-            variants = [f"{v}{',' if ':' in v else ':'}{parameter}={n}" for v in variants for n in options[option]]
+            variants = [with_parameter(v, parameter, n) for v in variants for n in options[option]]
     yield from variants
 
 
@@ -287,7 +277,7 @@ def write(found: Comparison, folder: Path, plotting: bool) -> None:
         found.plot(folder)
     click.echo(f"{found.question['task']}: {about(found)}")
     # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
-    Console(width=WIDE, highlight=False).print(rich_table(found.summaries()))
+    Console(width=WIDE, highlight=False).print(rich_table(found.summaries))
     click.echo(LEGEND)
     click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .options import Whole, make_sampler, plain_errors, prompts_from, shared_options
+from .options import Whole, cli_option, make_sampler, plain_errors, prompts_from, shared_options
 
 
 @click.command("generate")
@@ -14,9 +14,8 @@ from .options import Whole, make_sampler, plain_errors, prompts_from, shared_opt
     type=click.File(encoding="utf-8-sig"),
     help="Read one prompt a line, skipping empty lines; - for standard input.",
 )
-@click.option(
+@cli_option(
     "--max-new-tokens",
-    "--max_new_tokens",
     type=Whole(min=1),
     help="Places to generate.  [default: the checkpoint's, else 128]",
 )

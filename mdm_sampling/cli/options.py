@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+# Options that are written into the spec of an info-gain, and the parameters that they set.
+INFO_GAIN = (("candidate_number", "candidates"), ("position_temperature", "position_temperature"))
+
 
 class Whole(click.IntRange):
     """A whole number that a tensor's size can take."""
@@ -74,8 +77,15 @@ class Threshold(click.ParamType[float | None]):
         return number
 
 
+def cli_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """A click option; one whose name has hyphens may be written with underscores too, as in the published scripts."""
+    hyphens = [name for name in names if name.startswith("--") and "-" in name[2:] and "/" not in name]
+    twins = [f"--{name[2:].replace('-', '_')}" for name in hyphens]
+    return click.option(*names, *(twin for twin in twins if twin not in names), **settings)
+
+
 MODEL_OPTIONS = [
-    click.option(
+    cli_option(
         "--model",
         "--model_name_or_path",
         "model",
@@ -83,24 +93,22 @@ MODEL_OPTIONS = [
         show_default=True,
         help="Checkpoint folder, hub id, or the small model inside this package.",
     ),
-    click.option(
+    cli_option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
         default="auto",
         show_default=True,
         help="Number format of the model; auto for the checkpoint's own.",
     ),
-    click.option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
-    click.option("--device-map", "--device_map", help="Such as auto, to spread the model over devices."),
-    click.option("--attn-implementation", "--attn_implementation", help="Such as sdpa, eager or flash_attention_2."),
-    click.option("--revision", help="Branch, tag or commit of a hub repository."),
-    click.option(
-        "--mask-id", "--mask_id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."
-    ),
+    cli_option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
+    cli_option("--device-map", help="Such as auto, to spread the model over devices."),
+    cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
+    cli_option("--revision", help="Branch, tag or commit of a hub repository."),
+    cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
 ]
 SAMPLING_OPTIONS = [
-    click.option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
-    click.option(
+    cli_option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
+    cli_option(
         "--cache",
         "--use_cache",
         "cache",
@@ -108,47 +116,39 @@ SAMPLING_OPTIONS = [
         show_default=True,
         help="What is not recomputed: none, prefix, dual, or a spec.",
     ),
-    click.option(
+    cli_option(
         "--threshold",
         type=Threshold(),
         default="0.9",
         show_default=True,
         help="Fill all places whose top-1 probability reaches it at once, without planning; none to plan always.",
     ),
-    click.option(
+    cli_option(
         "--candidate-number",
-        "--candidate_number",
-        "candidate_number",
         type=Whole(min=1),
         default=8,
         show_default=True,
         help="Moves that info-gain tries at a step.",
     ),
-    click.option(
+    cli_option(
         "--position-temperature",
-        "--position_temperature",
-        "position_temperature",
         type=Finite(min=0),
         default=0.1,
         show_default=True,
         help="How far info-gain's candidates stray from the most confident places.",
     ),
-    click.option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all places."),
-    click.option(
+    cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all places."),
+    cli_option(
         "--block-size",
-        "--block_size",
-        "block_size",
         type=Whole(min=1),
         default=32,
         show_default=True,
         help="Places of a block; blocks are filled left to right.",
     ),
-    click.option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
-    click.option(
+    cli_option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
+    cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
+    cli_option(
         "--batch-size",
-        "--batch_size",
-        "batch_size",
         type=Whole(min=1),
         default=8,
         show_default=True,
@@ -156,41 +156,39 @@ SAMPLING_OPTIONS = [
     ),
 ]
 ROW_OPTIONS = [
-    click.option(
+    cli_option(
         "--temperature",
         type=Finite(min=0),
         default=0.0,
         show_default=True,
         help="Token temperature; 0 takes the likeliest token.",
     ),
-    click.option("--top-k", "--top_k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
-    click.option(
+    cli_option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
+    cli_option(
         "--top-p",
-        "--top_p",
         type=Finite(0, 1, min_open=True),
         default=1.0,
         help="Draw from the top-p tokens.",
     ),
-    click.option(
+    cli_option(
         "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
     ),
-    click.option(
+    cli_option(
         "--eos",
         type=click.Choice(["off", "finish"]),
         default="off",
         show_default=True,
         help="finish: end a row once everything before its end token is final.",
     ),
-    click.option(
+    cli_option(
         "--lookahead-batch",
-        "--lookahead_batch",
         type=Whole(min=1),
         help="Most candidates in one forward, to save memory.",
     ),
 ]
 OUTPUT_OPTIONS = [
-    click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
-    click.option(
+    cli_option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
+    cli_option(
         "--trace", "trace_file", type=TraceFile(dir_okay=False), help="Write a JSON line for each step to a file."
     ),
 ]
@@ -198,8 +196,8 @@ OUTPUT_OPTIONS = [
 
 def shared_options(command: Command) -> Command:
     """All of the above, as one decorator."""
-    for option in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
-        command = option(command)
+    for add in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
+        command = add(command)
     return command
 
 
@@ -269,9 +267,9 @@ def make_planner(options: dict[str, Any]) -> Any:
         name, written = parameters_of("planners", spec)
     except SpecError as error:
         raise click.BadParameter(str(error), param_hint="--planner") from error
-    for option, parameter in (("candidate_number", "candidates"), ("position_temperature", "position_temperature")):
+    for option, parameter in INFO_GAIN:
         if name == "info-gain" and parameter not in written:
-            spec += f"{',' if ':' in spec else ':'}{parameter}={options[option]}"
+            spec = with_parameter(spec, parameter, options[option])
         elif was_given(option):
             why = f"it already sets {parameter}" if name == "info-gain" else "it is not info-gain"
             if "info-gain" in spec and name != "info-gain":
@@ -281,6 +279,10 @@ def make_planner(options: dict[str, Any]) -> Any:
     if options["lookahead_batch"] is not None and not looks_ahead(planner):
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
     return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
+
+
+def with_parameter(spec: str, parameter: str, value: Any) -> str:
+    return f"{spec}{',' if ':' in spec else ':'}{parameter}={value}"
 
 
 def with_bypass(planner: Any, threshold: float) -> Any:

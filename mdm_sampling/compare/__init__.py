@@ -2,6 +2,7 @@
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
+
 found = compare(mdm.load(), mdm.build("tasks", "sudoku"), grid(["confidence", "info-gain"], tokens_per_step=[2]))
 print(found.markdown())
 """

@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -18,8 +20,8 @@ from ..errors import SpecError, require
 from ..interfaces import ModelBackend, Task
 from ..machine import describe_machine
 from ..records import Canvas, Grade, Item, StepRecord
-from ..sampler import Rows, Sampler
-from .settings import Setting, text_of_part
+from ..sampler import Sampler
+from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
 from .store import Line, Store
 
@@ -40,6 +42,7 @@ class Comparison:
     settings: Sequence[Setting]
     lines: Sequence[Line]
 
+    @cached_property
     def summaries(self) -> list[Summary]:
         """One for each setting: accuracy, entropy and cost with their intervals."""
         return summarise(self.settings, self.lines)
@@ -89,61 +92,85 @@ def compare(
     seeds = list(dict.fromkeys(seeds))
     length = task.gen_length
     base = base if length is None else replace(base, gen_length=length)
-    asked = checked_items(task, task.items(items, item_seed))
-    rows = dict(zip(asked, (row_of(item, base, chat) for item in asked.values()), strict=True))
-    base.check(list(rows.values()))
-    longest = max(len(body) for _, body in rows.values())
+    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, task.items(items, item_seed))]
+    base.check([each.row for each in asked])
     question = question_of(base, task, item_seed, chat)
     if folder is not None:
         check_can_resume(question, settings)
     with Store(folder, question) as store:
-        done = {_key(line, line["digest"], line["seed"]) for line in store.lines}
-        total = len(asked) * len(seeds) * len(settings)
-        work = [
-            (setting, [(d, s) for s in seeds for d in asked if _key(setting.key, d, s) not in done])
+        done = {line_key(line) for line in store.lines}
+        wanted = {
+            each_key(setting, each, seed): (setting, each, seed)
             for setting in settings
-        ]
-        count = total - sum(len(pending) for _, pending in work)
-        progress(count, total)
-        warm = False
-        for setting, pending in work:
-            decoder = Decoder(setting, setting.applied_to(base, longest), task)
-            for batch in batches(pending, asked, batch_size):
-                part = [asked[d] for d, _ in batch], [rows[d] for d, _ in batch], [s for _, s in batch]
-                if not warm:  # what is done once in a process belongs to no setting's time
-                    decoder.decode(part[0][:1], part[1][:1], part[2][:1])
-                    warm = True
-                store.add(decoder.decode(*part))
-                count += len(batch)
-                progress(count, total)
-        wanted = {_key(setting.key, digest, seed) for setting in settings for digest in asked for seed in seeds}
-        lines = [line for line in store.lines if _key(line, line["digest"], line["seed"]) in wanted]
-    return Comparison(question | {"items": len(asked), "seeds": seeds}, settings, lines)
+            for seed in seeds
+            for each in asked
+        }
+        count = len(done & wanted.keys())
+        progress(count, len(wanted))
+        work = [what for key, what in wanted.items() if key not in done]
+        for lines in decoded(work, base, task, batch_size, max(len(each.row[1]) for each in asked)):
+            store.add(lines)
+            count += len(lines)
+            progress(count, len(wanted))
+        found = [line for line in store.lines if line_key(line) in wanted]
+    return Comparison(question | {"items": len(asked), "seeds": seeds}, settings, found)
 
 
-def checked_items(task: Task, items: Sequence[Item]) -> dict[str, Item]:
-    """Items by their digest, which changes with anything that they ask. Raises `SpecError` for none or equal names."""
+@dataclass(frozen=True)
+class Asked:
+    """An item, as (prefix, body) token ids as well, with a digest that changes with anything that it asks."""
+
+    item: Item
+    row: tuple[Sequence[int], Sequence[int]]
+
+    @cached_property
+    def digest(self) -> str:
+        item = self.item
+        text = json.dumps([item.name, item.prompt, item.body, dict(item.data)], sort_keys=True, default=repr)
+        return sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def is_prompt(self) -> bool:
+        return self.item.body is None
+
+
+def each_key(setting: Setting, asked: Asked, seed: int) -> tuple[Any, ...]:
+    """What tells a result from all others of a question."""
+    return (asked.digest, seed, *setting.key.values())
+
+
+def line_key(line: Line) -> tuple[Any, ...]:
+    """The same, from the result's line."""
+    return (line["digest"], line["seed"], *(line[name] for name in KEY))
+
+
+def checked_items(task: Task, items: Sequence[Item]) -> Sequence[Item]:
+    """The items. Raises `SpecError` for none or equal names."""
     require(len(items) > 0, f"task {text_of_part(task)} gave no item")
     names = Counter(item.name for item in items)
     name, times = names.most_common(1)[0]
     require(times == 1, f"task {text_of_part(task)} gave {times} items the name {name!r}")
-    return {digest_of(item): item for item in items}
+    return items
 
 
-def digest_of(item: Item) -> str:
-    """A few characters that differ between items that ask different things."""
-    text = json.dumps([item.name, item.prompt, item.body, dict(item.data)], sort_keys=True, default=repr)
-    return sha256(text.encode()).hexdigest()[:16]
+def decoded(
+    work: Sequence[tuple[Setting, Asked, int]], base: Sampler, task: Task, batch_size: int, longest: int
+) -> Iterator[list[Line]]:
+    """Decode the work, which is ordered by setting, a batch at a time; no body is longer than `longest` places.
 
-
-def batches(
-    pending: Sequence[tuple[str, int]], asked: dict[str, Item], size: int
-) -> Iterator[Sequence[tuple[str, int]]]:
-    """Cut what is to be decoded into batches; prompts and canvases, whose texts end differently, are kept apart."""
-    for is_prompt in (True, False):
-        part = [(digest, seed) for digest, seed in pending if (asked[digest].body is None) == is_prompt]
-        for first in range(0, len(part), size):
-            yield part[first : first + size]
+    Prompts and canvases, whose texts end differently, are kept in batches apart.
+    """
+    warm = False
+    for setting, mine in groupby(work, key=lambda what: what[0]):
+        decoder = Decoder(setting, setting.applied_to(base, longest), task)
+        pending = [(asked, seed) for _, asked, seed in mine]
+        for is_prompt in (True, False):
+            alike = [each for each in pending if each[0].is_prompt == is_prompt]
+            for first in range(0, len(alike), batch_size):
+                if not warm:  # what is done once in a process belongs to no setting's time
+                    decoder.decode(alike[:1])
+                    warm = True
+                yield decoder.decode(alike[first : first + batch_size])
 
 
 def check_can_resume(question: dict[str, Any], settings: Sequence[Setting]) -> None:
@@ -199,22 +226,26 @@ class Decoder:
         self.task = task
         self.constant = {"spec": sampler.spec(), "machine": describe_machine()}
 
-    def decode(self, items: Sequence[Item], rows: Rows, seeds: Sequence[int]) -> list[Line]:
+    def decode(self, batch: Sequence[tuple[Asked, int]]) -> list[Line]:
+        """Results of items with their seeds: all prompts or all canvases."""
         order = Order()
         began = time.perf_counter()
-        until_eos = items[0].body is None
-        row_seeds = [row_seed(item, seed) for item, seed in zip(items, seeds, strict=True)]
-        result = self.sampler.fill(rows, row_seeds, batch_size=len(rows), observers=[order], until_eos=until_eos)
-        seconds = (time.perf_counter() - began) / len(rows)
+        row_seeds = [row_seed(asked.item, seed) for asked, seed in batch]
+        result = self.sampler.fill(
+            [asked.row for asked, _ in batch],
+            row_seeds,
+            batch_size=len(batch),
+            observers=[order],
+            until_eos=batch[0][0].is_prompt,
+        )
+        seconds = (time.perf_counter() - began) / len(batch)
         lines = []
-        for item, seed, text, report, filled in zip(
-            items, seeds, result.texts, result.rows, order.steps(), strict=True
-        ):
-            grade = self._grade(item, text)
+        for (asked, seed), text, report, filled in zip(batch, result.texts, result.rows, order.steps(), strict=True):
+            grade = self._grade(asked.item, text)
             lines.append(
                 {
-                    "item": item.name,
-                    "digest": digest_of(item),
+                    "item": asked.item.name,
+                    "digest": asked.digest,
                     "seed": seed,
                     "row_seed": report.seed,
                     **self.setting.key,
@@ -227,7 +258,7 @@ class Decoder:
                     "token_forwards": report.token_forwards,
                     "cumulative_entropy": report.cumulative_entropy,
                     "seconds": seconds,
-                    "batch_size": len(rows),
+                    "batch_size": len(batch),
                     "order": filled,
                     **self.constant,
                 }
@@ -265,8 +296,3 @@ class Order:
         body = slice(self.canvas.start, None)
         rows = zip(self.filled[:, body].tolist(), self.canvas.valid[:, body].tolist(), strict=True)
         return [[step for step, valid in zip(steps, places, strict=True) if valid] for steps, places in rows]
-
-
-def _key(setting: dict[str, Any], digest: str, seed: int) -> tuple[Any, ...]:
-    names = ("planner", "cache", "tokens_per_step", "block_length")
-    return (digest, seed, *(setting[name] for name in names))

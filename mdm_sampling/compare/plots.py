@@ -6,7 +6,7 @@ Colours are Okabe and Ito's, which people with any kind of colour vision tell ap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle, product
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
         import matplotlib
     except ImportError as error:
         raise SpecError('plots need matplotlib; pip install "mdm-sampling[plot]"') from error
-    summaries = comparison.summaries()
+    summaries = comparison.summaries
     figures = {
         "accuracy-entropy": against_entropy(summaries),
         "accuracy-cost": against_cost(summaries),
@@ -176,10 +176,9 @@ def orders(comparison: Comparison) -> Any:
     panels = figure.subplots(len(steps), 1, sharex=True, squeeze=False)[:, 0]
     width = max(len(line["order"]) for line in comparison.lines)
     images = {k: np.full((len(planners), width), np.nan) for k in steps}
-    for k, (i, planner) in product(steps, enumerate(planners)):
-        key = {**first, "planner": planner, "tokens_per_step": k}
-        mine = [line for line in comparison.lines if all(line[name] == value for name, value in key.items())]
-        images[k][i] = mean_order([line["order"] for line in mine], width)
+    for setting in shown:
+        mine = [line["order"] for line in setting.lines(comparison.lines)]
+        images[setting.tokens_per_step][planners.index(setting.key["planner"])] = mean_order(mine, width)
     low, high = (float(f(np.stack(list(images.values())))) for f in (np.nanmin, np.nanmax))
     for axes, k in zip(panels, steps, strict=True):
         drawn = axes.imshow(

@@ -22,7 +22,7 @@ def markdown(comparison: Comparison, plots: bool = False) -> str:
     parts = [
         f"# {question['task']}, {model_name(question)}",
         about(comparison),
-        markdown_table(*cells(comparison.summaries())),
+        markdown_table(*cells(comparison.summaries)),
         LEGEND,
         statistics_note(question),
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..schedules.constant import Constant
 from ..specs import build, describe
 
 GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
+KEY = ("planner", "cache", "tokens_per_step", "block_length")  # what tells settings apart, in this order
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,24 @@ class Setting:
     tokens_per_step: int
     block_length: int | None
 
-    @property
+    @cached_property
     def key(self) -> dict[str, Any]:
-        """The setting as JSON-able values; equal settings have equal keys."""
-        return {
-            "planner": text_of_part(self.planner),
-            "cache": text_of_part(self.cache),
-            "tokens_per_step": self.tokens_per_step,
-            "block_length": self.block_length,
-        }
+        """The setting as JSON-able values, named as in `KEY`; equal settings have equal keys."""
+        values = (text_of_part(self.planner), text_of_part(self.cache), self.tokens_per_step, self.block_length)
+        return dict(zip(KEY, values, strict=True))
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """The key without the planner: planners are compared with each other where these are equal."""
+        return tuple(value for name, value in self.key.items() if name != "planner")
 
     @property
     def is_greedy(self) -> bool:
-        return text_of_part(self.planner) in GREEDY
+        return self.key["planner"] in GREEDY
+
+    def lines(self, lines: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Those of the results that were decoded this way."""
+        return [line for line in lines if all(line[name] == value for name, value in self.key.items())]
 
     def applied_to(self, base: Sampler, longest: int) -> Sampler:
         """The sampler that decodes bodies of up to `longest` places this way."""

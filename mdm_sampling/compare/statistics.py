@@ -74,13 +74,16 @@ class Measured:
 def summarise(settings: Sequence[Setting], lines: Sequence[dict[str, Any]]) -> list[Summary]:
     """One summary for each setting."""
     measured = [measure(setting, lines) for setting in settings]
-    return [summary(each, [other for other in measured if _is_baseline(other, each)]) for each in measured]
+    baselines: dict[tuple[Any, ...], list[Measured]] = {each.setting.conditions: [] for each in measured}
+    for each in measured:
+        if each.setting.is_greedy:
+            baselines[each.setting.conditions].append(each)
+    return [summary(each, baselines[each.setting.conditions]) for each in measured]
 
 
 def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
     """Average each item's seeds."""
-    key = setting.key
-    mine = [line for line in lines if all(line[name] == value for name, value in key.items())]
+    mine = setting.lines(lines)
     names = sorted({line["item"] for line in mine})
     number = {name: i for i, name in enumerate(names)}
     index = torch.tensor([number[line["item"]] for line in mine])
@@ -92,11 +95,6 @@ def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
         given = torch.tensor([float(line[column]) for line in mine], dtype=torch.float64)
         values[column] = torch.zeros_like(times).index_add_(0, index, given) / times
     return Measured(setting, values, len({line["seed"] for line in mine}))
-
-
-def _is_baseline(other: Measured, each: Measured) -> bool:
-    a, b = other.setting.key, each.setting.key
-    return other.setting.is_greedy and all(a[name] == b[name] for name in a if name != "planner")
 
 
 def summary(each: Measured, greedy: Sequence[Measured]) -> Summary:

@@ -16,9 +16,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
+from .settings import KEY
 
 Line = dict[str, Any]
-IDENTITY = ("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length")
+IDENTITY = ("item", "digest", "seed", *KEY)
 
 
 class Store(AbstractContextManager["Store"]):

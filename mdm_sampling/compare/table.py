@@ -81,12 +81,6 @@ def rich_table(summaries: Sequence[Summary]) -> Any:
         table.add_column(heading, justify="left" if heading in ("planner", "cache") else "right", no_wrap=True)
     for i, line in enumerate(lines):
         following = summaries[i + 1].setting if i + 1 < len(summaries) else None
-        table.add_row(
-            *map(escape, line), end_section=following is not None and _group(following) != _group(summaries[i].setting)
-        )
+        ends = following is not None and following.conditions != summaries[i].setting.conditions
+        table.add_row(*map(escape, line), end_section=ends)
     return table
-
-
-def _group(setting: Any) -> tuple[Any, ...]:
-    key = setting.key
-    return (key["tokens_per_step"], key["block_length"], key["cache"])

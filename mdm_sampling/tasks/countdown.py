@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count as counting
-from random import Random
 from typing import Literal, final
 
-from ..errors import SpecError, require
+from ..errors import require
 from ..interfaces import Task
 from ..records import Grade, Item
 from .arithmetic import Problem, is_derivation, random_problem
-from .split import is_held_out
+from .split import draw_distinct, is_held_out
 
 DEFAULT_COUNT = 100
-PATIENCE = 10_000  # attempts in a row that find nothing new
 LENGTHS = {3: 16, 4: 24}  # characters of the longest answer within the default range, and an end token
 INSTRUCTION = """Use the numbers {numbers}, each exactly once, and the operations + - * / to reach {target}. \
 Every division must come out whole. Write one equation a line, each using numbers that are left: the given ones and \
@@ -59,19 +56,15 @@ class Countdown(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """Problems that differ in their numbers or their target."""
-        count = DEFAULT_COUNT if count is None else count
-        found: dict[str, Item] = {}
-        latest = 0
-        for attempt in counting():
-            problem = random_problem(self.numbers, self.largest, self.limit, Random(f"{seed}/{attempt}"))
-            if is_held_out(problem.key) and problem.key not in found:
-                found[problem.key] = self._item(problem)
-                latest = attempt
-            if len(found) == count:
-                break
-            if attempt - latest > PATIENCE:
-                raise SpecError(f"countdown: there are not {count} such problems; ask for fewer, or for a larger range")
-        return list(found.values())
+        problems = draw_distinct(
+            lambda rng: random_problem(self.numbers, self.largest, self.limit, rng),
+            key=lambda problem: problem.key,
+            fits=lambda problem: is_held_out(problem.key),
+            count=DEFAULT_COUNT if count is None else count,
+            seed=seed,
+            task="countdown",
+        )
+        return [self._item(problem) for problem in problems]
 
     def grade(self, item: Item, text: str) -> Grade:
         """Right if every equation holds, each given number is used exactly once and the last result is the target."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from functools import cache
 from itertools import islice
+from math import isqrt
 from random import Random
 
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box
@@ -32,9 +33,14 @@ def units_of(size: int) -> tuple[Cells, ...]:
     return tuple(tuple(u for u, unit in enumerate(units(size)) if place in unit) for place in range(size * size))
 
 
+def size_of(cells: Sized) -> int:
+    """Rows of the grid that these are all cells of."""
+    return isqrt(len(cells))
+
+
 def is_solution(puzzle: Sequence[int], cells: Sequence[int]) -> bool:
     """Whether `cells` fills `puzzle` by the rules without changing a given digit. Any valid filling counts."""
-    size = round(len(puzzle) ** 0.5)
+    size = size_of(puzzle)
     digits = set(range(1, size + 1))
     return (
         len(cells) == len(puzzle)
@@ -45,7 +51,7 @@ def is_solution(puzzle: Sequence[int], cells: Sequence[int]) -> bool:
 
 def solutions(puzzle: Sequence[int], rng: Random | None = None) -> Iterator[Cells]:
     """All solutions, by depth-first search at the place with the fewest options; in random order if `rng` is given."""
-    size = round(len(puzzle) ** 0.5)
+    size = size_of(puzzle)
     cells, of = list(puzzle), units_of(size)
     used = [0] * (3 * size)  # of each unit, its digits as bits
 
@@ -99,6 +105,6 @@ def is_unique(puzzle: Sequence[int]) -> bool:
 
 def as_text(cells: Sequence[int], hole: str, separator: str) -> str:
     """Rows of digits, holes as `hole`, with a separator between the rows."""
-    size = round(len(cells) ** 0.5)
+    size = size_of(cells)
     symbols = [str(cell) if cell else hole for cell in cells]
     return separator.join("".join(symbols[r : r + size]) for r in range(0, len(cells), size))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count as counting
 from random import Random
 from typing import Literal, final
 
@@ -14,12 +13,11 @@ from ..errors import SpecError, require
 from ..interfaces import Task
 from ..records import Grade, Item
 from .files import read_text
-from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid
-from .split import is_held_out
+from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
+from .split import draw_distinct, is_held_out
 
 HOLES = {4: (6, 12), 6: (14, 24), 9: (36, 54)}  # fewest and most, unless told otherwise
 DEFAULT_COUNT = 64
-PATIENCE = 10_000  # attempts in a row that find nothing new
 INSTRUCTION = """Solve this {size}x{size} Sudoku. Each row, each column and each box of {high} rows by {wide} columns \
 must hold every digit from 1 to {size} exactly once. Dots are empty cells; keep the given digits.
 
@@ -71,7 +69,7 @@ class Sudoku(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """Distinct puzzles; from a file its first `count` rows, whatever the seed."""
-        puzzles = self._from_file() if self.file is not None else list(self._made(count or DEFAULT_COUNT, seed))
+        puzzles = self._from_file() if self.file is not None else self._made(count or DEFAULT_COUNT, seed)
         if self.unique:
             puzzles = [puzzle for puzzle in puzzles if is_unique(puzzle)]
         if count is not None and len(puzzles) < count:
@@ -80,7 +78,7 @@ class Sudoku(Task):
 
     def grade(self, item: Item, text: str) -> Grade:
         """Right if the last rows of digits in the text, as many as the grid has, fill the puzzle by the rules."""
-        answer = read_grid(text, self._size_of(item.name))
+        answer = read_grid(text, size_of(item.name))
         puzzle = [int(cell) for cell in item.name]
         solved = answer is not None and is_solution(puzzle, [int(c) for c in answer if c != "\n"])
         return Grade(answer, float(solved))
@@ -91,12 +89,9 @@ class Sudoku(Task):
             return Item(name, "", as_text(puzzle, "[MASK]", "\n"))
         if self.form == "prompt":
             return Item(name, as_text(puzzle, ".", " "))
-        size = self._size_of(name)
+        size = size_of(name)
         high, wide = BOXES[size]
         return Item(name, INSTRUCTION.format(size=size, high=high, wide=wide, puzzle=as_text(puzzle, ".", "\n")))
-
-    def _size_of(self, name: str) -> int:
-        return int(len(name) ** 0.5)
 
     def _hole_range(self) -> tuple[int, int]:
         if self.holes is None:
@@ -109,25 +104,22 @@ class Sudoku(Task):
         )
         return fewest, most
 
-    def _made(self, count: int, seed: int) -> Iterator[Cells]:
-        """Distinct held-out puzzles. Each attempt has a generator of its own, so more of a seed is a longer list."""
-        fewest, most = self._hole_range()
-        found: set[Cells] = set()
-        latest = 0
-        for attempt in counting():
-            rng = Random(f"{seed}/{attempt}")
-            grid = random_grid(self.size, rng)
-            puzzle = dig(grid, rng.randint(fewest, most), rng)
-            key = puzzle if self.size == 4 else grid
-            fits = is_held_out("".join(map(str, key))) and puzzle not in found
-            if fits and (not self.unique or is_unique(puzzle)):
-                found.add(puzzle)
-                latest = attempt
-                yield puzzle
-            if len(found) == count:
-                return
-            if attempt - latest > PATIENCE:
-                raise SpecError(f"sudoku: there are not {count} such puzzles; ask for fewer, or for other holes")
+    def _made(self, count: int, seed: int) -> list[Cells]:
+        """Distinct held-out puzzles."""
+        drawn = draw_distinct(
+            self._draw, key=lambda pair: pair[1], fits=self._fits, count=count, seed=seed, task="sudoku"
+        )
+        return [puzzle for _, puzzle in drawn]
+
+    def _draw(self, rng: Random) -> tuple[Cells, Cells]:
+        """A grid and a puzzle dug from it."""
+        grid = random_grid(self.size, rng)
+        return grid, dig(grid, rng.randint(*self._hole_range()), rng)
+
+    def _fits(self, drawn: tuple[Cells, Cells]) -> bool:
+        grid, puzzle = drawn
+        key = puzzle if self.size == 4 else grid
+        return is_held_out("".join(map(str, key))) and (not self.unique or is_unique(puzzle))
 
     def _from_file(self) -> list[Cells]:
         assert self.file is not None
@@ -149,7 +141,7 @@ class Sudoku(Task):
         if len(puzzle) not in (16, 36, 81) or not re.fullmatch(r"[0-9]+", puzzle):
             raise SpecError(f"{where}: a puzzle is 16, 36 or 81 digits, 0 for a hole, got {puzzle!r}")
         if len(puzzle) != self.size**2:
-            size = round(len(puzzle) ** 0.5)
+            size = size_of(puzzle)
             raise SpecError(f"{where}: the puzzle's size is {size}, not {self.size}; write sudoku:size={size},file=...")
         cells = tuple(map(int, puzzle))
         if not re.fullmatch(r"[0-9]+", solution) or not is_solution(cells, tuple(map(int, solution))):
