@@ -8,24 +8,26 @@ over it.
 
     python benchmarks/breakdown.py
     python benchmarks/breakdown.py --cache none --vocabulary 126464
-    python benchmarks/breakdown.py --quick          # tiny; the tests run this
+    python benchmarks/breakdown.py --quick
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 import torch
-from models import SHAPES, random_llada, random_prompt
+from runs import print_report, run_options, runs
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import mdm_sampling as mdm
-from mdm_sampling import prediction
-from mdm_sampling.machine import describe_machine
+from mdm_sampling import loop
+from mdm_sampling.prediction import Head
+
+PARTS = ("trunk", "attention", "head", "statistics", "rest")
 
 
 class Clock:
@@ -50,40 +52,60 @@ class Clock:
         return call
 
 
-def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> dict[str, float]:
-    """Seconds of a run by part."""
+@dataclass
+class Breakdown:
+    """What a run did: seconds by part, and the work that the limit is computed from."""
+
+    seconds: dict[str, float]
+    steps: int
+    token_forwards: float
+    head_rows: int
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+
+def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
+    """Decode twice, and measure the second time."""
     backend: Any = sampler.backend
     attention = backend.model.config._attn_implementation
     AttentionInterface.register("timed", clock.timed("attention", ALL_ATTENTION_FUNCTIONS[attention]))
     backend.model.config._attn_implementation = "timed"
     backend.trunk = clock.timed("trunk", backend.trunk)
-    backend.head = clock.timed("head", backend.head)
-    statistics, prediction.row_statistics = (
-        prediction.row_statistics,
-        clock.timed("statistics", prediction.row_statistics),
-    )
+    projected: list[int] = []
+    statistics, reduce = Head.statistics, loop.slice_statistics
+
+    def counted(head: Head, hidden: torch.Tensor, context: torch.Tensor) -> Any:
+        projected.append(len(hidden))
+        return statistics(head, hidden, context)
+
+    Head.statistics = clock.timed("head", counted)  # type: ignore[method-assign]
+    loop.slice_statistics = clock.timed("statistics", reduce)
     try:
-        sampler.fill(rows)
+        sampler.fill(rows, batch_size=len(rows))
         clock.seconds.clear()
+        projected.clear()
         began = clock.now()
-        result = sampler.fill(rows)
+        result = sampler.fill(rows, batch_size=len(rows))
         total = clock.now() - began
     finally:
-        prediction.row_statistics = statistics
+        Head.statistics, loop.slice_statistics = statistics, reduce  # type: ignore[method-assign]
     parts = dict(clock.seconds)
     parts["trunk"] -= parts["attention"]
+    parts["head"] -= parts["statistics"]
     parts["rest"] = total - sum(parts.values())
-    report = result.rows[0]
-    return {"total": total, "steps": report.steps, "token_forwards": report.token_forwards, **parts}
+    computed = sum(row.token_forwards for row in result.rows)
+    return Breakdown(parts, max(row.steps for row in result.rows), computed, sum(projected))
 
 
-def limit(model: Any, token_forwards: float, head_rows: float, steps: int, device: str) -> float:
+def limit(model: Any, work: Breakdown, device: str) -> float:
     """Seconds that arithmetic or the reading of weights takes at this machine's best, whichever is more."""
     trunk = sum(p.numel() for p in model.model.layers.parameters())
     head = model.lm_head.weight.numel()
-    flop = 2 * (trunk * token_forwards + head * head_rows)
+    flop = 2 * (trunk * work.token_forwards + head * work.head_rows)
     size = model.lm_head.weight.element_size()
-    return max(flop / peak_flops(device, model.dtype), steps * (trunk + head) * size / bandwidth(device))
+    return max(flop / peak_flops(device, model.dtype), work.steps * (trunk + head) * size / bandwidth(device))
 
 
 def peak_flops(device: str, dtype: torch.dtype, n: int = 2048) -> float:
@@ -107,68 +129,21 @@ def best(function: Callable[[], Any], device: str, repeats: int = 5) -> float:
 
 
 @click.command(help=__doc__)
-@click.option("--cache", multiple=True, default=("none", "prefix", "dual"), show_default=True)
-@click.option("--planner", default="info-gain", show_default=True)
-@click.option("--vocabulary", default=32_000, show_default=True)
-@click.option("--shape", type=click.Choice(list(SHAPES)), default="small", show_default=True)
-@click.option("--prompt", default=96, show_default=True)
-@click.option("--new", default=64, show_default=True)
-@click.option("--block", default=32, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--dtype", default="float32", show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--quick", is_flag=True)
-def main(
-    cache: tuple[str, ...],
-    planner: str,
-    vocabulary: int,
-    shape: str,
-    prompt: int,
-    new: int,
-    block: int,
-    device: str,
-    dtype: str,
-    threads: int,
-    quick: bool,
-) -> None:
-    torch.set_num_threads(threads)
-    if quick:
-        shape, vocabulary, new, prompt = "tiny", 2000, 8, 16
-    for name in cache:
-        backend = random_llada(shape, vocabulary, device, getattr(torch, dtype))
-        projected: list[int] = []
-        backend.head = counting(backend.head, projected)  # type: ignore[method-assign]
-        sampler = mdm.Sampler(
-            backend,
-            planner=mdm.build("planners", planner),
-            cache=mdm.build("caches", name),
-            block_length=block,
-            steps=new,
+@run_options
+@click.option("--greedy", is_flag=True, help="Decode by confidence instead.")
+def main(greedy: bool, **options: Any) -> None:
+    for run in runs(options):
+        backend = run.backend()
+        found = breakdown(run.sampler(backend, greedy), run.rows(backend.mask_id), Clock(run.device))
+        least = limit(backend.model, found, run.device)
+        print_report(
+            run,
+            planner="confidence" if greedy else "info-gain",
+            step_ms=round(1000 * found.total / found.steps, 2),
+            share={part: round(found.seconds[part] / found.total, 3) for part in PARTS},
+            limit_ms=round(1000 * least / found.steps, 2),
+            distance=round(found.total / least, 2),
         )
-        found = breakdown(sampler, [(random_prompt(prompt, vocabulary), [backend.mask_id] * new)], Clock(device))
-        least = limit(backend.model, found["token_forwards"], sum(projected) / 2, int(found["steps"]), device)
-        parts = ("trunk", "attention", "head", "statistics", "rest")
-        report = {
-            "cache": name,
-            "planner": planner,
-            "shape": shape,
-            "vocabulary": vocabulary,
-            "prompt": prompt,
-            "step_ms": round(1000 * found["total"] / found["steps"], 2),
-            "share": {part: round(found[part] / found["total"], 3) for part in parts},
-            "limit_ms": round(1000 * least / found["steps"], 2),
-            "distance": round(found["total"] / least, 2),
-            "machine": describe_machine(),
-        }
-        click.echo(json.dumps(report))
-
-
-def counting(head: Callable[..., Any], rows: list[int]) -> Callable[..., Any]:
-    def call(hidden: Any) -> Any:
-        rows.append(len(hidden))
-        return head(hidden)
-
-    return call
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from .errors import ContractError
+from .errors import ContractError, ModelError
 from .prediction import Prediction
 from .randomness import RowNoise
 from .records import Canvas, Grade, Item, Plan, Proposal, Span
@@ -44,6 +44,7 @@ class ModelBackend(ABC):
         device: where canvases live.
         codec: encodes and decodes text, or None for a model without a tokenizer.
         source: where the model came from, or None for a model that was passed in memory.
+        compiled: whether `compile` was called.
     """
 
     mask_id: int
@@ -54,6 +55,12 @@ class ModelBackend(ABC):
     max_length: int | None = None
     codec: TextCodec | None = None
     source: ModelSource | None = None
+    compiled: bool = False
+
+    @property
+    def head_matrix(self) -> Tensor | None:
+        """[v d] if `head` is nothing but a product with it and it pays to read it in slices; else None."""
+        return None
 
     @abstractmethod
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
@@ -76,6 +83,10 @@ class ModelBackend(ABC):
     @abstractmethod
     def allocate(self) -> Slots:
         """Empty slots; the first forward, over the whole canvas, fills them."""
+
+    def compile(self) -> None:
+        """Compile the model with `torch.compile`, for any number of rows and places; `ModelError` if it can't."""
+        raise ModelError(f"a {type(self).__name__} cannot be compiled")
 
     def places_computed(self, span: Span, length: int) -> int:
         """How many places a forward over `span` of a canvas of this length computes, for the report."""

@@ -20,6 +20,7 @@ from .interfaces import Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
 from .records import Canvas, Plan, Span, StepRecord
+from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
     from .sampler import Sampler
@@ -37,7 +38,14 @@ class Run:
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(processor.build(sampler.backend) for processor in sampler.processors)
-        self.head = Head(self.backend.head, processors, canvas.mask_id, self.backend.vocab_size)
+        self.head = Head(
+            self.backend.head,
+            processors,
+            canvas.mask_id,
+            self.backend.vocab_size,
+            self.backend.head_matrix,
+            compiled_slice_statistics() if self.backend.compiled else slice_statistics,
+        )
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""

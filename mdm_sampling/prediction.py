@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import gcd
 
 import torch
 from torch import Tensor
 
 from .errors import PredictionError
+from .reductions import Reduce, row_statistics, slice_statistics
 
 CHUNK_BYTES = 32 * 2**20
 """Logits of one chunk of places, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""
 
-SEGMENT = 128
-"""Tokens of a segment of the vocabulary, for finding the largest logits; published vocabularies are multiples."""
+SLICE = 4096
+"""Tokens of a slice of the vocabulary, where the head's matrix can be read in slices: its logits stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,38 @@ class Head:
         processors: applied in turn to (canvas tokens [r t], logits [r v]), as transformers' processors are.
         mask_id: never predicted.
         vocab_size: v, for choosing the size of a chunk.
+        matrix: [v d] if `project` is nothing but a product with it; statistics then read it a slice at a time.
+        reduce: turns a slice of logits into statistics.
     """
 
     project: Callable[[Tensor], Tensor]
     processors: tuple[Callable[[Tensor, Tensor], Tensor], ...]
     mask_id: int
     vocab_size: int
+    matrix: Tensor | None = None
+    reduce: Reduce = slice_statistics
+
+    @property
+    def slice_width(self) -> int:
+        """Logits of a row that are alive at a time while statistics are computed."""
+        return self.vocab_size if self.matrix is None or self.processors else min(SLICE, self.vocab_size)
+
+    def statistics(self, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Likeliest token, its probability, the second's and the entropy, of hidden states [r d]: 4 x [r]."""
+        return row_statistics(self._slices(hidden, context), self.reduce)
+
+    def _slices(self, hidden: Tensor, context: Tensor) -> Iterator[Tensor]:
+        """The logits in consecutive slices of the vocabulary."""
+        if self.matrix is None or self.processors:
+            yield self.logits(hidden, context)
+            return
+        for first, part in enumerate(torch.split(self.matrix, SLICE)):
+            logits = hidden @ part.T
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            own = self.mask_id - first * SLICE
+            if 0 <= own < len(part):
+                logits[:, own] = -torch.inf
+            yield logits
 
     def logits(self, hidden: Tensor, context: Tensor) -> Tensor:
         """Logits [r v] of hidden states [r d], at least in float32, with the mask token and banned tokens at -inf."""
@@ -86,10 +112,13 @@ class Prediction:
     @cached_property
     def statistics(self) -> Statistics:
         """Top-1, top-2 and entropy of every masked place, computed chunk by chunk and kept."""
-        columns = [row_statistics(logits) for _, logits in self.chunks()]
-        if not columns:
+        rows, columns = self.masked.nonzero(as_tuple=True)
+        if not len(rows):
             return self._empty
-        parts = [torch.cat(column) for column in zip(*columns, strict=True)]
+        size = max(1, CHUNK_BYTES // (4 * self.head.slice_width))
+        chunks = zip(torch.split(rows, size), torch.split(columns, size), strict=True)
+        found = [self.head.statistics(self.hidden[r, c], self.context[r]) for r, c in chunks]
+        parts = [torch.cat(column) for column in zip(*found, strict=True)]
         if not bool(torch.isfinite(parts[3]).all()):
             raise PredictionError(
                 "the model returned logits that are not finite (try another dtype), or every token was banned"
@@ -139,39 +168,3 @@ class Prediction:
     def _empty(self) -> Statistics:
         zeros = torch.zeros(self.masked.shape, device=self.masked.device)
         return Statistics(zeros.long(), zeros, zeros, zeros)
-
-
-def row_statistics(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Likeliest token, its probability, the second's probability and the entropy of rows of logits, [r v] -> 4 x [r].
-
-    H = log Z - E[x] with x shifted by its maximum, so that no probability is ever turned into a logarithm. A row
-    whose best logit is not finite gets a non-finite entropy. `logits` is overwritten; one more tensor of its size is
-    alive at a time.
-    """
-    tokens, best, second = top_two(logits)
-    shifted = logits.sub_(best[:, None])
-    weights = shifted.exp()
-    total = weights.sum(-1)
-    # A banned token has weight 0 and logit -inf; their product must count 0, not nan.
-    mean = weights.mul_(shifted.clamp_(min=-1e4)).sum(-1) / total
-    entropy = (total.log() - mean).clamp_(min=0)
-    return tokens, 1 / total, (second - best).exp() / total, entropy
-
-
-def top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The first of the likeliest tokens, its logit and the second likeliest's (-inf if there is none): 3 x [r].
-
-    Maxima of segments come first, so that the whole row is read once, by the fastest reduction there is: on a CPU,
-    finding a row's largest value takes a tenth of the time of finding where it is.
-    """
-    rows, vocabulary = logits.shape
-    segment = gcd(vocabulary, SEGMENT)
-    segments = logits.view(rows, -1, segment)
-    peaks = segments.amax(-1)
-    where = peaks.argmax(-1, keepdim=True)  # the first of equals, which topk does not promise
-    inside = segments.gather(1, where[..., None].expand(-1, -1, segment))[:, 0]
-    place = inside.argmax(-1, keepdim=True)
-    best = inside.gather(1, place)
-    others = peaks.scatter(1, where, -torch.inf).amax(-1)
-    second = torch.maximum(others, inside.scatter(1, place, -torch.inf).amax(-1))
-    return (where * segment + place)[:, 0], best[:, 0], second

@@ -11,6 +11,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
+import mdm_sampling as mdm
+
 settings.register_profile(
     "default",
     deadline=None,
@@ -30,3 +32,9 @@ def llada_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dream_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_dream(NaiveDream(seed=0), tmp_path_factory.mktemp("dream"))
+
+
+@pytest.fixture(scope="session")
+def base() -> mdm.Sampler:
+    """The embedded model with the default sampler; a sampler is never changed."""
+    return mdm.load()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import caches, rows, samplers
+from strategies import caches, rows, samplers, untied_bodies
 from toys import MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
@@ -74,12 +74,16 @@ def test_a_callable_gives_the_result_of_no_cache_under_every_cache(
 
 
 @settings(max_examples=40)
-@given(sampler=samplers(block_length=10), rows=rows, cache=st.sampled_from([mdm.PrefixCache(), mdm.DualCache()]))
+@given(
+    sampler=samplers(block_length=10),
+    bodies=st.lists(untied_bodies, min_size=1, max_size=3),
+    cache=st.sampled_from([mdm.PrefixCache(), mdm.DualCache()]),
+)
 def test_one_block_without_a_prompt_is_exact_under_every_cache(
-    sampler: mdm.Sampler, rows: Rows, cache: mdm.CacheStrategy
+    sampler: mdm.Sampler, bodies: list[list[int]], cache: mdm.CacheStrategy
 ) -> None:
     """Where the block is the whole canvas nothing can be stale."""
-    rows = [([], body) for _, body in rows]
+    rows: Rows = [([], body) for body in bodies]
     none = replace(sampler, cache=mdm.NoCache()).fill(rows)
     assert replace(sampler, cache=cache).fill(rows).sequences == none.sequences
 

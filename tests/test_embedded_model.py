@@ -190,3 +190,15 @@ def test_the_recipe_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert mdm.load(str(tmp_path)).gen_length == 20
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_a_batch_of_eight_prompts_gives_the_tokens_of_each_alone_in_float32(cache: str) -> None:
+    base = replace(mdm.load(gen_length=20, steps=10), planner=mdm.InfoGain(), cache=mdm.build("caches", cache))
+    puzzles = [item.prompt for item in mdm.Sudoku(holes="4-6", form="prompt").items(3, 0)]
+    puzzles += [item.prompt for item in mdm.Sudoku(6, "4-6", "prompt").items(2, 0)]
+    puzzles += [item.prompt for item in mdm.Countdown().items(3, 0)]
+    assert len({len(text) for text in puzzles}) > 2
+    together = base.generate(puzzles, list(range(8)), batch_size=8)
+    alone = [base.generate(text, seed).sequences[0] for seed, text in enumerate(puzzles)]
+    assert together.sequences == alone

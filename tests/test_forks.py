@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import MASK, toy_transformer
-from transformers import LlamaConfig, LlamaForCausalLM
+from toys import MASK, random_llama, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.backends import forks
@@ -99,22 +98,11 @@ def test_merged_parts_are_attention_over_all_keys(cut: int, seed: int) -> None:
 
 
 def test_a_wrapped_model_computes_what_it_did_and_is_wrapped_once() -> None:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=20,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        pad_token_id=None,
-        is_causal=False,
-    )
-    model = LlamaForCausalLM(config)
-    ids = torch.randint(0, 20, (2, 6))
+    model = random_llama(layers=1, seed=0, shares_slots=False).model
+    ids = torch.randint(0, MASK, (2, 6))
     before = model(ids, is_causal=False).logits
     for _ in range(2):
-        backend = mdm.TransformerBackend(model, mask_id=19)
+        backend = mdm.TransformerBackend(model, MASK)
         assert backend.shares_slots
         assert model.config._attn_implementation.count("shared-slots-") == 1
         assert torch.equal(model(ids, is_causal=False).logits, before)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import mdm_sampling as mdm
 from mdm_sampling import prediction as prediction_module
-from mdm_sampling.prediction import Head, row_statistics
+from mdm_sampling.prediction import Head
+from mdm_sampling.reductions import row_statistics
 
 numbers = st.floats(-60, 60, width=32)
 
@@ -15,7 +16,7 @@ numbers = st.floats(-60, 60, width=32)
 @settings(max_examples=200)
 @given(row=st.lists(numbers | st.just(-float("inf")), min_size=2, max_size=12).filter(lambda r: max(r) > -100))
 def test_statistics_agree_with_a_float64_reference(row: list[float]) -> None:
-    token, confidence, second, entropy = row_statistics(torch.tensor([row]))
+    token, confidence, second, entropy = row_statistics([torch.tensor([row])])
     p = torch.tensor(row, dtype=torch.float64).softmax(0)
     best = p.sort(descending=True).values
     assert p[token[0]] == pytest.approx(float(best[0]), abs=1e-6)
@@ -27,7 +28,7 @@ def test_statistics_agree_with_a_float64_reference(row: list[float]) -> None:
 def test_statistics_hold_for_a_large_vocabulary() -> None:
     logits = torch.randn(3, 126_464, generator=torch.Generator().manual_seed(0)) * 3
     p = logits.double().softmax(-1)
-    _, confidence, _, entropy = row_statistics(logits.clone())
+    _, confidence, _, entropy = row_statistics([logits.clone()])
     torch.testing.assert_close(entropy.double(), torch.special.entr(p).sum(-1), atol=1e-5, rtol=0)
     torch.testing.assert_close(confidence.double(), p.max(-1).values, atol=1e-5, rtol=0)
 

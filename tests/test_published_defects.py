@@ -29,6 +29,7 @@ from toys import EOS, MASK, VOCAB, random_llama, scripted
 import mdm_sampling as mdm
 from mdm_sampling import prediction as prediction_module
 from mdm_sampling.planners.info_gain import distinct
+from mdm_sampling.prediction import Head
 from mdm_sampling.records import Canvas, Span, StepRecord
 
 Row = tuple[list[int], list[int]]
@@ -686,23 +687,28 @@ class LargestTensor(TorchDispatchMode):
 
 
 @every_cache
+@pytest.mark.parametrize("sliced", [True, False], ids=["head in slices", "head whole"])
 @pytest.mark.parametrize("token_sampler", [mdm.Greedy(), mdm.GumbelMax(1.0)], ids=mdm.describe)
 def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
-    cache: mdm.CacheStrategy, token_sampler: mdm.TokenSampler, monkeypatch: pytest.MonkeyPatch
+    cache: mdm.CacheStrategy, token_sampler: mdm.TokenSampler, sliced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the masked places that somebody asks for are projected, chunk by chunk, and no tensor of the run is larger
     than a chunk (yks/dllm core.py:25-28)."""
     vocab, chunk = 1024, 32
     monkeypatch.setattr(prediction_module, "CHUNK_BYTES", chunk * vocab * 4)
+    monkeypatch.setattr(prediction_module, "SLICE", 300)
     backend = one_layer(vocab=vocab)
+    assert backend.head_matrix is not None
+    if not sliced:
+        monkeypatch.setattr(mdm.TransformerBackend, "head_matrix", None)
     projected: list[int] = []
-    head = backend.head
+    statistics = Head.statistics
 
-    def spy(hidden: Tensor) -> Tensor:
+    def spy(head: Head, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         projected.append(len(hidden))
-        return head(hidden)
+        return statistics(head, hidden, context)
 
-    backend.head = spy  # type: ignore[method-assign]
+    monkeypatch.setattr(Head, "statistics", spy)
     sampler = mdm.Sampler(
         backend, planner=mdm.InfoGain(8, 1.0), cache=cache, token_sampler=token_sampler, block_length=24, steps=3
     )
@@ -715,7 +721,7 @@ def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
             assert sum(projected) == 24 + int(looked.prediction.masked.sum())
         for moment in moments:
             assert not moment.canvas.masked.all()
-    assert max(projected) == chunk
+    assert max(projected) == chunk * vocab // (300 if sliced else vocab)
     weights = max(p.numel() for p in backend.model.parameters())
     assert largest.numel <= max(chunk * vocab, weights)
 

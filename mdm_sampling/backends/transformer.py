@@ -93,8 +93,20 @@ class TransformerBackend(ModelBackend):
         logits: Tensor = self.model.get_output_embeddings()(hidden)
         return logits
 
+    @property
+    def head_matrix(self) -> Tensor | None:
+        """The head's weights where it is an ordinary layer on a CPU; a GPU is faster with one large product."""
+        head = self.model.get_output_embeddings()
+        # A quantised layer is of another class, and one that was offloaded has a hook of accelerate's.
+        plain = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head, "_hf_hook")
+        return head.weight.detach() if plain and head.weight.device.type == "cpu" else None
+
     def allocate(self) -> Slots:
         return TransformerSlots()
+
+    def compile(self) -> None:
+        self.model.base_model.compile(dynamic=True)
+        self.compiled = True
 
     def places_computed(self, span: Span, length: int) -> int:
         return span.stop - max(span.start - self.look_back, 0)

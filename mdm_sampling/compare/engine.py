@@ -68,7 +68,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     items: int | None = None,
     item_seed: int = 0,
-    batch_size: int = 32,
+    batch_size: int = 16,
     chat: bool | None = None,
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -1,0 +1,176 @@
+"""`mdm-sampling compare`: what it prints, writes and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from compared import run_compare
+
+import mdm_sampling as mdm
+
+QUICK = ("--items", "3", "--task", "sudoku:holes=4", "-k", "2", "--no-plots")
+
+
+def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> None:
+    done = run_compare(*QUICK, "--out", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    rows = [line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith("2  ")]
+    assert [row[1] for row in rows] == ["random", "confidence", "margin", "entropy", "info-gain"]
+    report = (tmp_path / "report.md").read_text()
+    assert "| 2 | info-gain |" in report
+    assert "3 items (item seed 0), run seeds 0" in report
+    assert "torch 2" in report
+    assert "![" not in report
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 15
+    for line in lines:
+        assert mdm.from_spec(line["spec"]).steps > 0
+
+
+def test_plots_are_drawn(tmp_path: Path) -> None:
+    done = run_compare(*QUICK[:-1], "-k", "3", "--cache", "none", "--cache", "prefix", "--out", tmp_path, "--plots")
+    assert done.exit_code == 0, done.stderr
+    for name in ("accuracy-entropy", "accuracy-cost", "order"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+        assert f"({name}.png)" in (tmp_path / "report.md").read_text()
+
+
+def test_plots_without_matplotlib_are_a_hint_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = run_compare(*QUICK[:-1], "--planner", "random", "--out", tmp_path / "a")
+    assert done.exit_code == 0
+    assert 'pip install "mdm-sampling[plot]"' in done.stderr
+    asked = run_compare(*QUICK[:-1], "--plots", "--out", tmp_path / "b")
+    assert asked.exit_code == 2
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_toml_file_gives_the_options_and_the_command_line_comes_first(tmp_path: Path) -> None:
+    config = tmp_path / "grid.toml"
+    config.write_text(
+        'task = "sudoku:holes=4"\nitems = 2\nplanner = ["info-gain", "confidence"]\ntokens-per-step = 2\n'
+        "candidate_number = [2, 3]\nseed = [0, 1]\nplots = false\n"
+    )
+    done = run_compare("--config", config, "--out", tmp_path / "a", "--items", "3")
+    assert done.exit_code == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "a" / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 3 * 3 * 2
+    assert {line["planner"] for line in lines} == {"info-gain:candidates=2", "info-gain:candidates=3", "confidence"}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("planer = 1", "no option 'planer'"),
+        ("a = ", "no TOML file"),
+        ("items = [1, 2]", "items takes one value"),
+        ("[items]\na = 1", "items takes one value"),
+        ("items = 1.9", "'1.9' is not a valid integer"),
+        ("items = true", "items takes one value"),
+        ("items = 2020-01-01", "items takes one value"),
+        ("seed = [[1]]", "seed takes one value"),
+        ("seed = []", "seed takes at least one value"),
+        ("plots = 1", "plots is true or false"),
+        ('items = "many"', "'many' is not a valid integer"),
+        ("config = 'x'", "no option 'config'"),
+    ],
+)
+def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(text)
+    done = run_compare("--config", tmp_path / "grid.toml", "--out", tmp_path / "a")
+    assert done.exit_code == 2
+    assert word in done.stderr
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--task", "sudoko"], 2, ["--task", "did you mean 'sudoku'"]),
+        (["--task", "sudoku:5"], 2, ["--task", "size"]),
+        (["--planner", "confidance"], 2, ["--planner", "did you mean 'confidence'"]),
+        (["--planner", "margin", "--candidate-number", "4"], 2, ["--candidate-number would be ignored"]),
+        (["--planner", "margin", "--position-temperature", "1"], 2, ["--position-temperature would be ignored"]),
+        (["--cache", "big"], 2, ["--cache", "unknown name 'big'"]),
+        (["-k", "0"], 2, ["0 is not in the range"]),
+        (["--planner", "margin", "--lookahead-batch", "2"], 2, ["--lookahead-batch would be ignored"]),
+        (
+            ["--planner", "info-gain:2", "--candidate-number", "4", "--position-temperature", "0.5"],
+            2,
+            ["--candidate-number would be ignored"],
+        ),
+        (["--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "filled in"]),
+        (["--task", "jsonl:a.jsonl,length=0"], 2, ["length must be at least 1"]),
+        (["--out", ""], 2, ["--out needs a folder of its own"]),
+        (["--top-k", "3"], 2, ["--top-k would be ignored"]),
+        (["--task", "countdown", "--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "16 places"]),
+        (["--task", "sudoku:9,form=instruct"], 1, ["360 new tokens exceed the model's context of 256"]),
+        (["--task", "sudoku:file=none.csv"], 1, ["none.csv cannot be read"]),
+        (["--task", "jsonl:none.jsonl"], 1, ["none.jsonl cannot be read"]),
+        (["--model", "/no/such/model"], 1, ["/no/such/model"]),
+        (["--config", "none.toml"], 2, ["none.toml", "does not exist"]),
+        (["extra"], 2, ["unexpected extra argument"]),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(
+    options: list[str], code: int, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_compare("--items", "2", "--no-plots", *options)
+    assert done.exit_code == code, done.output
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not list(tmp_path.rglob("results.jsonl"))
+
+
+def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path) -> None:
+    """A real SIGINT in the middle; the same command then goes on, and the table is whole."""
+    script = str(Path(sys.executable).with_name("mdm-sampling"))
+    command = [
+        script,
+        "compare",
+        "--task",
+        "sudoku",
+        "--items",
+        "40",
+        "--batch-size",
+        "2",
+        "-k",
+        "1",
+        "--no-plots",
+        "--out",
+        str(tmp_path),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    file = tmp_path / "results.jsonl"
+    deadline = time.monotonic() + 120
+    while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert out == ""
+    kept = file.read_text().splitlines()
+    assert 0 < len(kept) < 200
+    done = run_compare(*command[2:])
+    assert done.exit_code == 0, done.stderr
+    assert f"{len(kept)} of 200 rows were done before" in done.stderr
+    assert file.read_text().splitlines()[: len(kept)] == kept
+    assert len(file.read_text().splitlines()) == 200
+
+
+def test_the_default_folder_is_named_after_task_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_compare(*QUICK, "--planner", "random").exit_code == 0
+    assert (tmp_path / "compare" / "sudoku-holes-4-embedded" / "report.md").exists()

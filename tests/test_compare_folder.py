@@ -1,0 +1,200 @@
+"""A results folder: going on where a comparison was cut off, and what is refused."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compared import TASK, without_times
+
+import mdm_sampling as mdm
+from mdm_sampling.compare import compare, grid
+from mdm_sampling.compare.store import Store
+
+
+class Stop(Exception):
+    """Stands for a crash."""
+
+
+def crash_after(rows: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done >= rows:
+            raise Stop
+
+    return progress
+
+
+@pytest.mark.parametrize("tear", [0, 1, 40], ids=lambda n: f"{n} bytes torn off")
+def test_a_comparison_goes_on_where_it_was_cut_off(base: mdm.Sampler, tear: int, tmp_path: Path) -> None:
+    wanted = grid(["confidence", "info-gain"], tokens_per_step=[2])
+    whole = compare(base, TASK, wanted, items=5, batch_size=2)
+    with pytest.raises(Stop):
+        compare(base, TASK, wanted, items=5, batch_size=2, folder=tmp_path, progress=crash_after(6))
+    file = tmp_path / "results.jsonl"
+    kept = file.read_bytes().splitlines()
+    assert len(kept) == 7 if tear == 0 else 6
+    file.write_bytes(file.read_bytes()[: -tear or None])
+    seen: list[tuple[int, int]] = []
+    again = compare(base, TASK, wanted, items=5, batch_size=2, folder=tmp_path, progress=lambda *n: seen.append(n))
+    assert seen[0] == (len(kept) - bool(tear), 10)
+    assert file.read_bytes().splitlines()[: len(kept) - bool(tear)] == kept[: len(kept) - bool(tear)], "done twice"
+    assert len(file.read_text().splitlines()) == 10
+    for a, b in zip(without_times(again.lines), without_times(whole.lines), strict=True):
+        assert a.pop("cumulative_entropy") == pytest.approx(b.pop("cumulative_entropy"), abs=1e-5)
+        for line in (a, b):
+            del line["forwards"], line["token_forwards"]
+        assert a == b
+
+
+def test_a_folder_takes_more_settings_seeds_and_items(base: mdm.Sampler, tmp_path: Path) -> None:
+    decoded: list[int] = []
+
+    def count(done: int, total: int) -> None:
+        decoded.append(done)
+
+    def rows(**options: Any) -> int:
+        decoded.clear()
+        planners = options.pop("planners", ["confidence"])
+        found = compare(base, TASK, grid(planners, tokens_per_step=[2]), folder=tmp_path, progress=count, **options)
+        assert len(found.lines) == decoded[-1]
+        return decoded[-1] - decoded[0]
+
+    assert rows(items=3) == 3
+    assert rows(items=3) == 0
+    assert rows(items=5) == 2
+    assert rows(items=5, seeds=[0, 1]) == 5
+    assert rows(items=2, planners=["margin", "confidence"]) == 2
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "word"),
+    [
+        (mdm.Sudoku(holes="4"), {}, "holes=3-5"),
+        (TASK, {"item_seed": 1}, "item_seed 0, not 1"),
+        (mdm.Countdown(), {}, "task"),
+    ],
+)
+def test_another_question_is_refused_and_nothing_is_lost(
+    base: mdm.Sampler, task: mdm.Task, options: dict[str, Any], word: str, tmp_path: Path
+) -> None:
+    wanted = grid(["confidence"], tokens_per_step=[2])
+    compare(base, TASK, wanted, items=2, folder=tmp_path)
+    before = (tmp_path / "results.jsonl").read_bytes()
+    with pytest.raises(mdm.SpecError, match=word):
+        compare(base, task, wanted, items=2, folder=tmp_path, **options)
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+    compare(base, TASK, wanted, items=2, folder=tmp_path)
+
+
+def test_a_folder_is_open_to_one_process_at_a_time(tmp_path: Path) -> None:
+    with Store(tmp_path, {}), pytest.raises(mdm.SpecError, match="another process is writing"):
+        Store(tmp_path, {})
+    with Store(tmp_path, {}):
+        pass
+
+
+@pytest.mark.parametrize("text", ["{\n{}\n", "5\n", "[]\n", '{"item": "a"}\n{}\n'])
+@pytest.mark.parametrize("file", ["compare.json", "results.jsonl"])
+def test_a_damaged_folder_is_refused(file: str, text: str, tmp_path: Path) -> None:
+    with Store(tmp_path, {"a": 1}):
+        pass
+    (tmp_path / file).write_text(text)
+    for _ in range(2):  # the lock is not left behind
+        with pytest.raises(mdm.SpecError, match=f"{file} is damaged"):
+            Store(tmp_path, {"a": 1})
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(mdm.SpecError, match="cannot be a results folder"):
+        Store(tmp_path / "file" / "folder", {})
+
+
+def question_file(folder: Path, answer: str, prompt: str = "1") -> str:
+    file = folder / "questions.jsonl"
+    file.write_text(json.dumps({"prompt": prompt, "answer": answer}) + "\n")
+    return str(file)
+
+
+def test_an_item_that_was_edited_is_decoded_anew(base: mdm.Sampler, tmp_path: Path) -> None:
+    wanted = grid(["confidence"], tokens_per_step=[4])
+    seen = []
+    for answer in ("2", "2", "3"):
+        task = mdm.JSONLines(question_file(tmp_path, answer), length=4)
+        compare(base, task, wanted, folder=tmp_path / "out", progress=lambda *n: seen.append(n))
+    assert seen == [(0, 1), (1, 1), (1, 1), (0, 1), (1, 1)]
+
+
+def test_other_weights_are_another_question(base: mdm.Sampler, llada_folder: Path, tmp_path: Path) -> None:
+    """The same name, other weights: as after a checkpoint was trained further in place."""
+    wanted = grid(["confidence"], tokens_per_step=[4])
+    compare(base, TASK, wanted, items=1, folder=tmp_path)
+    other = mdm.load_backend()
+    with torch.no_grad():
+        other.model.model.norm.weight.mul_(1.01)  # type: ignore[attr-defined]
+    with pytest.raises(mdm.SpecError, match="weights"):
+        compare(replace(base, backend=other), TASK, wanted, items=1, folder=tmp_path)
+    compare(replace(base, backend=mdm.load_backend()), TASK, wanted, items=1, folder=tmp_path)
+
+
+def test_what_could_not_be_told_apart_later_is_refused(base: mdm.Sampler, tmp_path: Path) -> None:
+    class Nameless(mdm.ScorePlanner):
+        def score(self, step: mdm.Step) -> torch.Tensor:
+            return step.confidence
+
+    with pytest.raises(mdm.SpecError, match="needs a __repr__"):
+        compare(base, TASK, grid([Nameless()]), items=1, folder=tmp_path)
+    with Store(tmp_path / "a", {"a": 1}) as store:
+        store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"))])
+    (tmp_path / "a" / "compare.json").unlink()
+    with pytest.raises(mdm.SpecError, match=r"without the compare\.json"):
+        Store(tmp_path / "a", {"a": 1})
+
+
+def test_any_text_survives_the_folder(tmp_path: Path) -> None:
+    """Line ends of Unicode stand inside a line; published readers split there."""
+    line = dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"), "x")
+    lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
+    with Store(tmp_path, {}) as store:
+        store.add(lines)
+    with Store(tmp_path, {}) as store:
+        assert store.lines == lines
+
+
+@dataclass(frozen=True)
+class Odd(mdm.Task):
+    """Two items, as told."""
+
+    names: tuple[str, str] = ("a", "b")
+    score: float = 1.0
+
+    def items(self, count: int | None, seed: int) -> list[mdm.Item]:
+        return [mdm.Item(name, "", "1[MASK]") for name in self.names]
+
+    def grade(self, item: mdm.Item, text: str) -> mdm.Grade:
+        return mdm.Grade(text, self.score)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (Odd(("a", "a")), {}, "2 items the name 'a'"),
+        (Odd(score=1.5), {}, "a score of 1.5, expected 0 to 1"),
+        (Odd(score=math.nan), {}, "a score of nan"),
+        (Odd(), {"seeds": []}, "a setting and a seed"),
+        (Odd(), {"batch_size": 0}, "at least 1"),
+        (Odd(), {"items": -1}, "at least 1"),
+    ],
+)
+def test_bad_arguments_are_refused(base: mdm.Sampler, task: mdm.Task, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(mdm.SpecError, match=message):
+        compare(base, task, grid(["confidence"]), **options)
+
+
+def test_a_seed_that_is_given_twice_counts_once(base: mdm.Sampler) -> None:
+    assert len(compare(base, Odd(), grid(["confidence"], tokens_per_step=[1]), seeds=[0, 0]).lines) == 2
