@@ -28,6 +28,7 @@ def load_backend(
     quantization_config: Any = None,
     revision: str | None = None,
     mask_id: int | None = None,
+    compile: bool = False,
 ) -> ModelBackend:
     """Load a model: a checkpoint folder, a hub id, or "embedded" for the small model inside this package.
 
@@ -39,7 +40,9 @@ def load_backend(
     from .backends.checkpoint import read_config
 
     name = str(dtype).removeprefix("torch.")
-    options = LoadOptions(name, device, device_map, attn_implementation, quantization_config, revision, mask_id)
+    options = LoadOptions(
+        name, device, device_map, attn_implementation, quantization_config, revision, mask_id, compile
+    )
     if revision is not None and (model == "embedded" or Path(model).exists()):
         raise ModelError(f"revision {revision!r} would be ignored: {model} is no hub repository")
     if device is not None and device_map is not None:
@@ -70,7 +73,10 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
         logging.disable_progress_bar()  # but show downloads
     logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
     try:
-        return family.load(model, config, options)
+        backend = family.load(model, config, options)
+        if options.compile:
+            backend.compile()
+        return backend
     except MDMError:
         raise
     except Exception as error:
@@ -92,6 +98,7 @@ def load(
     device_map: Any = None,
     attn_implementation: str | None = None,
     mask_id: int | None = None,
+    compile: bool = False,
 ) -> Sampler:
     """A sampler for a model with the published defaults: Info-Gain with a bypass at 0.9, prefix cache, greedy tokens.
 
@@ -106,6 +113,7 @@ def load(
         device_map=device_map,
         attn_implementation=attn_implementation,
         mask_id=mask_id,
+        compile=compile,
     )
     length = gen_length if gen_length is not None else default_gen_length(model)
     return Sampler(backend, gen_length=length, block_length=block_length, steps=steps)

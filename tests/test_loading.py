@@ -1,6 +1,7 @@
 """Loading: what reaches transformers, which family is chosen, and where defaults come from."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,25 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(llada_folder: Path
         assert logging.is_progress_bar_enabled()
     finally:
         logging.set_verbosity_warning()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_model_decodes_the_same(llada_folder: Path) -> None:
+    """Ragged rows and lookaheads of any size, in float64, where rounding decides nothing."""
+
+    def sampler(compile: bool) -> mdm.Sampler:
+        backend = mdm.load_backend(str(llada_folder), dtype="float64", compile=compile)
+        return mdm.Sampler(backend, planner=mdm.InfoGain(4, 1.0), cache=mdm.DualCache(), block_length=5, steps=6)
+
+    plain, compiled = sampler(False), sampler(True)
+    mask = plain.backend.mask_id
+    rows = [([3, 4, 5], [mask] * 9), ([6], [7, *[mask] * 5])]
+    assert not plain.backend.compiled
+    assert compiled.backend.compiled
+    assert compiled.fill(rows, [0, 1]).sequences == plain.fill(rows, [0, 1]).sequences
+    assert compiled.spec()["backend"]["compile"] is True
+
+
+def test_a_model_that_cannot_be_compiled_says_so() -> None:
+    with pytest.raises(mdm.ModelError, match="CallableBackend cannot be compiled"):
+        mdm.wrap(lambda tokens: tokens, mask_id=4, vocab_size=5).compile()

@@ -1,9 +1,12 @@
 """Predictions: only the rows asked for are projected, and the statistics agree with a float64 reference."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import toy_callable
 
 import mdm_sampling as mdm
 from mdm_sampling import prediction as prediction_module
@@ -23,6 +26,46 @@ def test_statistics_agree_with_a_float64_reference(row: list[float]) -> None:
     assert float(confidence[0]) == pytest.approx(float(best[0]), abs=1e-5)
     assert float(second[0]) == pytest.approx(float(best[1]), abs=1e-5)
     assert float(entropy[0]) == pytest.approx(float(torch.special.entr(p).sum()), abs=1e-5)
+
+
+@settings(max_examples=200)
+@given(
+    row=st.lists(st.integers(-3, 3).map(float) | st.just(-float("inf")), min_size=2, max_size=12),
+    cuts=st.lists(st.integers(1, 11), max_size=4),
+)
+def test_slices_of_the_vocabulary_give_what_the_whole_gives(row: list[float], cuts: list[int]) -> None:
+    """Slices of nothing but banned tokens weigh nothing, and of equal tokens the first one counts."""
+    logits = torch.tensor([row, row[::-1]], dtype=torch.float64)
+    edges = sorted({0, len(row), *(cut for cut in cuts if cut < len(row))})
+    slices = [logits[:, a:b].clone() for a, b in pairwise(edges)]
+    found = row_statistics(slices)
+    if max(row) == -float("inf"):
+        assert not torch.isfinite(found[3]).any()
+        return
+    for a, b in zip(found, row_statistics([logits.clone()]), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-12, rtol=0)
+    assert found[0].tolist() == [row.index(max(row)), row[::-1].index(max(row))]
+
+
+def test_a_head_in_slices_gives_the_statistics_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the mask token is the first or last of a slice, and with a chunk smaller than the places."""
+    monkeypatch.setattr(prediction_module, "SLICE", 5)
+    monkeypatch.setattr(prediction_module, "CHUNK_BYTES", 3 * 5 * 4)
+    spy = Spy(23)
+    masked = torch.rand(3, 6, generator=torch.Generator().manual_seed(2)) < 0.6
+    hidden = torch.randn(*masked.shape, 4, generator=torch.Generator().manual_seed(1)).double()
+    context = torch.zeros_like(masked, dtype=torch.long)
+    for mask_id in (0, 4, 5, 22):
+        whole = mdm.Prediction(hidden, masked, Head(spy, (), mask_id, 23), context).statistics
+        sliced = mdm.Prediction(hidden, masked, Head(spy, (), mask_id, 23, spy.weight), context).statistics
+        assert torch.equal(whole.token, sliced.token)
+        assert not (sliced.token[masked] == mask_id).any()
+        for name in ("confidence", "second", "entropy"):
+            torch.testing.assert_close(getattr(sliced, name), getattr(whole, name), atol=1e-12, rtol=0)
+    rows = len(spy.rows)
+    banned = Head(spy, (mdm.Ban((3,)).build(toy_callable()),), 0, 23, spy.weight)
+    assert not (mdm.Prediction(hidden, masked, banned, context).statistics.token[masked] == 3).any()
+    assert len(spy.rows) > rows, "a processor reads the whole row of logits"
 
 
 def test_statistics_hold_for_a_large_vocabulary() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Passed through to transformers, but for the mask id.
+    """Passed through to transformers, but for the last two.
 
     Args:
         dtype: such as "bfloat16"; "auto" for the checkpoint's own.
@@ -18,6 +18,7 @@ class LoadOptions:
         quantization_config: a transformers quantisation config.
         revision: branch, tag or commit of a hub repository.
         mask_id: id of the mask token, for a checkpoint that does not say.
+        compile: whether to compile the model with `torch.compile`; the first steps then take about a minute longer.
     """
 
     dtype: str = "auto"
@@ -27,6 +28,7 @@ class LoadOptions:
     quantization_config: Any = None
     revision: str | None = None
     mask_id: int | None = None
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ MODEL_OPTIONS = [
     cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
     cli_option("--revision", help="Branch, tag or commit of a hub repository."),
     cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
+    cli_option(
+        "--compile", is_flag=True, help="Compile the model with torch.compile; the first steps take a minute longer."
+    ),
 ]
 SAMPLING_OPTIONS = [
     cli_option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
@@ -215,6 +218,7 @@ def load_model(options: dict[str, Any]) -> ModelBackend:
         attn_implementation=options["attn_implementation"],
         revision=options["revision"],
         mask_id=options["mask_id"],
+        compile=options["compile"],
     )
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
