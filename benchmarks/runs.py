@@ -32,13 +32,17 @@ class Run:
     block: int = 32
     batch: int = 1
     ragged: bool = False
+    compile: bool = False
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 2
 
     def backend(self) -> mdm.TransformerBackend:
         torch.set_num_threads(self.threads)
-        return FAMILIES[self.family](self.shape, self.vocabulary, self.device, getattr(torch, self.dtype))
+        backend = FAMILIES[self.family](self.shape, self.vocabulary, self.device, getattr(torch, self.dtype))
+        if self.compile:
+            backend.compile()
+        return backend
 
     def rows(self, mask_id: int) -> list[Row]:
         """Random prompts; ragged ones are of `prompt` down to half as many tokens."""
@@ -70,6 +74,7 @@ REPEATABLE = {
     "prompt": (96,),
     "batch": (1,),
 }
+FLAGS = {"ragged": "Prompts of different lengths in a batch.", "compile": "Compile the model first."}
 CHOICES = {"family": list(FAMILIES), "shape": list(SHAPES), "dtype": ["float32", "bfloat16", "float16"]}
 
 
@@ -81,7 +86,7 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if field.name in REPEATABLE:
             settings = {"multiple": True, "default": REPEATABLE[field.name], "help": "Repeatable."}
         elif isinstance(field.default, bool):
-            settings = {"is_flag": True, "help": "Prompts of different lengths in a batch."}
+            settings = {"is_flag": True, "help": FLAGS[field.name]}
         else:
             settings = {"default": field.default}
         if field.name in CHOICES:

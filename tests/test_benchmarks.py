@@ -34,6 +34,12 @@ def test_a_benchmark_reports_a_line_for_each_setting(script: str) -> None:
     assert report["machine"]["torch"]
 
 
+def test_the_share_of_candidates_that_could_be_skipped_is_reported() -> None:
+    reports = run("skippable.py", "--quick")
+    assert len(reports) == 12
+    assert all(report["evaluated"] > 0 and 0 <= report["could_be_skipped"] < 1 for report in reports)
+
+
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 def test_the_plain_implementation_decodes_what_ours_does(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one candidate both decode by confidence, so what is compared is the same algorithm."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from compared import run_compare
+from interrupts import hear_interrupts
 
 import mdm_sampling as mdm
 
@@ -150,7 +151,14 @@ def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=hear_interrupts,
+    )
     file = tmp_path / "results.jsonl"
     deadline = time.monotonic() + 120
     while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
