@@ -25,7 +25,7 @@ def measure(side: str, run: Run) -> dict[str, float]:
     backend = run.backend()
     ((prompt, body),) = run.rows(backend.mask_id)
     mdm.Sampler(backend, steps=1).fill([(prompt[:4], body[:1])])
-    memory = PeakMemory(run.device)
+    memory = PeakMemory(run.device, backend.model)
     began = time.perf_counter()
     if side == "plain":
         plain = PlainInfoGain(backend.model, backend.mask_id, run.cache, run.candidates, 0.1, run.block, run.new)

@@ -29,9 +29,12 @@ def peak_mib() -> float:
 class PeakMemory:
     """Peak memory in MiB above what was in use when this was made: resident on a CPU, allocated on a GPU."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, model: torch.nn.Module) -> None:
         self.device = device
         if device == "cpu":
+            # Systems take idle pages away; weights that come back during the run would count as the run's.
+            for weight in model.parameters():
+                weight.detach().sum()
             self.own = resident_mib()
             # Loading a model may have taken more than the run will, and then hides it.
             self.hidden = peak_mib() - self.own
