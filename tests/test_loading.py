@@ -124,3 +124,14 @@ def test_a_compiled_model_decodes_the_same(llada_folder: Path) -> None:
 def test_a_model_that_cannot_be_compiled_says_so() -> None:
     with pytest.raises(mdm.ModelError, match="CallableBackend cannot be compiled"):
         mdm.wrap(lambda tokens: tokens, mask_id=4, vocab_size=5).compile()
+
+
+def test_a_missing_compiler_is_told_when_the_model_is_loaded(
+    llada_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler was found. And more.")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(mdm.ModelError, match=r"torch\.compile does not work on this machine: no compiler was found"):
+        mdm.load_backend(str(llada_folder), compile=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
+from .checkpoint import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
 from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache
@@ -105,6 +106,11 @@ class TransformerBackend(ModelBackend):
         return TransformerSlots()
 
     def compile(self) -> None:
+        try:
+            # A trial, so that a missing compiler is told now and not in the middle of a run.
+            torch.compile(torch.sin, dynamic=True)(torch.zeros(2, device=self.device))
+        except Exception as error:
+            raise ModelError(f"torch.compile does not work on this machine: {first_sentence(error)}") from error
         self.model.base_model.compile(dynamic=True)
         self.compiled = True
 
