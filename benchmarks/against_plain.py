@@ -42,8 +42,8 @@ def main(repeats: int, one: str | None, **options: Any) -> None:
     if one:
         answer_one(one, measure)
         return
-    if options["batch"] != (1,) or options["family"] != "llada":
-        raise click.UsageError("the plain implementation knows LLaDA and one row.")
+    if options["batch"] != (1,) or options["family"] != "llada" or options["compile"]:
+        raise click.UsageError("the plain implementation knows LLaDA and one row, and is not compiled.")
     for run in runs(options):
         found: dict[str, list[dict[str, float]]] = {"ours": [], "plain": []}
         for _ in range(repeats):

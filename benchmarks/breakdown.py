@@ -21,6 +21,7 @@ import click
 import torch
 from runs import print_report, run_options, runs
 from transformers import AttentionInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import mdm_sampling as mdm
@@ -71,6 +72,7 @@ def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
     backend: Any = sampler.backend
     attention = backend.model.config._attn_implementation
     AttentionInterface.register("timed", clock.timed("attention", ALL_ATTENTION_FUNCTIONS[attention]))
+    AttentionMaskInterface.register("timed", ALL_MASK_ATTENTION_FUNCTIONS[attention])
     backend.model.config._attn_implementation = "timed"
     backend.trunk = clock.timed("trunk", backend.trunk)
     projected: list[int] = []
@@ -132,6 +134,8 @@ def best(function: Callable[[], Any], device: str, repeats: int = 5) -> float:
 @run_options
 @click.option("--greedy", is_flag=True, help="Decode by confidence instead.")
 def main(greedy: bool, **options: Any) -> None:
+    if options["compile"]:
+        raise click.UsageError("a compiled model has no parts that could be timed apart.")
     for run in runs(options):
         backend = run.backend()
         found = breakdown(run.sampler(backend, greedy), run.rows(backend.mask_id), Clock(run.device))

@@ -39,6 +39,8 @@ class Run:
 
     def backend(self) -> mdm.TransformerBackend:
         torch.set_num_threads(self.threads)
+        if self.device != "cpu":
+            torch.cuda.set_device(self.device)  # which is what memory and clocks are read of
         backend = FAMILIES[self.family](self.shape, self.vocabulary, self.device, getattr(torch, self.dtype))
         if self.compile:
             backend.compile()

@@ -493,3 +493,10 @@ def test_a_terminal_gets_a_progress_bar_on_stderr() -> None:
     assert "1/1" in bar
     assert "20/20" in bar
     assert "None" not in bar
+
+
+def test_infill_does_not_ask_for_room_that_it_never_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint whose default length exceeds its context, as 128 does with a context of 64."""
+    monkeypatch.setattr("mdm_sampling.loading.default_gen_length", lambda *_: 999)
+    assert re.fullmatch("1[0-9+=,.:() \n*/-]4\n", run("infill", "1_4").stdout)
+    refused(run("generate", PUZZLE), 1, "context of 256")

@@ -97,6 +97,7 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--task", "sudoku:5"], 2, ["--task", "size"]),
         (["--planner", "confidance"], 2, ["--planner", "did you mean 'confidence'"]),
         (["--planner", "margin", "--candidate-number", "4"], 2, ["--candidate-number would be ignored"]),
+        (["--planner", "info-gain:16", "--candidate-number", "1"], 2, ["--candidate-number would be ignored"]),
         (["--planner", "margin", "--position-temperature", "1"], 2, ["--position-temperature would be ignored"]),
         (["--cache", "big"], 2, ["--cache", "unknown name 'big'"]),
         (["-k", "0"], 2, ["0 is not in the range"]),

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +147,26 @@ def test_what_could_not_be_told_apart_later_is_refused(base: mdm.Sampler, tmp_pa
         def score(self, step: mdm.Step) -> torch.Tensor:
             return step.confidence
 
-    with pytest.raises(mdm.SpecError, match="needs a __repr__"):
-        compare(base, TASK, grid([Nameless()]), items=1, folder=tmp_path)
+    class NamelessCache(mdm.CacheStrategy):
+        def span(self, block: mdm.Span, length: int, step: int) -> mdm.Span:
+            return mdm.Span(0, length)
+
+    for settings in (grid([Nameless()]), grid(["margin"], caches=[NamelessCache()])):
+        with pytest.raises(mdm.SpecError, match="needs a __repr__"):
+            compare(base, TASK, settings, items=1, folder=tmp_path)
     with Store(tmp_path / "a", {"a": 1}) as store:
         store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"))])
     (tmp_path / "a" / "compare.json").unlink()
     with pytest.raises(mdm.SpecError, match=r"without the compare\.json"):
         Store(tmp_path / "a", {"a": 1})
+
+
+def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -> None:
+    """Noise is drawn for the longest body, so results of a call with a longer one are not those of this call."""
+    settings = grid(["margin"], tokens_per_step=[2])
+    compare(base, Bodies(("1[MASK]",)), settings, folder=tmp_path)
+    with pytest.raises(mdm.SpecError, match="longest 2, not 3"):
+        compare(base, Bodies(("1[MASK]", "1[MASK:2]")), settings, folder=tmp_path)
 
 
 def test_any_text_survives_the_folder(tmp_path: Path) -> None:
@@ -164,6 +177,19 @@ def test_any_text_survives_the_folder(tmp_path: Path) -> None:
         store.add(lines)
     with Store(tmp_path, {}) as store:
         assert store.lines == lines
+
+
+@dataclass(frozen=True)
+class Bodies(mdm.Task):
+    """Texts with masks; its repr is the same for all of them, as that of a task that reads a file is."""
+
+    texts: tuple[str, ...] = field(repr=False)
+
+    def items(self, count: int | None, seed: int) -> list[mdm.Item]:
+        return [mdm.Item(text, "", text) for text in self.texts]
+
+    def grade(self, item: mdm.Item, text: str) -> mdm.Grade:
+        return mdm.Grade(text, 1.0)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Forks: shared slots against copied ones, each kernel against its definition, and what a fork leaves untouched."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -129,3 +131,11 @@ def test_a_shared_fork_copies_no_slots() -> None:
     assert sorted(keys for keys, _ in shared) == [2, 2, 4, 4]
     assert {pointer for _, pointer in shared} <= storages
     assert not set(own) & storages
+
+
+def test_plain_attention_computes_scores_above_half_precision() -> None:
+    """Raw scores of 90,000 overflow float16; scaled and in float32 they are 900."""
+    query, key = torch.full((1, 1, 1, 1), 300.0).half(), torch.tensor([300.0, 299.0]).half().view(1, 1, 2, 1)
+    output, lse = plain_attention(query, key, torch.tensor([1.0, 0.0]).half().view(1, 1, 2, 1), None, 0.01)
+    assert lse.item() == pytest.approx(900 + math.log1p(math.exp(-3)), abs=1e-3)
+    assert output.item() == pytest.approx(1 / (1 + math.exp(-3)), abs=1e-3)

@@ -446,3 +446,17 @@ def test_without_reasoning_gym_the_message_names_the_extra(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(mdm.SpecError, match=r"pip install \"mdm-sampling\[reasoning-gym\]\""):
         mdm.ReasoningGym("mini_sudoku")
+
+
+def test_a_wider_countdown_has_room_for_its_longest_answer() -> None:
+    longest = "999-999=999,999-999=999,999-999=999"
+    assert mdm.Countdown(4, largest=999, limit=999).gen_length > len(longest)
+    assert mdm.Countdown(4, largest=9, limit=999).gen_length > len(longest)
+    problems = [random_problem(3, 50, 999, Random(seed)) for seed in range(300)]
+    room = mdm.Countdown(3, largest=50, limit=999).gen_length
+    assert max(len(problem.derivation) for problem in problems) < room
+
+
+@pytest.mark.parametrize("task", [mdm.Sudoku(), mdm.Countdown()])
+def test_no_items_are_no_items(task: mdm.Task) -> None:
+    assert list(task.items(0, 0)) == []

@@ -120,12 +120,13 @@ def flash_on_cpu(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None,
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Part:
-    """The same by its definition; scores and sums at least in float32."""
-    scores = (query @ key.transpose(-1, -2)).to(torch.promote_types(query.dtype, torch.float32)) * scale
+    """The same by its definition; scores and sums at least in float32: half precision would round or overflow."""
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    scores = (query.to(dtype) * scale) @ key.to(dtype).transpose(-1, -2)
     if bias is not None:
-        scores = scores + bias
+        scores = scores.add_(bias)
     lse = scores.logsumexp(-1)
-    return (scores - lse.unsqueeze(-1)).exp().to(value.dtype) @ value, lse
+    return scores.sub_(lse.unsqueeze(-1)).exp_().to(value.dtype) @ value, lse
 
 
 def merged(parts: list[Part]) -> Tensor:

@@ -192,7 +192,8 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
 
     specs = [spec for planner in options["planner"] for spec in expanded(planner, options, parameters_of)]
     for option, parameter in INFO_GAIN:
-        if options[option] and not any(f"{parameter}={options[option][0]}" in spec for spec in specs):
+        open_to_it = any(takes(planner, parameter, parameters_of) for planner in options["planner"])
+        if options[option] and not open_to_it:
             name = option.replace("_", "-")
             raise click.UsageError(f"--{name} would be ignored: no planner is an info-gain without {parameter}.")
     if options["lookahead_batch"] is not None and not any(looks_ahead(make_planner(spec)) for spec in specs):
@@ -209,17 +210,23 @@ def make_planner(spec: str) -> Any:
     return make_part("planners", "--planner", spec)
 
 
+def takes(spec: str, parameter: str, parameters_of: Any) -> bool:
+    """Whether a spec is an info-gain that does not set this parameter itself."""
+    name, written = parameters_of("planners", spec)
+    return name == "info-gain" and parameter not in written
+
+
 def expanded(spec: str, options: dict[str, Any], parameters_of: Any) -> Iterator[str]:
     """An info-gain spec with every candidate number and position temperature that it does not set itself."""
     from ..errors import SpecError
 
     try:
-        name, written = parameters_of("planners", spec)
+        parameters_of("planners", spec)
     except SpecError as error:
         raise click.BadParameter(str(error), param_hint="--planner") from error
     variants = [spec]
     for option, parameter in INFO_GAIN:
-        if name == "info-gain" and parameter not in written and options[option]:
+        if options[option] and takes(spec, parameter, parameters_of):
             variants = [with_parameter(v, parameter, n) for v in variants for n in options[option]]
     yield from variants
 

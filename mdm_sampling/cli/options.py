@@ -239,7 +239,7 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler
     length = max_new_tokens
     if length is None:
         length = default_gen_length(options["model"], options["revision"])
-    if backend.max_length is not None and length > backend.max_length:
+    if max_new_tokens is not None and backend.max_length is not None and length > backend.max_length:
         raise click.ClickException(
             f"{length} new tokens exceed the model's context of {backend.max_length}; lower --max-new-tokens"
         )

@@ -94,7 +94,8 @@ def compare(
     base = base if length is None else replace(base, gen_length=length)
     asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, task.items(items, item_seed))]
     base.check([each.row for each in asked])
-    question = question_of(base, task, item_seed, chat)
+    longest = max(len(each.row[1]) for each in asked)
+    question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
     with Store(folder, question) as store:
@@ -108,7 +109,7 @@ def compare(
         count = len(done & wanted.keys())
         progress(count, len(wanted))
         work = [what for key, what in wanted.items() if key not in done]
-        for lines in decoded(work, base, task, batch_size, max(len(each.row[1]) for each in asked)):
+        for lines in decoded(work, base, task, batch_size, longest):
             store.add(lines)
             count += len(lines)
             progress(count, len(wanted))
@@ -176,7 +177,8 @@ def decoded(
 def check_can_resume(question: dict[str, Any], settings: Sequence[Setting]) -> None:
     """Raise `SpecError` where a later call could not tell whether it asks the same."""
     require(question["weights"] is not None, "this model's weights cannot be told from others; leave out the folder")
-    for text in (question["task"], question["token_sampler"], *(setting.key["planner"] for setting in settings)):
+    parts = [question["task"], question["token_sampler"], *question["processors"]]
+    for text in (*parts, *(setting.key[name] for setting in settings for name in ("planner", "cache"))):
         require(" object at 0x" not in text, f"{text} needs a __repr__ that says what it does, to be kept in a folder")
 
 
@@ -188,8 +190,8 @@ def row_of(item: Item, sampler: Sampler, chat: bool | None) -> tuple[Sequence[in
     return (sampler.prompt_rows([item.prompt], chat)[0][0], body) if item.prompt else (prefix, body)
 
 
-def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None) -> dict[str, Any]:
-    """What all lines of a folder have in common."""
+def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
+    """What all lines of a folder have in common; noise is drawn for as many places as the longest body has."""
     return {
         "task": text_of_part(task),
         "item_seed": item_seed,
@@ -199,6 +201,7 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None) ->
         "token_sampler": text_of_part(base.token_sampler),
         "processors": [text_of_part(processor) for processor in base.processors],
         "gen_length": base.gen_length,
+        "longest": longest,
         "eos": base.eos,
     }
 

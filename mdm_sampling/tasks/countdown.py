@@ -52,7 +52,12 @@ class Countdown(Task):
 
     @property
     def gen_length(self) -> int:
-        return LENGTHS[self.numbers] if self.form == "prompt" else 96
+        if self.form == "instruct":
+            return 96
+        if self.largest <= 9 and self.limit <= 99:
+            return LENGTHS[self.numbers]
+        equation = 3 * len(str(self.limit)) + 2
+        return (self.numbers - 1) * (equation + 1)
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """Problems that differ in their numbers or their target."""

@@ -37,12 +37,12 @@ def draw_distinct(
     found: dict[Hashable, T] = {}
     latest = 0
     for attempt in counting():
+        if len(found) >= count:
+            break
         drawn = draw(Random(f"{seed}/{attempt}"))
         if key(drawn) not in found and fits(drawn):
             found[key(drawn)] = drawn
             latest = attempt
-        if len(found) == count:
-            break
         if attempt - latest > PATIENCE:
             raise SpecError(
                 f"{task}: found only {len(found)} of {count} different items; ask for fewer, or for a larger range"

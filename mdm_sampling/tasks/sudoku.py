@@ -69,7 +69,9 @@ class Sudoku(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """Distinct puzzles; from a file its first `count` rows, whatever the seed."""
-        puzzles = self._from_file() if self.file is not None else self._made(count or DEFAULT_COUNT, seed)
+        puzzles = (
+            self._from_file() if self.file is not None else self._made(DEFAULT_COUNT if count is None else count, seed)
+        )
         if self.unique:
             puzzles = [puzzle for puzzle in puzzles if is_unique(puzzle)]
         if count is not None and len(puzzles) < count:
