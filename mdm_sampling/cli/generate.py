@@ -32,5 +32,5 @@ def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, cha
     with plain_errors():
         from .output import decode_and_print
 
-        sampler = make_sampler(options, max_new_tokens)
+        sampler = make_sampler(options, max_new_tokens, continues=True)
         decode_and_print(sampler, sampler.prompt_rows(texts, chat), texts, True, options)

@@ -25,5 +25,5 @@ def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
     with plain_errors():
         from .output import decode_and_print
 
-        sampler = make_sampler(options, None)
+        sampler = make_sampler(options, None, continues=False)
         decode_and_print(sampler, sampler.masked_rows(given), given, False, options)

@@ -225,9 +225,12 @@ def load_model(options: dict[str, Any]) -> ModelBackend:
     return backend
 
 
-def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler:
-    """Load the model and assemble the sampler that the options describe."""
-    from ..loading import default_gen_length
+def make_sampler(options: dict[str, Any], max_new_tokens: int | None, continues: bool) -> Sampler:
+    """Load the model and assemble the sampler that the options describe.
+
+    One that `continues` prompts needs a length that fits the model; texts with masks have their own.
+    """
+    from ..loading import DEFAULT_GEN_LENGTH, default_gen_length
     from ..sampler import Sampler
 
     planner = make_planner(options)
@@ -236,10 +239,10 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None) -> Sampler
     schedule = make_part("schedules", "--schedule", options["schedule"])
     processors = tuple(make_part("processors", "--processor", spec) for spec in options["processors"])
     backend = load_model(options)
-    length = max_new_tokens
-    if length is None:
+    length = max_new_tokens or DEFAULT_GEN_LENGTH
+    if continues and max_new_tokens is None:
         length = default_gen_length(options["model"], options["revision"])
-    if max_new_tokens is not None and backend.max_length is not None and length > backend.max_length:
+    if continues and backend.max_length is not None and length > backend.max_length:
         raise click.ClickException(
             f"{length} new tokens exceed the model's context of {backend.max_length}; lower --max-new-tokens"
         )
