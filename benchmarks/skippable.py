@@ -14,6 +14,7 @@ import click
 import torch
 
 import mdm_sampling as mdm
+from mdm_sampling.compare.engine import row_of
 from mdm_sampling.machine import describe_machine
 
 PLACES = 64  # more than any answer has
@@ -21,11 +22,7 @@ PLACES = 64  # more than any answer has
 
 def evaluated_and_needed(sampler: mdm.Sampler, task: mdm.Task, items: int) -> tuple[int, int]:
     """Candidates that were evaluated, and those that would have to be."""
-    asked = task.items(items, 1)
-    rows = [
-        sampler.prompt_rows([item.prompt])[0] if item.body is None else sampler.masked_rows([item.body])[0]
-        for item in asked
-    ]
+    rows = [row_of(item, sampler, None) for item in task.items(items, 1)]
     evaluated = needed = 0
     for record in sampler.iterate(sampler.canvas(rows), list(range(len(rows)))):
         tried = record.candidates

@@ -42,7 +42,12 @@ class Head:
     @property
     def slice_width(self) -> int:
         """Logits of a row that are alive at a time while statistics are computed."""
-        return self.vocab_size if self.matrix is None or self.processors else min(SLICE, self.vocab_size)
+        return self.vocab_size if self._readable_in_slices is None else min(SLICE, self.vocab_size)
+
+    @property
+    def _readable_in_slices(self) -> Tensor | None:
+        """The matrix, unless a processor needs whole rows of logits."""
+        return None if self.processors else self.matrix
 
     def statistics(self, hidden: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Likeliest token, its probability, the second's and the entropy, of hidden states [r d]: 4 x [r]."""
@@ -50,10 +55,11 @@ class Head:
 
     def _slices(self, hidden: Tensor, context: Tensor) -> Iterator[Tensor]:
         """The logits in consecutive slices of the vocabulary."""
-        if self.matrix is None or self.processors:
+        matrix = self._readable_in_slices
+        if matrix is None:
             yield self.logits(hidden, context)
             return
-        for first, part in enumerate(torch.split(self.matrix, SLICE)):
+        for first, part in enumerate(torch.split(matrix, SLICE)):
             logits = hidden @ part.T
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             own = self.mask_id - first * SLICE

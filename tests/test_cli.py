@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from interrupts import hear_interrupts
+from interrupts import interruptible
 from naive import NaiveLLaDA, save_llada
 
 import mdm_sampling as mdm
@@ -422,15 +422,7 @@ def many(tmp_path: Path) -> Path:
 
 def slow_run(many: Path, *options: str) -> "subprocess.Popen[str]":
     command = [*SCRIPT, "generate", "--file", str(many), "--batch-size", "1", "--json", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=hear_interrupts,
-    )
+    return interruptible(command)
 
 
 def test_an_interrupt_ends_cleanly_with_whole_lines(many: Path, tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
 """`mdm-sampling compare`: what it prints, writes and refuses."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from compared import run_compare
-from interrupts import hear_interrupts
+from interrupts import interruptible
 
 import mdm_sampling as mdm
 
@@ -151,15 +149,7 @@ def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path) -> None:
         "--out",
         str(tmp_path),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=hear_interrupts,
-    )
+    process = interruptible(command)
     file = tmp_path / "results.jsonl"
     deadline = time.monotonic() + 120
     while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:

@@ -41,15 +41,20 @@ class Fork:
         self.shared = [
             part for part in (slice(0, span.start), slice(span.stop, canvas.length)) if part.start < part.stop
         ]
-        counts = torch.bincount(rows, minlength=self.batch)
-        self.most = int(counts.max()) if self.batch > 1 else len(rows)
-        order = rows.argsort(stable=True)
-        starts = counts.cumsum(0) - counts
-        self.rank = torch.empty_like(rows)
-        self.rank[order] = torch.arange(len(rows), device=rows.device) - starts[rows[order]]
+        if self.batch > 1:
+            self._rank_candidates()
         self.valid = self._valid_rows(canvas) if canvas.padded else None
         self.own_valid = canvas.valid[:, span.places] if canvas.padded else None
         self.biases: dict[Any, list[Tensor | None]] = {}
+
+    def _rank_candidates(self) -> None:
+        """Number the candidates of each row from 0."""
+        counts = torch.bincount(self.rows, minlength=self.batch)
+        self.most = int(counts.max())
+        order = self.rows.argsort(stable=True)
+        starts = counts.cumsum(0) - counts
+        self.rank = torch.empty_like(self.rows)
+        self.rank[order] = torch.arange(len(self.rows), device=self.rows.device) - starts[self.rows[order]]
 
     def _valid_rows(self, canvas: Canvas) -> Tensor:
         """Valid places of each row of the slots, [b t]; rows without a candidate are read by nobody."""

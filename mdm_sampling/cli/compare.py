@@ -25,6 +25,7 @@ from .options import (
     make_part,
     make_token_sampler,
     plain_errors,
+    planner_parameters,
     with_parameter,
 )
 
@@ -188,11 +189,10 @@ def command(**options: Any) -> None:
 def make_settings(options: dict[str, Any]) -> list[Setting]:
     """All combinations; candidate numbers and position temperatures are written into the info-gain specs."""
     from ..compare import grid
-    from ..specs import parameters_of
 
-    specs = [spec for planner in options["planner"] for spec in expanded(planner, options, parameters_of)]
+    specs = [spec for planner in options["planner"] for spec in expanded(planner, options)]
     for option, parameter in INFO_GAIN:
-        open_to_it = any(takes(planner, parameter, parameters_of) for planner in options["planner"])
+        open_to_it = any(takes(planner, parameter) for planner in options["planner"])
         if options[option] and not open_to_it:
             name = option.replace("_", "-")
             raise click.UsageError(f"--{name} would be ignored: no planner is an info-gain without {parameter}.")
@@ -210,23 +210,17 @@ def make_planner(spec: str) -> Any:
     return make_part("planners", "--planner", spec)
 
 
-def takes(spec: str, parameter: str, parameters_of: Any) -> bool:
+def takes(spec: str, parameter: str) -> bool:
     """Whether a spec is an info-gain that does not set this parameter itself."""
-    name, written = parameters_of("planners", spec)
+    name, written = planner_parameters(spec)
     return name == "info-gain" and parameter not in written
 
 
-def expanded(spec: str, options: dict[str, Any], parameters_of: Any) -> Iterator[str]:
+def expanded(spec: str, options: dict[str, Any]) -> Iterator[str]:
     """An info-gain spec with every candidate number and position temperature that it does not set itself."""
-    from ..errors import SpecError
-
-    try:
-        parameters_of("planners", spec)
-    except SpecError as error:
-        raise click.BadParameter(str(error), param_hint="--planner") from error
     variants = [spec]
     for option, parameter in INFO_GAIN:
-        if options[option] and takes(spec, parameter, parameters_of):
+        if options[option] and takes(spec, parameter):
             variants = [with_parameter(v, parameter, n) for v in variants for n in options[option]]
     yield from variants
 

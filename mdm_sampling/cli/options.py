@@ -266,14 +266,8 @@ def make_planner(options: dict[str, Any]) -> Any:
 
     An option that would be ignored is an error.
     """
-    from ..errors import SpecError
-    from ..specs import parameters_of
-
     spec = options["planner"]
-    try:
-        name, written = parameters_of("planners", spec)
-    except SpecError as error:
-        raise click.BadParameter(str(error), param_hint="--planner") from error
+    name, written = planner_parameters(spec)
     for option, parameter in INFO_GAIN:
         if name == "info-gain" and parameter not in written:
             spec = with_parameter(spec, parameter, options[option])
@@ -286,6 +280,17 @@ def make_planner(options: dict[str, Any]) -> Any:
     if options["lookahead_batch"] is not None and not looks_ahead(planner):
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
     return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
+
+
+def planner_parameters(spec: str) -> tuple[str, dict[str, str]]:
+    """The name and the written parameters of a planner's spec. Raises a usage error that names the option."""
+    from ..errors import SpecError
+    from ..specs import parameters_of
+
+    try:
+        return parameters_of("planners", spec)
+    except SpecError as error:
+        raise click.BadParameter(str(error), param_hint="--planner") from error
 
 
 def with_parameter(spec: str, parameter: str, value: Any) -> str:
