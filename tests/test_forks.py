@@ -10,7 +10,8 @@ from toys import MASK, random_llama, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.backends import forks
-from mdm_sampling.backends.forks import attend_with_lse, bias_of, merged, plain_attention
+from mdm_sampling.backends.forks import attend_with_lse, merged, plain_attention
+from mdm_sampling.backends.visibility import bias_of
 
 Rows = list[tuple[list[int], list[int]]]
 tokens = st.integers(1, MASK - 1)
@@ -31,16 +32,22 @@ def forked(draw: st.DrawFn) -> tuple[Rows, mdm.Span, list[int]]:
 
 
 @settings(max_examples=150)
-@given(case=forked(), look_back=st.sampled_from([0, 1]), plain=st.booleans(), seed=st.integers(0, 99))
+@given(
+    case=forked(),
+    look_back=st.sampled_from([0, 1]),
+    attention_block=st.sampled_from([None, 1, 3]),
+    plain=st.booleans(),
+    seed=st.integers(0, 99),
+)
 def test_shared_slots_equal_copied_ones(
-    case: tuple[Rows, mdm.Span, list[int]], look_back: int, plain: bool, seed: int
+    case: tuple[Rows, mdm.Span, list[int]], look_back: int, attention_block: int | None, plain: bool, seed: int
 ) -> None:
     """In float64, with padding on both sides, grouped queries, rows without candidates, and by either kernel."""
     rows, span, owners = case
     torch.manual_seed(seed)
     hidden = []
     for shares in (True, False):
-        backend = toy_transformer(look_back, shares)
+        backend = toy_transformer(look_back, shares, attention_block)
         canvas = mdm.Canvas.from_rows(rows, mask_id=MASK, pad_id=backend.pad_id)
         slots = backend.allocate()
         backend.trunk(canvas, mdm.Span(0, canvas.length), slots)
@@ -76,9 +83,9 @@ def test_the_kernel_computes_attention_and_its_log_sum_exp(
     key, value = (torch.randn(3, 2, keys, 8, generator=generator).to(dtype) for _ in range(2))
     valid = torch.rand(3, keys, generator=generator) < 0.7
     valid[0] = False
-    bias = bias_of(valid, dtype) if padded else None
+    bias = bias_of(valid[:, None], dtype) if padded else None
     tolerance = {torch.float64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 0.05}[dtype]
-    exact = plain_attention(query.double(), key.double(), value.double(), bias_of(valid, torch.float64), 0.3)
+    exact = plain_attention(query.double(), key.double(), value.double(), bias_of(valid[:, None], torch.float64), 0.3)
     for attend in (attend_with_lse, plain_attention):
         output, lse = attend(query, key, value, bias, 0.3)
         assert torch.isfinite(output).all()
@@ -95,7 +102,7 @@ def test_merged_parts_are_attention_over_all_keys(cut: int, seed: int) -> None:
     query, key, value = (torch.randn(2, 2, n, 8, generator=generator).double() * 3 for n in (5, 20, 20))
     first, second = slice(0, cut), slice(cut, 20)
     parts = [plain_attention(query, key[:, :, part], value[:, :, part], None, 0.5) for part in (first, second)]
-    hidden = plain_attention(query, key, value, bias_of(torch.zeros(2, 20, dtype=torch.bool), torch.float64), 0.5)
+    hidden = plain_attention(query, key, value, bias_of(torch.zeros(2, 1, 20, dtype=torch.bool), torch.float64), 0.5)
     torch.testing.assert_close(merged([*parts, hidden]), plain_attention(query, key, value, None, 0.5)[0])
 
 

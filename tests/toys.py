@@ -12,13 +12,20 @@ VOCAB, MASK, EOS = 13, 12, 0
 
 
 @cache
-def toy_transformer(look_back: int = 0, shares_slots: bool = True) -> mdm.TransformerBackend:
+def toy_transformer(
+    look_back: int = 0, shares_slots: bool = True, attention_block: int | None = None
+) -> mdm.TransformerBackend:
     """A two-layer `random_llama`, the same object for the same arguments."""
-    return random_llama(layers=2, seed=0, look_back=look_back, shares_slots=shares_slots)
+    return random_llama(2, 0, look_back, shares_slots=shares_slots, attention_block=attention_block)
 
 
 def random_llama(
-    layers: int, seed: int, look_back: int = 0, vocab: int = VOCAB, shares_slots: bool = True
+    layers: int,
+    seed: int,
+    look_back: int = 0,
+    vocab: int = VOCAB,
+    shares_slots: bool = True,
+    attention_block: int | None = None,
 ) -> mdm.TransformerBackend:
     """A bidirectional Llama in float64 with random weights; end token 0, mask 12."""
     torch.manual_seed(seed)
@@ -35,7 +42,14 @@ def random_llama(
         is_causal=False,
     )
     model = LlamaForCausalLM(config).double()
-    return mdm.TransformerBackend(model, MASK, look_back=look_back, eos_ids=(EOS,), shares_slots=shares_slots)
+    return mdm.TransformerBackend(
+        model,
+        MASK,
+        look_back=look_back,
+        attention_block=attention_block,
+        eos_ids=(EOS,),
+        shares_slots=shares_slots,
+    )
 
 
 class ToyModel(torch.nn.Module):

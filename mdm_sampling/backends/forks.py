@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..records import Canvas, Span
 from .attention import wrap_attention
+from .visibility import bias_of, visible_places
 
 if TYPE_CHECKING:
     from .slots import TransformerSlots
@@ -31,20 +32,22 @@ class Fork:
         canvas: the candidates' canvas, [n t].
         span: the places that are computed; the slots of all other places are shared.
         rows: int64 [n].
+        attention_block: see `visible_places`.
     """
 
-    def __init__(self, slots: TransformerSlots, canvas: Canvas, span: Span, rows: Tensor) -> None:
+    def __init__(
+        self, slots: TransformerSlots, canvas: Canvas, span: Span, rows: Tensor, attention_block: int | None = None
+    ) -> None:
         self.slots = slots
         self.span = span
         self.rows = rows
-        self.batch = slots.keys[0].shape[0]
+        self.batch, self.most = slots.keys[0].shape[0], len(rows)
         self.shared = [
             part for part in (slice(0, span.start), slice(span.stop, canvas.length)) if part.start < part.stop
         ]
         if self.batch > 1:
             self._rank_candidates()
-        self.valid = self._valid_rows(canvas) if canvas.padded else None
-        self.own_valid = canvas.valid[:, span.places] if canvas.padded else None
+        self.visible = self._visible_parts(visible_places(canvas, span, attention_block))
         self.biases: dict[Any, list[Tensor | None]] = {}
 
     def _rank_candidates(self) -> None:
@@ -56,11 +59,18 @@ class Fork:
         self.rank = torch.empty_like(self.rows)
         self.rank[order] = torch.arange(len(self.rows), device=self.rows.device) - starts[self.rows[order]]
 
-    def _valid_rows(self, canvas: Canvas) -> Tensor:
-        """Valid places of each row of the slots, [b t]; rows without a candidate are read by nobody."""
-        valid = torch.ones(self.batch, canvas.length, dtype=torch.bool, device=canvas.valid.device)
-        valid[self.rows] = canvas.valid
-        return valid
+    def _visible_parts(self, visible: Tensor | None) -> list[Tensor | None]:
+        """What the queries see of the own span, [n q l], and of each shared part, [b q' keys], from all: [n q t].
+
+        The queries of a row's candidates stand one after the other, and all candidates of a row see the same.
+        """
+        if visible is None:
+            return [None] * (1 + len(self.shared))
+        by_row = visible.new_ones(self.batch, *visible.shape[1:])  # rows without a candidate are read by nobody
+        by_row[self.rows] = visible
+        if visible.shape[1] > 1:
+            by_row = by_row.repeat(1, self.most, 1)
+        return [visible[..., self.span.places], *(by_row[..., part] for part in self.shared)]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float) -> Tensor:
         """Attention of the candidates' span to all valid places: query [n h l d], own key and value [n h' l d].
@@ -68,8 +78,8 @@ class Fork:
         Returns [n l h d].
         """
         keys, values = self.slots.keys[layer], self.slots.values[layer]
-        own_bias, *shared_biases = self._biases(query)
         kv_heads = key.shape[1]
+        own_bias, *shared_biases = self._biases(query, query.shape[1] // kv_heads)
         parts = [_unfolded(attend_with_lse(_folded(query, kv_heads), key, value, own_bias, scale), query.shape)]
         together = self._by_row(query)
         for places, bias in zip(self.shared, shared_biases, strict=True):
@@ -95,19 +105,20 @@ class Fork:
         rows, rank = self.rows.to(part[0].device), self.rank.to(part[0].device)
         return grid[0][rows, :, rank], grid[1][rows, :, rank]
 
-    def _biases(self, query: Tensor) -> list[Tensor | None]:
-        """What hides padding: for the own span and for each shared part, [rows 1 1 keys] or None. Made once."""
+    def _biases(self, query: Tensor, folds: int) -> list[Tensor | None]:
+        """What hides places: for the own span and for each shared part, [rows 1 queries keys] or None. Made once."""
         key = (query.device, query.dtype)
         if key not in self.biases:
-            valid = [self.own_valid, *(None if self.valid is None else self.valid[:, part] for part in self.shared)]
-            self.biases[key] = [None if v is None else bias_of(v.to(query.device), query.dtype) for v in valid]
+            self.biases[key] = [
+                None if visible is None else _repeated(bias_of(visible.to(query.device), query.dtype), folds)
+                for visible in self.visible
+            ]
         return self.biases[key]
 
 
-def bias_of(valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 where valid, else so low that it weighs nothing, yet finite: a row may have no valid place at all."""
-    bias = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
-    return bias.masked_fill(~valid, torch.finfo(dtype).min / 2)[:, None, None]
+def _repeated(bias: Tensor, folds: int) -> Tensor:
+    """A bias for queries of which `folds` heads stand one after the other; one for all queries fits as it is."""
+    return bias if bias.shape[2] == 1 else bias.repeat(1, 1, folds, 1)
 
 
 def attend_with_lse(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Part:

@@ -15,6 +15,7 @@ from .forks import Fork, share_slots
 from .options import ModelSource
 from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache
 from .text import TextCodec, check_ids
+from .visibility import bias_of, positions_of, visible_places
 
 
 @final
@@ -26,6 +27,8 @@ class TransformerBackend(ModelBackend):
         mask_id: id of the mask token.
         look_back: 0 if row i of the output predicts place i; 1 for a right-shifted model such as Dream, which
             predicts place i from the hidden state at i - 1 and the first place of a row from its own.
+        attention_block: None for full attention. A block-causal model, such as SDAR, has attention blocks of so many
+            places, counted from a row's first token: a place attends to its own block and to those before it.
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
@@ -40,6 +43,7 @@ class TransformerBackend(ModelBackend):
         mask_id: int,
         *,
         look_back: int = 0,
+        attention_block: int | None = None,
         eos_ids: tuple[int, ...] = (),
         tokenizer: Any = None,
         source: ModelSource | None = None,
@@ -49,11 +53,14 @@ class TransformerBackend(ModelBackend):
             raise ModelError("the model attends causally; set config.is_causal = False for a masked diffusion model")
         if look_back not in (0, 1):
             raise ModelError(f"look_back must be 0 or 1, got {look_back}")
+        if attention_block is not None and attention_block < 1:
+            raise ModelError(f"attention_block must be at least 1, got {attention_block}")
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         check_ids(mask_id, eos_ids, self.vocab_size)
         self.model = model.eval()
         self.mask_id = mask_id
         self.look_back = look_back
+        self.attention_block = attention_block
         self.eos_ids = eos_ids
         pad = getattr(tokenizer, "pad_token_id", None)
         self.pad_id = next(i for i in (pad, *eos_ids, 0, 1) if i is not None and i != mask_id)
@@ -74,13 +81,13 @@ class TransformerBackend(ModelBackend):
                 "flash attention cannot leave out padding in a part of the canvas; use attn_implementation='sdpa', "
                 "the cache 'none', or rows of one length"
             )
-        positions = (canvas.valid.cumsum(1) - 1).clamp(min=0)[:, fed.places]
+        positions = positions_of(canvas)[:, fed.places]
         fork = None
         if self.shares_slots and rows is not None and not whole:
-            fork = Fork(self._own(slots), canvas, fed, rows)
+            fork = Fork(self._own(slots), canvas, fed, rows, self.attention_block)
         output = self.model.base_model(
             input_ids=canvas.tokens[:, fed.places],
-            attention_mask=canvas.valid if canvas.padded and fork is None else None,
+            attention_mask=self._mask(canvas, fed) if fork is None else None,
             position_ids=positions,
             past_key_values=self._cache(fed, canvas.length, slots, rows),
             use_cache=False,
@@ -89,6 +96,15 @@ class TransformerBackend(ModelBackend):
         )
         hidden: Tensor = output.last_hidden_state
         return self._shifted(hidden, positions, fed, span) if self.look_back else hidden
+
+    def _mask(self, canvas: Canvas, fed: Span) -> Tensor | None:
+        """What hides places from the forward over `fed`: a 2-D mask where padding alone does, else a bias."""
+        if self.attention_block is None:
+            return canvas.valid if canvas.padded else None
+        if self._is_flash:
+            raise ModelError("flash attention cannot be block-causal; use attn_implementation='sdpa'")
+        visible = visible_places(canvas, fed, self.attention_block)
+        return None if visible is None else bias_of(visible, self.model.dtype)
 
     def head(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.model.get_output_embeddings()(hidden)
