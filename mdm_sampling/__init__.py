@@ -31,6 +31,7 @@ _HOME = {
     "DualCache": "caches.dual",
     "Embedded": "backends.embedded",
     "Entropy": "planners.entropy",
+    "Filled": "records",
     "Grade": "records",
     "Greedy": "token_samplers.greedy",
     "GumbelMax": "token_samplers.gumbel",
@@ -45,6 +46,7 @@ _HOME = {
     "Margin": "planners.margin",
     "ModelBackend": "interfaces",
     "ModelError": "errors",
+    "Needs": "interfaces",
     "NoCache": "caches.none",
     "Observer": "sampler",
     "Penalise": "processors.penalise",
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from .interfaces import BackendFamily as BackendFamily
     from .interfaces import CacheStrategy as CacheStrategy
     from .interfaces import ModelBackend as ModelBackend
+    from .interfaces import Needs as Needs
     from .interfaces import PositionPlanner as PositionPlanner
     from .interfaces import Processor as Processor
     from .interfaces import Schedule as Schedule
@@ -144,6 +147,7 @@ if TYPE_CHECKING:
     from .randomness import RowNoise as RowNoise
     from .records import Candidates as Candidates
     from .records import Canvas as Canvas
+    from .records import Filled as Filled
     from .records import Grade as Grade
     from .records import Item as Item
     from .records import Plan as Plan

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import ContractError
-from .interfaces import CacheStrategy, PositionPlanner, Schedule
+from .interfaces import CacheStrategy, Needs, PositionPlanner, Schedule, Step
 from .prediction import Head
 from .records import Plan, Span
 
@@ -28,14 +28,26 @@ def check_quota(schedule: Schedule, quota: Tensor, masked: Tensor) -> None:
         raise ContractError(f"schedule {schedule!r} must return int64 of shape {list(masked.shape)}, got {got}")
 
 
+def needs_of(planner: PositionPlanner) -> Needs:
+    """What a planner asks of the loop. Raises `ContractError`, naming it, if that is no `Needs`."""
+    needs = planner.needs
+    if not isinstance(needs, Needs):
+        raise ContractError(f"planner {planner!r}: needs must be a Needs, got {needs!r}")
+    return needs
+
+
 def check_is_plan(planner: PositionPlanner, plan: object) -> None:
     """Raise `ContractError` unless the planner returned a `Plan` with a tensor of places."""
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
         raise ContractError(f"planner {planner!r} must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
 
 
-def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, masked: Tensor, head: Head) -> None:
-    """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens."""
+def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, step: Step, head: Head) -> None:
+    """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens.
+
+    What it reopens must be reopenable.
+    """
+    masked = step.masked
     name = f"planner {planner!r}"
     if plan.unmask.shape != masked.shape or plan.unmask.dtype != torch.bool:
         raise ContractError(
@@ -47,11 +59,20 @@ def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, masked: Ten
             f"{name} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
             f"expected {list(masked.shape)} and torch.int64"
         )
+    remask = plan.remask if plan.remask is not None else torch.zeros_like(masked)
+    if remask.shape != masked.shape or remask.dtype != torch.bool:
+        raise ContractError(
+            f"{name} returned remask of shape {list(remask.shape)} and type {remask.dtype}, "
+            f"expected {list(masked.shape)} and torch.bool"
+        )
     wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
-    faults = torch.stack([(plan.unmask & ~masked).any(), (~plan.unmask.any(1)).any(), (plan.unmask & wrong).any()])
-    revealed, stuck, unreal = faults.tolist()
+    faults = [plan.unmask & ~masked, ~plan.unmask.any(1), plan.unmask & wrong, remask & ~step.reopenable]
+    revealed, stuck, unreal, closed = torch.stack([fault.any() for fault in faults]).tolist()
     if revealed:
         raise ContractError(f"{name} unmasked a place that is not masked")
+    if closed:
+        hint = "" if planner.needs.remasking else "; it must ask for it with `needs = Needs(remasking=True)`"
+        raise ContractError(f"{name} reopened a place that is not reopenable{hint}")
     if stuck:
         raise ContractError(f"{name} made no progress: it filled no place of a row that still has masks")
     if unreal:

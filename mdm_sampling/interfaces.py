@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from .errors import ContractError, ModelError
+from .errors import ContractError, ModelError, require
 from .prediction import Prediction
 from .randomness import RowNoise
-from .records import Canvas, Grade, Item, Plan, Proposal, Span
+from .records import Canvas, Filled, Grade, Item, Plan, Proposal, Span
 from .records import Message as Message
 from .records import Prompt as Prompt
 
@@ -149,9 +149,30 @@ class Lookahead(Protocol):
         """
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Needs:
+    """What a planner asks of the loop beyond this step's prediction.
+
+    Args:
+        history: how many predictions of earlier steps of the block are kept for it.
+        remasking: whether it may reopen places that were filled in this block.
+    """
+
+    history: int = 0
+    remasking: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.history >= 0, f"needs: history must be 0 or more, got {self.history}")
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(max(self.history, other.history), self.remasking or other.remasking)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Step:
     """What a planner may see. It holds no canvas, model or cache.
+
+    Only the loop makes one, and wrappers change one with `dataclasses.replace`: later versions may add attributes.
 
     Attributes:
         prediction: distributions at the block's places, [b l].
@@ -163,6 +184,15 @@ class Step:
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
         noise: the rows' random numbers; `uniform` and `gumbel` draw from it.
         width: places of a full block. Noise is drawn for all of them, so that a block cut short gets the same numbers.
+        offset: places of the rows' bodies before the block.
+        taken: steps taken in this block before this one.
+        steps: steps that each row may take in this block, int64 [b]. At the last one the quota is all that is left.
+        block_tokens: the tokens that stand in the block, the mask's where it is masked, int64 [b l].
+        filled: when and how surely the loop filled the block's places.
+        reopenable: the places that a plan may mask again, bool [b l]: those filled in this block, until the row's
+            last step. All False unless the planner's `needs` ask for remasking.
+        history: the predictions of the block's earlier steps, the latest first; as many as the planner's `needs` ask
+            for, once there are so many.
         eos_ids: the model's end tokens.
         propose: `propose(n)` draws n more proposals, [n b l].
         lookahead: predicts one step ahead, see `Lookahead`.
@@ -176,6 +206,13 @@ class Step:
     memory: Mapping[str, Tensor]
     noise: RowNoise
     width: int
+    offset: int
+    taken: int
+    steps: Tensor
+    block_tokens: Tensor
+    filled: Filled
+    reopenable: Tensor
+    history: tuple[Prediction, ...]
     eos_ids: tuple[int, ...]
     propose: Callable[[int], Proposal]
     lookahead: Lookahead
@@ -189,6 +226,11 @@ class Step:
     def confidence(self) -> Tensor:
         """The model's probability of the proposed tokens, [b l]."""
         return self.proposal.confidence[0]
+
+    @property
+    def places(self) -> Tensor:
+        """The block's places, counted from the start of the rows' bodies, int64 [l]."""
+        return self.offset + torch.arange(self.masked.shape[1], device=self.masked.device)
 
     def uniform(self, count: int) -> Tensor:
         """`count` numbers in [0, 1) for each place, float64 [n b l]."""
@@ -204,6 +246,19 @@ class Step:
 
 class PositionPlanner(ABC):
     """Decides which places to fill at a step, and may decide with what."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the loop must provide: by default, what the planners inside this one need. Override it to ask for more.
+
+        A planner that wraps no other may write `needs = Needs(history=1)` in its class.
+        """
+        values: list[object] = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
+        needs = Needs()
+        for inner in values:
+            if isinstance(inner, PositionPlanner):
+                needs |= inner.needs
+        return needs
 
     @abstractmethod
     def plan(self, step: Step) -> Plan:

@@ -2,7 +2,8 @@
 
 For each block, until no row has a mask in it: forward over the cache strategy's span, tokens from the token sampler,
 places from the planner, commit. The loop, not the planner, keeps the promises: only masked places of the block are
-filled, the mask token is never written, every unfinished row advances, and no mask is left at the end.
+filled, the mask token is never written, every unfinished row advances, and no mask is left at the end. A planner that
+remasks may reopen places until a row's last step of the block, so it can stretch a block to its steps and no further.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contract import check_is_plan, check_plan, check_quota, check_span
+from .contract import check_is_plan, check_plan, check_quota, check_span, needs_of
 from .interfaces import Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
-from .records import Canvas, Plan, Span, StepRecord
+from .records import Canvas, Filled, Plan, Span, StepRecord
 from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Run:
         self.canvas = canvas
         self.seeds = seeds
         self.step = 0
+        self.needs = needs_of(sampler.planner)
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(processor.build(sampler.backend) for processor in sampler.processors)
@@ -69,7 +71,7 @@ class Run:
 
 
 class BlockWork:
-    """The unfinished rows of one block, with their slots, their memory and the prediction that is due."""
+    """The unfinished rows of one block, with their slots, what is remembered of them and the prediction that is due."""
 
     def __init__(self, run: Run, block: Span, rows: Tensor) -> None:
         self.run = run
@@ -79,6 +81,8 @@ class BlockWork:
         self.slots: Slots | None = run.backend.allocate() if run.sampler.cache.reads_slots else None
         self.seeds = [run.seeds[row] for row in rows.tolist()]
         self.memory: dict[str, Tensor] = {}
+        self.filled = Filled.nothing(self.canvas.tokens[:, block.places])
+        self.history: tuple[Prediction, ...] = ()
         self.ahead: Prediction | None = None
         self.forwards = 0
 
@@ -93,6 +97,8 @@ class BlockWork:
         self.slots = None if self.slots is None else self.slots.select(keep)
         self.seeds = [self.seeds[row] for row in keep.tolist()]
         self.memory = {name: tensor[keep] for name, tensor in self.memory.items()}
+        self.filled = self.filled.select(keep)
+        self.history = tuple(prediction.select(keep) for prediction in self.history)
         self.ahead = None if self.ahead is None else self.ahead.select(keep)
 
     def step(self, taken: int, steps: Tensor) -> StepRecord:
@@ -100,28 +106,47 @@ class BlockWork:
         sampler = self.run.sampler
         self.spent = torch.zeros(2, len(self.rows), dtype=torch.long, device=self.rows.device)
         prediction = self._prediction()
-        noise = RowNoise.from_seeds(self.seeds, self.run.backend.device, self.block.start - self.canvas.start, taken)
-        proposal = sampler.token_sampler.propose(prediction, noise, 1)
-        plan = sampler.planner.plan(
-            Step(
-                prediction=prediction,
-                masked=prediction.masked,
-                fixed=torch.zeros_like(prediction.masked),
-                proposal=proposal,
-                quota=self._quota(taken, steps),
-                memory=self.memory,
-                noise=noise,
-                width=sampler.block_length,
-                eos_ids=self.run.backend.eos_ids,
-                propose=lambda n: sampler.token_sampler.propose(prediction, noise, n),
-                lookahead=self._lookahead,
-            )
-        )
+        step = self._planner_step(prediction, taken, steps)
+        plan = sampler.planner.plan(step)
         check_is_plan(sampler.planner, plan)
-        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
-        check_plan(sampler.planner, plan, tokens, prediction.masked, self.run.head)
-        confidence = self._confidence(prediction, plan, proposal.tokens[0], proposal.confidence[0])
-        return self._commit(plan, tokens, confidence, prediction.entropy)
+        tokens = step.tokens if plan.tokens is None else plan.tokens
+        check_plan(sampler.planner, plan, tokens, step, self.run.head)
+        confidence = self._confidence(prediction, plan, step.tokens, step.confidence)
+        self._remember(prediction)
+        return self._commit(plan, tokens, confidence, prediction.entropy, taken)
+
+    def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor) -> Step:
+        """What the planner may see of this step."""
+        sampler, offset = self.run.sampler, self.block.start - self.canvas.start
+        noise = RowNoise.from_seeds(self.seeds, self.run.backend.device, offset, taken)
+        # Reopening ends with the last step that a row was given, so that every block comes to an end.
+        reopenable = (self.filled.at >= 0) & (steps - taken > 1).unsqueeze(-1)
+        return Step(
+            prediction=prediction,
+            masked=prediction.masked,
+            fixed=torch.zeros_like(prediction.masked),
+            proposal=sampler.token_sampler.propose(prediction, noise, 1),
+            quota=self._quota(taken, steps),
+            memory=self.memory,
+            noise=noise,
+            width=sampler.block_length,
+            offset=offset,
+            taken=taken,
+            steps=steps,
+            block_tokens=self.canvas.tokens[:, self.block.places],
+            filled=self.filled,
+            reopenable=reopenable & self.run.needs.remasking,
+            history=self.history,
+            eos_ids=self.run.backend.eos_ids,
+            propose=lambda n: sampler.token_sampler.propose(prediction, noise, n),
+            lookahead=self._lookahead,
+        )
+
+    def _remember(self, prediction: Prediction) -> None:
+        """Keep as many predictions as the planner needs; copies, which don't keep the whole span alive as views do."""
+        if self.run.needs.history:
+            kept = prediction.select(torch.arange(len(self.rows), device=self.rows.device))
+            self.history = (kept, *self.history)[: self.run.needs.history]
 
     def _quota(self, taken: int, steps: Tensor) -> Tensor:
         """Places to fill in each row, [b]: at least one, and all that are left at a row's last step."""
@@ -193,10 +218,15 @@ class BlockWork:
             confidence = confidence.masked_scatter(other, chosen.exp().to(confidence))
         return confidence
 
-    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, entropy: Tensor) -> StepRecord:
+    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, entropy: Tensor, taken: int) -> StepRecord:
         """Write the plan to the canvas and report it. The entropies reported here are the cumulative entropy."""
         run = self.run
         self.canvas = self.canvas.commit(self.block, plan.unmask, tokens)
+        remask = torch.zeros_like(plan.unmask)
+        if plan.remask is not None:
+            remask = plan.remask
+            self.canvas = self.canvas.reopen(self.block, remask)
+        self.filled = self.filled.after(plan.unmask, remask, confidence, taken)
         if run.sampler.eos == "finish":
             self.canvas = self._finish(self.canvas, run.fillable[self.rows])
         run.canvas = replace(run.canvas, tokens=run.canvas.tokens.index_copy(0, self.rows, self.canvas.tokens))
@@ -210,6 +240,7 @@ class BlockWork:
             tokens=torch.where(plan.unmask, tokens, 0),
             confidence=torch.where(plan.unmask, confidence, 0),
             entropy=torch.where(plan.unmask, entropy, 0),
+            remask=remask,
             candidates=plan.candidates,
             forwards=self.spent[0],
             token_forwards=self.spent[1],

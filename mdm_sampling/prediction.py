@@ -161,6 +161,10 @@ class Prediction:
             chosen.__dict__["statistics"] = Statistics(*(part[rows] for part in parts))
         return chosen
 
+    def at(self, masked: Tensor) -> Prediction:
+        """The same prediction for other places, bool [b l]."""
+        return replace(self, masked=masked)
+
     def narrow(self, first: int, length: int) -> Prediction:
         """Only the places [first, first + length) of each row."""
         return replace(self, hidden=self.hidden.narrow(1, first, length), masked=self.masked.narrow(1, first, length))

@@ -47,7 +47,8 @@ class Canvas:
 
     A row is a prefix, which is padded on the left, and a body, which is padded on the right, so that the bodies of
     all rows begin at the same column, `start`. Blocks are counted from there: a row's blocks, and so its result, do
-    not depend on its neighbours. Only the body may hold masks. A revealed token never changes.
+    not depend on its neighbours. Only the body may hold masks. A revealed token never changes, but for one that the
+    plan of a remasking planner reopens.
 
     Attributes:
         tokens: token ids, int64 [b t].
@@ -106,6 +107,10 @@ class Canvas:
         filled[:, block.places] = torch.where(unmask, tokens, filled[:, block.places])
         return replace(self, tokens=filled)
 
+    def reopen(self, block: Span, places: Tensor) -> Canvas:
+        """The canvas with the places `places`, bool [b l] in `block`, masked again."""
+        return self.commit(block, places, torch.full_like(places, self.mask_id, dtype=torch.long))
+
     def fork(self, rows: Tensor, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
         """One canvas a candidate: candidate i is row `rows[i]` with `tokens[i]` at `unmask[i]`. [n], [n l], [n l]."""
         return self.select(rows).commit(block, unmask, tokens)
@@ -153,6 +158,34 @@ class Proposal:
 
 
 @dataclass(frozen=True, eq=False)
+class Filled:
+    """When, and how surely, the loop filled the places of the block.
+
+    Attributes:
+        at: the step of the block, counted from 0, int64 [b l]; -1 where it did not fill the place: masked places, and
+            those that were there from the start.
+        confidence: the model's probability of the token when it was filled, [b l]; 0 where `at` is -1.
+    """
+
+    at: Tensor
+    confidence: Tensor
+
+    @classmethod
+    def nothing(cls, masked: Tensor) -> Filled:
+        """For places [b l] of which none has been filled yet."""
+        return cls(torch.full_like(masked, -1, dtype=torch.long), torch.zeros_like(masked, dtype=torch.float32))
+
+    def after(self, unmask: Tensor, remask: Tensor, confidence: Tensor, taken: int) -> Filled:
+        """With what step number `taken` filled and reopened: bool [b l], bool [b l] and the confidences [b l]."""
+        at = torch.where(unmask, taken, self.at).masked_fill(remask, -1)
+        return Filled(at, torch.where(unmask, confidence.to(self.confidence), self.confidence).masked_fill(remask, 0))
+
+    def select(self, rows: Tensor) -> Filled:
+        """Only the rows with the indices `rows`, [n]."""
+        return Filled(self.at[rows], self.confidence[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The moves that a planner weighed, for traces.
 
@@ -183,6 +216,8 @@ class Plan:
         candidates: the moves that were weighed, for traces.
         memory: tensors whose first axis is the batch; the next step of the same block gets them back.
         next: the prediction after this very move, if a lookahead already computed it. It saves a forward.
+        remask: filled places to mask again, bool [b l], of those that the step calls reopenable. Only for planners
+            whose `needs` say so.
     """
 
     unmask: Tensor
@@ -190,6 +225,7 @@ class Plan:
     candidates: Candidates | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     next: Prediction | None = None
+    remask: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +240,7 @@ class StepRecord:
         tokens: what they were filled with, int64 [b l].
         confidence: the model's probability of those tokens, [b l].
         entropy: the entropies of the places when they were filled, in nats, [b l].
+        remask: the places that were masked again, bool [b l].
         candidates: the moves that the planner weighed, if it weighed any.
         forwards: forwards spent on each row in this step, lookahead included, int64 [b].
         token_forwards: tokens computed for each row in this step, int64 [b].
@@ -218,6 +255,7 @@ class StepRecord:
     tokens: Tensor
     confidence: Tensor
     entropy: Tensor
+    remask: Tensor
     candidates: Candidates | None
     forwards: Tensor
     token_forwards: Tensor
@@ -234,7 +272,8 @@ class RowReport:
         steps: steps in which the row took part.
         forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
         token_forwards: tokens computed for it over all forwards.
-        cumulative_entropy: the entropies of all places at the moment they were filled, summed, in nats.
+        cumulative_entropy: the entropies of all places at the moment they were filled, summed, in nats. A place that
+            is reopened and filled again counts each time.
         seconds: from the start of its batch until the row was finished.
     """
 

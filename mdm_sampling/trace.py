@@ -52,6 +52,7 @@ class Trace:
                     **self._tokens(record.tokens[i][where]),
                     "confidence": _numbers(record.confidence[i][where]),
                     "entropy": _numbers(record.entropy[i][where]),
+                    "reopened": self._places(record.remask[i], first),
                     "forwards": int(record.forwards[i]),
                     "token_forwards": int(record.token_forwards[i]),
                     "candidates": [] if record.candidates is None else self._candidates(record.candidates, i, first),
