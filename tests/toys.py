@@ -4,9 +4,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 import mdm_sampling as mdm
+from mdm_sampling.testing.models import random_llama as random_llama
 
 VOCAB, MASK, EOS = 13, 12, 0
 
@@ -17,39 +17,6 @@ def toy_transformer(
 ) -> mdm.TransformerBackend:
     """A two-layer `random_llama`, the same object for the same arguments."""
     return random_llama(2, 0, look_back, shares_slots=shares_slots, attention_block=attention_block)
-
-
-def random_llama(
-    layers: int,
-    seed: int,
-    look_back: int = 0,
-    vocab: int = VOCAB,
-    shares_slots: bool = True,
-    attention_block: int | None = None,
-) -> mdm.TransformerBackend:
-    """A bidirectional Llama in float64 with random weights; end token 0, mask 12."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocab,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=64,
-        initializer_range=0.6,
-        pad_token_id=None,
-        is_causal=False,
-    )
-    model = LlamaForCausalLM(config).double()
-    return mdm.TransformerBackend(
-        model,
-        MASK,
-        look_back=look_back,
-        attention_block=attention_block,
-        eos_ids=(EOS,),
-        shares_slots=shares_slots,
-    )
 
 
 class ToyModel(torch.nn.Module):

@@ -1,0 +1,68 @@
+"""What a cache strategy must hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from ..caches.none import NoCache
+from ..interfaces import CacheStrategy
+from ..records import Span
+from .cases import PLANNERS, Case, cases, decode
+from .repeats import same_alone
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+
+
+def check_cache(cache: CacheStrategy, examples: int = EXAMPLES) -> None:
+    """Raise `ConformanceError` unless a cache strategy keeps its contract."""
+    require_kind(cache, CacheStrategy)
+    run_rules(RULES, cache, examples)
+
+
+@st.composite
+def _places(draw: st.DrawFn) -> tuple[Span, int, int]:
+    """A block, the canvas's length and a step."""
+    start = draw(st.integers(0, 9))
+    stop = draw(st.integers(start + 1, start + 8))
+    return Span(start, stop), draw(st.integers(stop, stop + 9)), draw(st.integers(0, 12))
+
+
+def check_spans(cache: CacheStrategy, examples: int) -> None:
+    """A span covers the block and lies in the canvas; the first is the whole canvas; the method is pure."""
+
+    def check(case: tuple[Span, int, int]) -> None:
+        block, length, step = case
+        with blamed(cache, "a Span", case):
+            span, again, first = (cache.span(block, length, n) for n in (step, step, 0))
+            covers = span.covers(block) and span.stop <= length
+        expect(covers, cache, f"a span that covers {block} in a canvas of {length}", f"{span}", case)
+        expect(first == Span(0, length), cache, "the whole canvas at step 0", f"{first}", case)
+        expect(span == again, cache, "the same span when asked again", f"{span}, then {again}", case)
+        whole = cache.reads_slots or span == Span(0, length)
+        expect(whole, cache, "the whole canvas at every step, since it says that it reads no slots", f"{span}", case)
+
+    for_all(_places(), examples * 4, check)
+
+
+def check_runs(cache: CacheStrategy, examples: int) -> None:
+    """Any planner comes to an end under it, and gives the result of no cache where nothing can be stale."""
+
+    def check(case: tuple[Case, int]) -> None:
+        drawn = replace(case[0], cache=cache, planner=PLANNERS[case[1]])
+        with blamed(cache, "a run that comes to its end", drawn):
+            found = decode(drawn)
+        if not drawn.model.startswith("attending"):  # keeps no keys and values
+            exact = decode(replace(drawn, cache=NoCache()))
+            got = f"{found.sequences}, without a cache {exact.sequences}"
+            expect(found.sequences == exact.sequences, cache, "the result of no cache", got, drawn)
+
+    for_all(st.tuples(cases(), st.integers(0, len(PLANNERS) - 1)), examples, check)
+
+
+RULES = (
+    VALUE,
+    Rule("names spans that cover the block, the whole canvas first, and always the same", check_spans),
+    Rule("lets any planner come to its end, exactly where nothing can be stale", check_runs),
+    same_alone("cache"),
+)

@@ -1,0 +1,146 @@
+"""Cases: a sampler around the part under test, a batch of rows and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from ..caches.dual import DualCache
+from ..caches.none import NoCache
+from ..caches.prefix import PrefixCache
+from ..caches.refresh import Refresh
+from ..interfaces import CacheStrategy, PositionPlanner, Schedule, TokenSampler
+from ..planners.bypass import Bypass
+from ..planners.confidence import Confidence
+from ..planners.info_gain import InfoGain
+from ..planners.random import Random
+from ..sampler import Sampler
+from ..schedules.constant import Constant
+from ..schedules.cosine import Cosine
+from ..schedules.uniform import Uniform
+from ..specs import describe
+from ..token_samplers.greedy import Greedy
+from ..token_samplers.gumbel import GumbelMax
+from .models import MODELS
+
+Rows = list[tuple[list[int], list[int]]]
+
+CACHES = (NoCache(), PrefixCache(), DualCache(), Refresh(DualCache(), every=2))
+SCHEDULES = (Uniform(), Cosine(), Constant(3))
+TOKEN_SAMPLERS = (Greedy(), GumbelMax(temperature=1.0))
+PLANNERS = (Confidence(), Random(), InfoGain(candidates=3), Bypass(0.5, InfoGain(candidates=2)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a part is tried on.
+
+    Attributes:
+        model: a name in `MODELS`.
+        rows: (prefix, body) token ids of one to four rows.
+        block_length: places of a block.
+        steps: steps for the whole body.
+        seed: the rows' seed.
+        planner: the planner, around which `threshold` may put a bypass.
+        cache: the cache strategy.
+        token_sampler: the token sampler.
+        schedule: the schedule.
+        threshold: of a bypass around the planner; None for no bypass.
+    """
+
+    model: str
+    rows: Rows
+    block_length: int
+    steps: int
+    seed: int
+    planner: PositionPlanner = field(default_factory=Confidence)
+    cache: CacheStrategy = field(default_factory=NoCache)
+    token_sampler: TokenSampler = field(default_factory=Greedy)
+    schedule: Schedule = field(default_factory=Uniform)
+    threshold: float | None = None
+
+    @property
+    def sampler(self) -> Sampler:
+        planner = self.planner if self.threshold is None else Bypass(self.threshold, self.planner)
+        return Sampler(
+            MODELS[self.model](),
+            planner=planner,
+            cache=self.cache,
+            token_sampler=self.token_sampler,
+            schedule=self.schedule,
+            block_length=self.block_length,
+            steps=self.steps,
+        )
+
+    def __str__(self) -> str:
+        parts = ", ".join(_shown(part) for part in (self.cache, self.schedule, self.token_sampler))
+        bypass = "" if self.threshold is None else f", behind a bypass at {self.threshold}"
+        return (
+            f"model {self.model} (mask {MODELS[self.model]().mask_id}), rows {self.rows}, blocks of "
+            f"{self.block_length}, {self.steps} steps, seed {self.seed}, {parts}{bypass}"
+        )
+
+
+def _shown(part: object) -> str:
+    try:
+        return describe(part)
+    except Exception:  # a part that is not registered, or that is broken: that is for its own check to say
+        return repr(part)
+
+
+@st.composite
+def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: int = 4, longest: int = 6) -> Case:
+    """Cases; every row begins with a token, since transformers predict masks without any context alike.
+
+    Args:
+        models: which models to draw from.
+        most_rows: of a batch.
+        longest: most places of a body.
+    """
+    model = draw(st.sampled_from(list(models)))
+    mask = MODELS[model]().mask_id
+    token = st.integers(0, mask - 1)
+    body = st.lists(token | st.just(mask), min_size=1, max_size=longest).filter(lambda body: mask in body)
+    row = st.tuples(st.lists(token, min_size=1, max_size=3), body)
+    return Case(
+        model,
+        draw(st.lists(row, min_size=1, max_size=most_rows)),
+        block_length=draw(st.integers(1, longest)),
+        steps=draw(st.integers(1, longest + 4)),
+        seed=draw(st.integers(0, 9)),
+        cache=draw(st.sampled_from(CACHES)),
+        token_sampler=draw(st.sampled_from(TOKEN_SAMPLERS)),
+        schedule=draw(st.sampled_from(SCHEDULES)),
+    )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of each row.
+
+    Attributes:
+        moves: for each row its steps: places filled, tokens and places reopened; places count from the body's start.
+        sequences: token ids, prefix included.
+    """
+
+    moves: list[list[tuple[list[int], list[int], list[int]]]]
+    sequences: list[list[int]]
+
+
+def decode(case: Case) -> Decoded:
+    """Decode a case and note every move."""
+    sampler = case.sampler
+    canvas = sampler.canvas(case.rows)
+    moves: list[list[tuple[list[int], list[int], list[int]]]] = [[] for _ in case.rows]
+    final = canvas
+    for record in sampler.iterate(canvas, case.seed):
+        first = record.block.start - canvas.start
+        for i, row in enumerate(record.rows.tolist()):
+            filled, reopened = (where[i].nonzero()[:, 0] for where in (record.unmask, record.remask))
+            moves[row].append(
+                ((first + filled).tolist(), record.tokens[i][filled].tolist(), (first + reopened).tolist())
+            )
+        final = record.canvas
+    return Decoded(moves, [final.row(i) for i in range(final.batch)])

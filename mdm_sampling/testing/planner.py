@@ -1,0 +1,220 @@
+"""What a position planner must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ..caches.none import NoCache
+from ..interfaces import Needs, PositionPlanner, Step
+from ..records import Candidates, Plan
+from .cases import Case, cases, decode
+from .guards import guarded
+from .models import EDGES, EXACT, MODELS, MOVE, START
+from .repeats import same_again, same_alone
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+
+NOISE = "the step: step.uniform(n) or step.gumbel(n)"
+THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])
+
+
+def check_planner(planner: PositionPlanner, examples: int = EXAMPLES) -> None:
+    """Raise `ConformanceError` unless a planner keeps its contract under every cache, batch and schedule.
+
+    Args:
+        planner: registered or not.
+        examples: cases that each rule draws.
+    """
+    require_kind(planner, PositionPlanner)
+    run_rules(RULES, planner, examples)
+
+
+@dataclass(frozen=True, repr=False)
+class Probe(PositionPlanner):
+    """Passes steps on to the planner under test and looks at what goes in and what comes out."""
+
+    planner: PositionPlanner
+    case: Case
+    log: tuple[list[tuple[Step, Plan]], ...] = ()
+
+    @property
+    def needs(self) -> Needs:
+        return self.planner.needs
+
+    def plan(self, step: Step) -> Plan:
+        with guarded(self.planner, _tensors_of(step), NOISE, self.case):
+            plan = self.planner.plan(step)
+        if isinstance(plan, Plan):
+            self._check_extras(step, plan)
+            for log in self.log:
+                log.append((step, plan))
+        return plan
+
+    def _check_extras(self, step: Step, plan: Plan) -> None:
+        """What the loop does not check, since nothing would go wrong before the next step."""
+        batch = len(step.quota)
+        for name, tensor in plan.memory.items():
+            good = isinstance(tensor, Tensor) and tensor.ndim > 0 and len(tensor) == batch
+            got = f"memory[{name!r}] is {list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}"
+            expect(good, self.planner, f"memory of tensors whose first axis is the batch, {batch}", got, self.case)
+        if plan.candidates is not None:
+            shape = (len(plan.candidates.unmask), *step.masked.shape)
+            for name, wanted in _candidate_shapes(shape).items():
+                got_shape = tuple(getattr(plan.candidates, name).shape)
+                text = f"candidates.{name} is {list(got_shape)}"
+                expect(got_shape == wanted, self.planner, f"{name} of shape {list(wanted)}", text, self.case)
+        if plan.next is not None:
+            got = f"a prediction of {len(plan.next.masked)} rows"
+            expect(len(plan.next.masked) == batch, self.planner, f"next for {batch} rows", got, self.case)
+
+    def __repr__(self) -> str:
+        return repr(self.planner)
+
+
+def _candidate_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    n, b, places = shape
+    return {
+        "unmask": (n, b, places),
+        "tokens": (n, b, places),
+        "cost": (n, b),
+        "next_entropy": (n, b),
+        "score": (n, b),
+        "chosen": (b,),
+    }
+
+
+def _tensors_of(step: Step) -> Mapping[str, Tensor]:
+    """Every tensor that a planner is shown."""
+    statistics = step.prediction.statistics
+    tensors = {
+        "step.masked": step.masked,
+        "step.fixed": step.fixed,
+        "step.quota": step.quota,
+        "step.steps": step.steps,
+        "step.block_tokens": step.block_tokens,
+        "step.reopenable": step.reopenable,
+        "step.filled.at": step.filled.at,
+        "step.filled.confidence": step.filled.confidence,
+        "step.proposal.tokens": step.proposal.tokens,
+        "step.proposal.confidence": step.proposal.confidence,
+        "step.prediction.hidden": step.prediction.hidden,
+        "step.prediction.masked": step.prediction.masked,
+        "step.prediction.context": step.prediction.context,
+        "step.prediction.statistics.token": statistics.token,
+        "step.prediction.statistics.confidence": statistics.confidence,
+        "step.prediction.statistics.second": statistics.second,
+        "step.prediction.statistics.entropy": statistics.entropy,
+    }
+    tensors |= {f"step.memory[{name!r}]": tensor for name, tensor in step.memory.items()}
+    return tensors | {f"step.history[{i}].hidden": past.hidden for i, past in enumerate(step.history)}
+
+
+def probed(planner: PositionPlanner, case: Case) -> Case:
+    return replace(case, planner=Probe(planner, case))
+
+
+def check_contract(planner: PositionPlanner, examples: int) -> None:
+    """Only masked places, progress in each row, real tokens, an end, and nothing changed that was given."""
+
+    def check(case: Case) -> None:
+        with blamed(planner, "places to fill that are masked, at least one in each row, at every step", case):
+            decoded = decode(probed(planner, case))
+        mask = MODELS[case.model]().mask_id
+        for (prefix, body), sequence, moves in zip(case.rows, decoded.sequences, decoded.moves, strict=True):
+            given = [(i, token) for i, token in enumerate([*prefix, *body]) if token != mask]
+            kept = all(sequence[i] == token for i, token in given)
+            expect(kept, planner, "tokens that were there from the start stay", f"{sequence}", case)
+            expect(mask not in sequence, planner, "no mask is left", f"{sequence}", case)
+            reopened = any(move[2] for move in moves)
+            expect(not reopened or planner.needs.remasking, planner, "nothing is reopened", f"{moves}", case)
+
+    for_all(_behind_a_bypass(), examples, check)
+
+
+@st.composite
+def _behind_a_bypass(draw: st.DrawFn) -> Case:
+    """Cases of which some put a bypass around the planner, which decides a part of the rows."""
+    return replace(draw(cases()), threshold=draw(THRESHOLDS))
+
+
+def check_edges(planner: PositionPlanner, examples: int) -> None:
+    """One mask left, equal probabilities, a probability of exactly 1, a vocabulary of one token and the mask."""
+
+    def check(case: Case) -> None:
+        with blamed(planner, "a plan at the edges: one mask left, equal or certain probabilities, one token", case):
+            decode(probed(planner, case))
+
+    for_all(cases(models=EDGES, longest=3), examples, check)
+
+
+def check_candidates(planner: PositionPlanner, examples: int) -> None:
+    """The costs and next entropies that a planner reports are those of a distribution known in closed form.
+
+    Predictions of the Markov chain are its true conditionals, so C(a) and H(a) can be computed by adding up the
+    probabilities of all sequences. A planner without candidates has nothing to check.
+    """
+
+    def check(case: Case) -> None:
+        log: list[tuple[Step, Plan]] = []
+        with blamed(planner, "a plan", case):
+            decode(replace(case, planner=Probe(planner, case, (log,))))
+        prefix = case.rows[0][0]
+        for step, plan in log:
+            if plan.candidates is not None:
+                _check_against_truth(planner, case, prefix + step.block_tokens[0].tolist(), plan.candidates)
+
+    one_row = cases(models=[EXACT], most_rows=1, longest=4)
+    for_all(one_row.map(lambda case: replace(case, cache=NoCache(), block_length=4)), examples, check)
+
+
+def _check_against_truth(planner: Any, case: Case, tokens: list[int], candidates: Candidates) -> None:
+    entropies = true_entropies(tokens)
+    start = len(tokens) - candidates.unmask.shape[2]
+    for n in range(len(candidates.unmask)):
+        unmask, filled = candidates.unmask[n, 0].tolist(), candidates.tokens[n, 0].tolist()
+        cost = sum(entropies[start + i] for i, chosen in enumerate(unmask) if chosen)
+        got = float(candidates.cost[n, 0])
+        expected = f"candidate {n} costs the entropy of its places, {cost:.9f}"
+        expect(abs(got - cost) < 1e-6, planner, expected, f"{got:.9f}", case)
+        if not torch.isnan(candidates.next_entropy[n, 0]):
+            after = tokens[:start] + [
+                token if chosen else old for chosen, token, old in zip(unmask, filled, tokens[start:], strict=True)
+            ]
+            left = [entropy for entropy, token in zip(true_entropies(after), after, strict=True) if token == len(START)]
+            mean = sum(left) / max(len(left), 1)
+            got = float(candidates.next_entropy[n, 0])
+            expected = f"candidate {n} leaves a mean entropy of {mean:.9f}"
+            expect(abs(got - mean) < 1e-6, planner, expected, f"{got:.9f}", case)
+
+
+def true_entropies(tokens: list[int]) -> list[float]:
+    """Entropy of each place of the Markov chain given the revealed tokens, by adding up all sequences; masks are 3."""
+    choices = [[token] if token < len(START) else list(range(len(START))) for token in tokens]
+    totals = torch.zeros(len(tokens), len(START), dtype=torch.float64)
+    for sequence in product(*choices):
+        weight = START[sequence[0]]
+        for before, after in pairwise(sequence):
+            weight = weight * MOVE[before, after]
+        for place, token in enumerate(sequence):
+            totals[place, token] += weight
+    chances = totals / totals.sum(-1, keepdim=True)
+    entropies: list[float] = torch.special.entr(chances).sum(-1).tolist()
+    return entropies
+
+
+RULES = (
+    VALUE,
+    Rule(
+        "fills masked places, some in each row, with any cache, schedule and wrapper; changes nothing", check_contract
+    ),
+    Rule("works at the edges: one mask, equal or certain probabilities, a single token", check_edges),
+    same_again("planner"),
+    same_alone("planner"),
+    Rule("reports its candidates' true entropies, on a known distribution", check_candidates),
+)

@@ -1,0 +1,126 @@
+"""Rules: what a check demands, how a breach is told, and how cases are drawn."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ..errors import MDMError, SpecError
+from ..registry import KINDS, registry
+from ..specs import build, describe
+
+EXAMPLES = 50
+"""Cases that a rule draws unless it is told otherwise."""
+
+
+class ConformanceError(AssertionError):
+    """A part that breaks a rule: what was expected, what came, and the smallest case that shows it."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Something that a part must hold.
+
+    Attributes:
+        title: the rule in a few words.
+        check: raises `ConformanceError` if a part breaks it; gets the part and how many cases to draw.
+    """
+
+    title: str
+    check: Callable[[Any, int], None]
+
+
+def run_rules(rules: Sequence[Rule], part: Any, examples: int) -> None:
+    """Check a part against rules, in order. Raises `ConformanceError` at the first that it breaks."""
+    for rule in rules:
+        rule.check(part, examples)
+
+
+def expect(condition: bool, part: Any, expected: str, got: str, case: object = None) -> None:
+    """Raise `ConformanceError` unless the condition holds."""
+    if not condition:
+        raise ConformanceError(breach(part, expected, got, case))
+
+
+def breach(part: Any, expected: str, got: str, case: object = None) -> str:
+    """What a broken rule says."""
+    lines = [f"{part!r} breaks its contract.", f"  expected: {expected}", f"  got: {got}"]
+    return "\n".join([*lines, f"  smallest case: {case}"] if case is not None else lines)
+
+
+@contextmanager
+def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
+    """Whatever is raised inside becomes a `ConformanceError` of the part."""
+    try:
+        yield
+    except ConformanceError:
+        raise
+    except Exception as error:
+        got = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}"
+        raise ConformanceError(breach(part, expected, got, case)) from error
+
+
+def for_all(cases: st.SearchStrategy[Any], examples: int, check: Callable[[Any], None]) -> None:
+    """Run a check on drawn cases; of those that fail the smallest one raises. The same cases are drawn each time."""
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def run(case: Any) -> None:
+        try:
+            check(case)
+        except ConformanceError as error:
+            breaches.append(error)
+            raise
+
+    breaches: list[ConformanceError] = []
+    try:
+        run()
+    except Exception:
+        if not breaches:
+            raise
+    if breaches:
+        # Hypothesis ends with the smallest. What it raises itself repeats the case as it was before the part was put
+        # into it, and is another error where a part breaks the rule only now and then.
+        raise ConformanceError(str(breaches[-1])) from breaches[-1].__cause__
+
+
+def check_value(part: Any, examples: int) -> None:
+    """A part is a value: a frozen dataclass that is equal to its copies and survives pickling and its own spec."""
+    parameters = getattr(type(part), "__dataclass_params__", None)
+    frozen = is_dataclass(part) and parameters is not None and parameters.frozen
+    expect(frozen, part, "a frozen dataclass", f"{type(part).__name__}, which is none")
+    with blamed(part, "a part that can be hashed, so that its fields are values too"):
+        hash(part)
+    with blamed(part, "a part that can be pickled, for work in other processes"):
+        copy = pickle.loads(pickle.dumps(part))
+    expect(copy == part, part, "a part that is equal to its pickled copy", repr(copy))
+    kind = next(kind for kind, base in KINDS.items() if isinstance(part, base))
+    if registry().name_of(kind, type(part)) is None:
+        return  # a part that is not registered has no spec
+    with blamed(part, "a part whose parameters can stand in a spec"):
+        spec = describe(part)
+        again = build(kind, spec)
+    expect(again == part, part, f"a part that its spec {spec!r} rebuilds", repr(again))
+
+
+VALUE = Rule("is a value: frozen, hashable, pickled and rebuilt from its spec", check_value)
+
+
+def require_kind(part: Any, base: type[Any]) -> None:
+    """Raise `SpecError` for something that is no part of the kind that a check is for."""
+    if not isinstance(part, base):
+        hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
+        raise SpecError(f"{part!r} is no {base.__name__}{hint}")

@@ -1,0 +1,65 @@
+"""What a schedule must hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ..interfaces import Schedule
+from .cases import Case, cases, decode
+from .guards import guarded
+from .repeats import same_alone
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+
+
+def check_schedule(schedule: Schedule, examples: int = EXAMPLES) -> None:
+    """Raise `ConformanceError` unless a schedule keeps its contract."""
+    require_kind(schedule, Schedule)
+    run_rules(RULES, schedule, examples)
+
+
+_rows = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 50)), min_size=1, max_size=4)
+
+
+def check_quota(schedule: Schedule, examples: int) -> None:
+    """A whole number for each row, which depends on that row alone; nothing changed that was given."""
+
+    def check(case: tuple[list[tuple[int, int]], int]) -> None:
+        rows, taken = case
+        masked, steps = (torch.tensor(column) for column in zip(*rows, strict=True))
+        with (
+            blamed(schedule, "int64 [b]", case),
+            guarded(schedule, {"masked": masked, "steps": steps}, "nowhere: a schedule is no place for it", case),
+        ):
+            quota = schedule.quota(masked, taken, steps)
+            again = schedule.quota(masked, taken, steps)
+            alone = [schedule.quota(masked[i : i + 1], taken, steps[i : i + 1]) for i in range(len(rows))]
+        good = isinstance(quota, Tensor) and quota.shape == masked.shape and quota.dtype == torch.int64
+        got = f"{list(quota.shape)} and {quota.dtype}" if isinstance(quota, Tensor) else type(quota).__name__
+        expect(good, schedule, f"int64 of shape {list(masked.shape)}", got, case)
+        expect(torch.equal(quota, again), schedule, "the same quota when asked again", f"{quota}, then {again}", case)
+        same = torch.equal(quota, torch.cat(alone))
+        expect(same, schedule, "a row's quota depends on that row alone", f"{quota}, alone {alone}", case)
+
+    for_all(st.tuples(_rows, st.integers(0, 60)), examples * 4, check)
+
+
+def check_runs(schedule: Schedule, examples: int) -> None:
+    """Every run comes to its end."""
+
+    def check(case: Case) -> None:
+        with blamed(schedule, "a run that comes to its end", case):
+            decode(replace(case, schedule=schedule))
+
+    for_all(cases(), examples, check)
+
+
+RULES = (
+    VALUE,
+    Rule("asks each row for a whole number of places that depends on that row alone", check_quota),
+    Rule("lets every run come to its end", check_runs),
+    same_alone("schedule"),
+)
