@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -54,12 +54,24 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A plug-in that could not be loaded or registered, and why."""
+class Plugin:
+    """An installed plug-in, loaded or not.
 
-    plugin: str
+    Attributes:
+        name: of its entry point.
+        distribution: the distribution that it came with.
+        version: of the distribution.
+        module: what its entry point names.
+        parts: what it registered.
+        problem: why it could not be loaded or registered; None if it was.
+    """
+
+    name: str
     distribution: str
-    message: str
+    version: str
+    module: str
+    parts: tuple[Registration, ...] = ()
+    problem: str | None = None
 
 
 @dataclass
@@ -67,7 +79,12 @@ class Registry:
     """Parts by kind and name. Two plug-ins that claim one name make that name unusable, and nothing else."""
 
     parts: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    plugins: list[Plugin] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Plugin]:
+        """The plug-ins that could not be loaded or registered."""
+        return [plugin for plugin in self.plugins if plugin.problem is not None]
 
     def add(self, kind: str, name: str, part: type[Any], distribution: str) -> None:
         """Register a part. Raises `RegistrationError` for a bad name or part, and for a name that is built in."""
@@ -115,21 +132,26 @@ def registry() -> Registry:
 
 
 def load(plugins: Iterable[EntryPoint]) -> Registry:
-    """A registry of the built-ins and the given plug-ins. A plug-in that fails becomes a `Problem`; the rest works."""
+    """A registry of the built-ins and the given plug-ins. One that fails is noted with its problem; the rest works."""
+    from . import __version__
+
     loaded = Registry()
-    _register_plugin(loaded, builtins, OURS, OURS)
+    ours = Plugin(OURS, OURS, __version__, builtins.__name__)
+    loaded.plugins.append(replace(ours, parts=_register_plugin(loaded, builtins, OURS, OURS)))
     for entry in sorted(plugins, key=lambda entry: entry.name):
         distribution = entry.dist.name if entry.dist else "unknown distribution"
+        plugin = Plugin(entry.name, distribution, entry.dist.version if entry.dist else "", entry.value)
         try:
-            _register_plugin(loaded, entry.load(), entry.name, distribution)
-        except Exception as error:  # whatever a plug-in raises while loading, the others must go on
+            plugin = replace(plugin, parts=_register_plugin(loaded, entry.load(), entry.name, distribution))
+        except (Exception, SystemExit) as error:  # whatever a plug-in does while loading, the others must go on
             message = str(error) if isinstance(error, RegistrationError) else f"{type(error).__name__}: {error}"
-            loaded.problems.append(Problem(entry.name, distribution, message))
+            plugin = replace(plugin, problem=message)
+        loaded.plugins.append(plugin)
     return loaded
 
 
-def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: str) -> None:
-    """Call the registration hooks of one plug-in; all its parts are added, or none."""
+def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: str) -> tuple[Registration, ...]:
+    """Call the registration hooks of one plug-in and return its parts; all of them are added, or none."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin, name)
@@ -142,7 +164,9 @@ def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: 
         hook(register=_adder(trial, kind, distribution))
     if not called:
         raise RegistrationError("it implements no hook; mark a function such as register_planners with @hookimpl")
+    before = {claim for claims in loaded.parts.values() for claim in claims}
     loaded.parts = trial.parts
+    return tuple(claim for claims in trial.parts.values() for claim in claims if claim not in before)
 
 
 def _adder(target: Registry, kind: str, distribution: str) -> Callable[[str, type[Any]], None]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import mdm_sampling as mdm
-from mdm_sampling.registry import Problem, Registry, load
+from mdm_sampling.registry import Plugin, Registry, load
 
 
 class FakeDistribution:
+    version = "1.2"
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -22,11 +24,12 @@ class FakeEntryPoint:
 
     def __init__(self, name: str, distribution: str, plugin: object) -> None:
         self.name = name
+        self.value = f"{name}_module"
         self.dist = FakeDistribution(distribution)
         self.plugin = plugin
 
     def load(self) -> object:
-        if isinstance(self.plugin, Exception):
+        if isinstance(self.plugin, BaseException):
             raise self.plugin
         return self.plugin
 
@@ -69,6 +72,9 @@ def test_a_plugin_is_registered_with_its_distribution() -> None:
     claim = registry.get("planners", "top-mass")
     assert (claim.part, claim.distribution, registry.problems) == (TopMass, "mdm-top-mass", [])
     assert claim.rule == "Unmask where the k likeliest tokens hold the most probability."
+    assert registry.plugins[1] == Plugin("top-mass", "mdm-top-mass", "1.2", "top-mass_module", (claim,))
+    assert registry.plugins[0].name == "mdm-sampling"
+    assert len(registry.plugins[0].parts) == sum(len(claims) for claims in registry.parts.values()) - 1
 
 
 class Misspelt:
@@ -81,6 +87,7 @@ class Misspelt:
     ("broken", "message"),
     [
         (ImportError("No module named 'numba'"), "ImportError: No module named 'numba'"),
+        (SystemExit(3), "SystemExit: 3"),
         (plugin(("info-gain", TopMass)), "'info-gain' in planners is already taken by mdm-sampling"),
         (plugin(("Top Mass", TopMass)), "is no name for a part"),
         (plugin(("top", NotFrozen)), "must be a frozen dataclass"),
@@ -89,19 +96,31 @@ class Misspelt:
         (Misspelt(), "register_planer"),
         (object(), "implements no hook"),
     ],
-    ids=["import", "built-in name", "bad name", "not frozen", "wrong kind", "an instance", "misspelt hook", "no hook"],
+    ids=[
+        "import",
+        "exit",
+        "built-in name",
+        "bad name",
+        "not frozen",
+        "wrong kind",
+        "an instance",
+        "misspelt hook",
+        "no hook",
+    ],
 )
 def test_a_broken_plugin_is_reported_and_the_rest_works(broken: object, message: str) -> None:
     registry = loaded(("bad", "mdm-bad", broken), ("good", "mdm-good", plugin(("top-mass", TopMass))))
-    assert [(p.plugin, p.distribution) for p in registry.problems] == [("bad", "mdm-bad")]
-    assert message in registry.problems[0].message
+    assert [(p.name, p.distribution) for p in registry.problems] == [("bad", "mdm-bad")]
+    assert message in registry.problems[0].problem
     assert registry.get("planners", "top-mass").distribution == "mdm-good"
     assert registry.get("planners", "info-gain").part is mdm.InfoGain
 
 
 def test_a_plugin_registers_all_its_parts_or_none() -> None:
     registry = loaded(("bad", "mdm-bad", plugin(("top-mass", TopMass), ("random", TopMass))))
-    assert isinstance(registry.problems[0], Problem)
+    assert registry.problems == [registry.plugins[1]]
+    assert isinstance(registry.problems[0], Plugin)
+    assert registry.problems[0].parts == ()
     with pytest.raises(mdm.SpecError, match="unknown name 'top-mass'"):
         registry.get("planners", "top-mass")
 

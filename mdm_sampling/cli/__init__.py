@@ -9,6 +9,7 @@ COMMANDS = {
     "infill": "Fill the masks of a text.",
     "compare": "Compare planners, caches and tokens a step on a task.",
     "list": "Show the parts that are installed.",
+    "plugins": "List, inspect, check and begin plug-ins.",
 }
 
 

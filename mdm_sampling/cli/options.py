@@ -361,8 +361,8 @@ def plain_errors() -> Iterator[None]:
     from ..errors import MDMError
     from ..registry import registry
 
-    for problem in registry().problems:
-        click.echo(f"Warning: plug-in {problem.plugin!r} of {problem.distribution}: {problem.message}", err=True)
+    for plugin in registry().problems:
+        click.echo(f"Warning: plug-in {plugin.name!r} of {plugin.distribution}: {plugin.problem}", err=True)
     try:
         yield
     except MDMError as error:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from .cases import Case, cases, decode
-from .rules import Rule, expect, for_all
+from .rules import Rule, blamed, expect, for_all
+
+RUNS = "a run that comes to its end"
 
 
 def same_again(kind: str) -> Rule:
@@ -19,7 +21,8 @@ def same_again(kind: str) -> Rule:
     def check_part(part: Any, examples: int) -> None:
         def check(case: Case) -> None:
             case = replace(case, **{kind: part})
-            first, second = decode(case), decode(case)
+            with blamed(part, RUNS, case):
+                first, second = decode(case), decode(case)
             got = f"moves {first.moves}, and the second time {second.moves}"
             expect(first == second, part, "the same moves for the same seed", got, case)
 
@@ -38,9 +41,10 @@ def same_alone(kind: str) -> Rule:
     def check_part(part: Any, examples: int) -> None:
         def check(case: Case) -> None:
             case = replace(case, **{kind: part})
-            together = decode(case)
-            for i, row in enumerate(case.rows):
-                alone = decode(replace(case, rows=[row]))
+            with blamed(part, RUNS, case):
+                together = decode(case)
+                singles = [decode(replace(case, rows=[row])) for row in case.rows]
+            for i, alone in enumerate(singles):
                 got = f"row {i}: {together.moves[i]}, and alone {alone.moves[0]} (places, tokens, places reopened)"
                 same = together.moves[i] == alone.moves[0]
                 expect(same, part, "a row's moves that don't depend on the rows beside it", got, case)

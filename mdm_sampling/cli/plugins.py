@@ -1,0 +1,205 @@
+"""`mdm-sampling plugins`: what is installed, what it registers, whether it conforms, and a new one to begin with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Whole, plain_errors
+
+if TYPE_CHECKING:
+    from ..registry import Plugin, Registration
+
+KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
+
+
+@click.group("plugins")
+def command() -> None:
+    """List, inspect, check and begin plug-ins.
+
+    A plug-in is a distribution with an entry point in the group mdm_sampling; see docs/tutorial-plugin.md.
+    """
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each plug-in.")
+def list_command(as_json: bool) -> None:
+    """Show the installed plug-ins: what they register, or why they could not be loaded."""
+    with plain_errors():
+        from ..registry import registry
+
+        for plugin in registry().plugins:
+            parts = [f"{claim.kind}: {claim.name}" for claim in plugin.parts]
+            if as_json:
+                line = {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+                line |= {"module": plugin.module, "parts": parts, "problem": plugin.problem}  # type: ignore[dict-item]
+                click.echo(json.dumps(line))
+                continue
+            click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version})", bold=True)
+            for text in _by_kind(plugin) if plugin.problem is None else [f"not loaded: {plugin.problem}"]:
+                click.echo(click.wrap_text(text, 100, "  ", "    "))
+        for (kind, name), claims in registry().parts.items():
+            if len(claims) > 1:
+                who = " and ".join(claim.distribution for claim in claims)
+                click.echo(f"Warning: {name!r} in {kind} is claimed by {who}; uninstall one of them", err=True)
+
+
+def _by_kind(plugin: Plugin) -> list[str]:
+    kinds: dict[str, list[str]] = {}
+    for claim in plugin.parts:
+        kinds.setdefault(claim.kind, []).append(claim.name)
+    return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items()]
+
+
+@command.command("show")
+@click.argument("name")
+@KIND_OPTION
+def show_command(name: str, kind: str | None) -> None:
+    """Show a plug-in or a part: its documentation, parameters and where it comes from."""
+    with plain_errors():
+        from ..registry import parameters, registry
+
+        claims, plugin = _named(name, kind)
+        if plugin is not None:
+            click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version}, module {plugin.module})", bold=True)
+            if plugin.problem is not None:
+                raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
+        for claim in claims:
+            version = next((p.version for p in registry().plugins if p.distribution == claim.distribution), "")
+            click.echo()
+            click.secho(f"{claim.name}  ({claim.kind}, {claim.distribution} {version})", bold=True)
+            click.echo(f"  {claim.part.__module__}.{claim.part.__qualname__}\n")
+            for line in (claim.part.__doc__ or "It has no documentation.").strip().splitlines():
+                click.echo(f"  {line.removeprefix('    ')}".rstrip())
+            given = parameters(claim.part)
+            spec = claim.name + (":" + ",".join(f"{key}={default}" for key, _, default in given) if given else "")
+            click.echo(f"\n  Spec: {spec}")
+
+
+@command.command("check")
+@click.argument("name")
+@KIND_OPTION
+@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
+@click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
+def check_command(name: str, kind: str | None, examples: int, model: str | None) -> None:
+    """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
+
+    \b
+    mdm-sampling plugins check top-mass:k=3
+    mdm-sampling plugins check mdm-top-mass
+
+    The exit code is 1 if a rule is broken. The same checks are functions of mdm_sampling.testing, for tests.
+    """
+    with plain_errors():
+        claims, plugin = _named(name, kind)
+        if plugin is not None and plugin.problem is not None:
+            raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
+        if model is not None and all(claim.kind != "backends" for claim in claims):
+            raise click.UsageError(f"--model is for families of models, and {name!r} is none.")
+        broken = sum([_check(claim, name if plugin is None else claim.name, examples, model) for claim in claims])
+        if broken:
+            raise click.ClickException(f"{broken} {'rule is' if broken == 1 else 'rules are'} broken")
+
+
+def _check(claim: Registration, spec: str, examples: int, model: str | None) -> int:
+    """Check one part and print what became of each rule; the number of rules that it breaks."""
+    from ..testing.conformance import outcomes
+
+    click.secho(f"{spec}  ({claim.kind}, {claim.distribution})", bold=True)
+    missing = _unset(claim, spec)
+    if missing:
+        click.echo(f"  not checked: it needs {', '.join(missing)}; check {claim.name}:{missing[0]}=...")
+        return 0
+    broken = 0
+    for outcome in outcomes(claim.kind, _part(claim, spec, model), examples):
+        mark = click.style("ok", fg="green") if outcome.breach is None else click.style("BROKEN", fg="red")
+        click.echo(f"  {mark}  {outcome.title}  ({outcome.seconds:.1f} s)")
+        if outcome.breach is not None:
+            broken += 1
+            click.echo("".join(f"      {line}\n" for line in outcome.breach.splitlines()), nl=False)
+    return broken
+
+
+def _unset(claim: Registration, spec: str) -> list[str]:
+    """Parameters without a default, where a whole plug-in is checked; a spec of the user's own says what it lacks."""
+    from ..specs import default_of
+
+    return [f.name for f in fields(claim.part) if default_of(f) is MISSING] if spec == claim.name else []
+
+
+def _part(claim: Registration, spec: str, model: str | None) -> Any:
+    """The part to check: built from its spec, or for a family of models one that it loads."""
+    from ..loading import load_backend
+    from ..specs import build
+
+    if claim.kind != "backends":
+        return build(claim.kind, spec)
+    family = build(claim.kind, spec)
+    source = model or (claim.name if family.recognises(claim.name, None) else None)
+    if source is None:
+        raise click.ClickException(f"{claim.name} is a family of models: name a checkpoint to check it on with --model")
+    return load_backend(source)
+
+
+def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
+    """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
+    from ..errors import SpecError
+    from ..registry import KINDS, registry
+
+    if kind is not None:
+        kind = kind.replace("-", "_")
+        return [registry().get(kind, name.partition(":")[0])], None
+    parts = list(_parts(name.partition(":")[0]))
+    if len(parts) > 1:
+        kinds = ", ".join(claim.kind for claim in parts)
+        raise SpecError(f"{name!r} is a part of several kinds; choose one with --kind: {kinds}")
+    if parts:
+        return parts, None
+    plugins = [plugin for plugin in registry().plugins if name in (plugin.name, plugin.distribution)]
+    if plugins:
+        return list(plugins[0].parts), plugins[0]
+    known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
+    raise SpecError(f"nothing installed is called {name!r}; {_nearest(name, known)}")
+
+
+def _parts(name: str) -> Iterator[Registration]:
+    """The parts of this name, of any kind. Raises `SpecError` for one that two distributions claim."""
+    from ..registry import KINDS, registry
+
+    for kind in KINDS:
+        if any(claim.name == name for claim in registry().kind(kind)):
+            yield registry().get(kind, name)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "`mdm-sampling plugins list` shows what is"
+
+
+@command.command("new")
+@click.argument("name")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
+def new_command(name: str, into: Path) -> None:
+    """Write a distribution with a planner called NAME: pyproject, module, test and README, ready to be installed."""
+    with plain_errors():
+        from ..registry import NAME
+        from .new_plugin import write_plugin
+
+        if not NAME.fullmatch(name):
+            raise click.UsageError(f"{name!r} is no name for a planner: use lower-case words joined by hyphens.")
+        taken = next(_parts(name), None)
+        if taken is not None:
+            raise click.ClickException(f"{name!r} in {taken.kind} is already taken by {taken.distribution}")
+        folder = write_plugin(name, into)
+        click.echo(f"Wrote {folder}. Next:\n")
+        click.echo(f"  pip install --no-deps -e {folder}")
+        click.echo(f'  mdm-sampling generate --planner {name} --threshold none "1... ..3. .1.. ...4"')
+        click.echo(f"  mdm-sampling plugins check {name}")
+        click.echo(f"  python -m pytest {folder}")

@@ -1,0 +1,53 @@
+"""The rules of each kind of part, and checking one after the other instead of stopping at the first breach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from . import backend, cache, planner, processor, schedule, task, token_sampler
+from .rules import ConformanceError, Rule
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "backends": backend.RULES,
+    "caches": cache.RULES,
+    "planners": planner.RULES,
+    "token_samplers": token_sampler.RULES,
+    "schedules": schedule.RULES,
+    "processors": processor.RULES,
+    "tasks": task.RULES,
+}
+"""Rules by the kind of part, in the registry's words."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one rule.
+
+    Attributes:
+        title: the rule in a few words.
+        breach: what was expected, what came and the smallest case; None if the rule is kept.
+        seconds: how long it took.
+    """
+
+    title: str
+    breach: str | None
+    seconds: float
+
+
+def outcomes(kind: str, part: Any, examples: int) -> Iterator[Outcome]:
+    """Check a part against every rule of its kind.
+
+    Args:
+        kind: such as "planners"; for "backends" the part is a loaded model.
+        examples: cases that each rule draws.
+    """
+    for rule in RULES[kind]:
+        began, breach = perf_counter(), None
+        try:
+            rule.check(part, examples)
+        except ConformanceError as error:
+            breach = str(error)
+        yield Outcome(rule.title, breach, perf_counter() - began)

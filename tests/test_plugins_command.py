@@ -1,0 +1,206 @@
+"""`mdm-sampling plugins`: list, show, check, new; with real plug-ins in real folders and fresh processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mdm_sampling.cli import main
+from mdm_sampling.cli.new_plugin import write_plugin
+
+PUZZLE = "1... ..3. .1.. ...4"
+
+BROKEN = {
+    "cannot-import": "import a_module_that_does_not_exist\n",
+    "misspelt": """
+import mdm_sampling as mdm
+
+@mdm.hookimpl
+def register_planer(register):
+    pass
+""",
+    "takes-a-name": """
+import mdm_sampling as mdm
+
+@mdm.hookimpl
+def register_planners(register):
+    register("confidence", mdm.Margin)
+""",
+    "exits": "raise SystemExit(3)\n",
+}
+
+STUBBORN = """
+from dataclasses import dataclass
+import torch
+import mdm_sampling as mdm
+
+@dataclass(frozen=True)
+class Stubborn(mdm.PositionPlanner):
+    '''Unmask the first place of the block, masked or not.'''
+
+    def plan(self, step):
+        unmask = torch.zeros_like(step.masked)
+        unmask[:, 0] = True
+        return mdm.Plan(unmask)
+
+@dataclass(frozen=True)
+class Needy(mdm.ScorePlanner):
+    '''Unmask by the weights in a file.'''
+
+    file: str
+
+    def score(self, step):
+        return step.confidence
+
+@mdm.hookimpl
+def register_planners(register):
+    register("stubborn", Stubborn)
+    register("needy", Needy)
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def install(site: Path, name: str, source: str, distribution: str | None = None) -> None:
+    """What pip would write for a module with an entry point."""
+    module = name.replace("-", "_")
+    (site / f"{module}.py").write_text(source)
+    info = site / f"{(distribution or f'mdm-{name}').replace('-', '_')}-2.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution or f'mdm-{name}'}\nVersion: 2.1\n")
+    (info / "entry_points.txt").write_text(f"[mdm_sampling]\n{name} = {module}\n")
+
+
+def fresh(site: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """A fresh process that finds the plug-ins of a folder."""
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "400"}
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, timeout=240)
+
+
+def cli(site: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return fresh(site, "-m", "mdm_sampling", *arguments)
+
+
+def test_broken_plugins_are_named_and_leave_every_other_command_working(tmp_path: Path) -> None:
+    for name, source in BROKEN.items():
+        install(tmp_path, name, source)
+    for name in ("twin-a", "twin-b"):
+        install(tmp_path, name, STUBBORN)
+    listed = cli(tmp_path, "plugins", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    problems = {line["name"]: line["problem"] for line in map(json.loads, listed.stdout.splitlines())}
+    assert problems["mdm-sampling"] is None
+    assert "No module named 'a_module_that_does_not_exist'" in problems["cannot-import"]
+    assert "register_planer" in problems["misspelt"]
+    assert "'confidence' in planners is already taken by mdm-sampling" in problems["takes-a-name"]
+    assert "SystemExit: 3" in problems["exits"]
+    assert "'stubborn' in planners is claimed by mdm-twin-a and mdm-twin-b; uninstall one of them" in listed.stderr
+    for name in BROKEN:
+        assert f"Warning: plug-in {name!r} of mdm-{name}: " in listed.stderr
+    answer = cli(tmp_path, "generate", "--planner", "confidence", PUZZLE)
+    assert (answer.returncode, answer.stdout) == (0, "1342\n2431\n4123\n3214\n"), answer.stderr
+    asked = cli(tmp_path, "plugins", "check", "cannot-import")
+    assert asked.returncode == 1
+    assert "could not be loaded: ModuleNotFoundError" in asked.stderr
+
+
+def test_check_of_a_plugin_names_the_fault_and_what_it_could_not_check(tmp_path: Path) -> None:
+    install(tmp_path, "stubborn", STUBBORN)
+    checked = cli(tmp_path, "plugins", "check", "mdm-stubborn", "--examples", "20")
+    assert checked.returncode == 1
+    assert "BROKEN  fills masked places" in checked.stdout
+    assert "unmasked a place that is not masked" in checked.stdout
+    assert "smallest case: model " in checked.stdout
+    assert "not checked: it needs file; check needy:file=..." in checked.stdout
+    assert "rules are broken" in checked.stderr
+    given = cli(tmp_path, "plugins", "check", "needy:file=x", "--examples", "5")
+    assert given.returncode == 0, given.stdout + given.stderr
+    assert given.stdout.count("  ok  ") == 6
+
+
+def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: Path) -> None:
+    made = run("plugins", "new", "early-bird", "--into", tmp_path)
+    assert made.exit_code == 0, made.output
+    folder = tmp_path / "mdm-early-bird"
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
+        "README.md",
+        "mdm_early_bird.py",
+        "pyproject.toml",
+        "tests/test_early_bird.py",
+    ]
+    assert os.listdir(tmp_path) == ["mdm-early-bird"]
+    site = tmp_path / "site"
+    done = fresh(tmp_path, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "early-bird  (mdm-early-bird 0.1.0)" in cli(site, "plugins", "list").stdout
+    answer = cli(site, "generate", "--planner", "early-bird:slope=0.02", "--threshold", "none", "--json", PUZZLE)
+    assert json.loads(answer.stdout)["spec"]["planner"] == "early-bird:slope=0.02"
+    tests = fresh(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder))
+    assert tests.returncode == 0, tests.stdout
+    assert "5 passed" in tests.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["new", "Early Bird"], "is no name for a planner"),
+        (["new", "entropy"], "'entropy' in planners is already taken by mdm-sampling"),
+        (["new", "prefix"], "'prefix' in caches is already taken by mdm-sampling"),
+        (["show", "info-gian"], "nothing installed is called 'info-gian'; did you mean 'info-gain'?"),
+        (["show", "xyzzy"], "`mdm-sampling plugins list` shows what is"),
+        (["check", "info-gain:candidate=3"], "unknown parameter 'candidate'; did you mean 'candidates'?"),
+        (["check", "info-gain", "--kind", "caches"], "unknown name 'info-gain' in caches"),
+        (["check", "info-gain", "--kind", "cache"], "unknown kind 'cache'"),
+        (["check", "llada"], "name a checkpoint to check it on with --model"),
+        (["check", "entropy", "--model", "embedded"], "--model is for families of models, and 'entropy' is none"),
+        (["check", "entropy", "--examples", "0"], "0 is not in the range"),
+        (["check", "jsonl"], "needs file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
+    result = run("plugins", *arguments, *(["--into", str(tmp_path)] if arguments[0] == "new" else []))
+    assert result.exit_code in (0, 1, 2)
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    assert words in result.output
+    assert result.exit_code != 0 or "not checked" in result.output
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    folder = write_plugin("mine", tmp_path)
+    (folder / "README.md").write_text("mine")
+    result = run("plugins", "new", "mine", "--into", tmp_path)
+    assert result.exit_code == 1
+    assert "already exists; nothing was written" in result.output
+    assert (folder / "README.md").read_text() == "mine"
+
+
+def test_show_has_the_documentation_parameters_and_origin() -> None:
+    shown = run("plugins", "show", "bypass").stdout
+    assert "bypass  (planners, mdm-sampling 0.1.0)" in shown
+    assert "mdm_sampling.planners.bypass.Bypass" in shown
+    assert "threshold: probability in (0, 1]." in shown
+    assert "Spec: bypass:threshold=0.9,otherwise=(confidence),capped=false" in shown
+    everything = run("plugins", "show", "mdm-sampling").stdout
+    assert everything.count("Spec: ") >= 25
+
+
+def test_a_family_is_checked_on_a_checkpoint(llada_folder: Path) -> None:
+    result = run("plugins", "check", "llada", "--model", llada_folder, "--examples", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("  ok  ") == 7
+
+
+def test_a_missing_hypothesis_is_told(tmp_path: Path) -> None:
+    (tmp_path / "hypothesis.py").write_text("raise ImportError('no hypothesis here')\n")
+    result = cli(tmp_path, "plugins", "check", "entropy")
+    assert result.returncode == 1
+    assert "pip install 'mdm-sampling[testing]'" in result.stderr
+    assert "Traceback" not in result.stderr
