@@ -187,6 +187,7 @@ class Step:
         offset: places of the rows' bodies before the block.
         taken: steps taken in this block before this one.
         steps: steps that each row may take in this block, int64 [b]. At the last one the quota is all that is left.
+        valid: False at padding, that is after the end of a row that is shorter than its neighbours, bool [b l].
         block_tokens: the tokens that stand in the block, the mask's where it is masked, int64 [b l].
         filled: when and how surely the loop filled the block's places.
         reopenable: the places that a plan may mask again, bool [b l]: those filled in this block, until the row's
@@ -209,6 +210,7 @@ class Step:
     offset: int
     taken: int
     steps: Tensor
+    valid: Tensor
     block_tokens: Tensor
     filled: Filled
     reopenable: Tensor

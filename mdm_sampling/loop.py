@@ -133,6 +133,7 @@ class BlockWork:
             offset=offset,
             taken=taken,
             steps=steps,
+            valid=self.canvas.valid[:, self.block.places],
             block_tokens=self.canvas.tokens[:, self.block.places],
             filled=self.filled,
             reopenable=reopenable & self.run.needs.remasking,

@@ -1,7 +1,11 @@
 """Documentation that runs: every Python block, every offline command, and the promises about files and links."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -13,13 +17,14 @@ from mdm_sampling.registry import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial-plugin.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python") and p != TUTORIAL], ids=lambda p: p.name)
 def test_every_python_block_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,6 +39,7 @@ def test_every_python_block_runs(
 COMMANDS = [
     line
     for page in PAGES
+    if page != TUTORIAL  # its commands need the plug-in that it makes
     for block in blocks(page, "sh")
     for line in block.splitlines()
     if line.startswith("mdm-sampling ") and "--model" not in line
@@ -46,6 +52,50 @@ def test_every_offline_command_runs(line: str, tmp_path: Path, monkeypatch: pyte
     result = CliRunner().invoke(main, shlex.split(line)[1:])
     assert result.exit_code == 0, result.output
     assert result.stdout
+
+
+def test_the_tutorial_works_from_its_first_block_to_its_last(tmp_path: Path) -> None:
+    """In order: commands run, and a block of Python goes to the file that its first line names.
+
+    In a virtual environment of its own, which sees the packages of this one. pip builds without a network.
+    """
+    bin_folder = environment_beside_ours(tmp_path / "venv")
+    variables = os.environ | {
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "PIP_NO_BUILD_ISOLATION": "0",  # pip's spelling of "without isolation"
+        "PIP_NO_INDEX": "1",
+        "OMP_NUM_THREADS": "2",
+    }
+    work = tmp_path / "work"
+    work.mkdir()
+    for language, block in re.findall(r"^```(sh|python)\n(.*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL):
+        if language == "python":
+            file = work / block.splitlines()[0].removeprefix("# ")
+            assert file.parent.is_dir()
+            file.write_text(block)
+            continue
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], cwd=work, env=variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
+        assert done.stdout or "pip install" in block
+    assert "anchored" in done.stdout
+
+
+def environment_beside_ours(folder: Path) -> Path:
+    """A virtual environment that sees our packages and has commands of its own; its folder of commands."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    bin_folder = folder / "bin"
+    site = next(folder.glob("lib/python*/site-packages"))
+    (site / "ours.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in site_packages()))
+    for command, module in {"mdm-sampling": "mdm_sampling", "pip": "pip"}.items():
+        (bin_folder / command).write_text(f'#!/bin/sh\nexec "{bin_folder}/python" -m {module} "$@"\n')
+        (bin_folder / command).chmod(0o755)
+    return bin_folder
+
+
+def site_packages() -> list[str]:
+    return [path for path in sys.path if path.endswith("site-packages")]
 
 
 def test_the_first_command_of_the_readme_solves_its_puzzle() -> None:

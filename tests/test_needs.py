@@ -144,6 +144,7 @@ def test_a_step_tells_what_was_filled_when_and_where_it_stands(
         assert (step.taken, step.offset) == (taken, block.start - canvas.start)
         assert step.places.tolist() == list(range(step.offset, step.offset + len(block)))
         assert bool((step.steps >= 1).all())
+        assert torch.equal(step.valid, canvas.valid[record.rows, block.places])
         assert torch.equal(step.block_tokens, tokens[record.rows, block.places])
         for i, row in enumerate(record.rows.tolist()):
             for j in range(len(block)):

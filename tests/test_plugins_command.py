@@ -136,7 +136,19 @@ def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: P
     ]
     assert os.listdir(tmp_path) == ["mdm-early-bird"]
     site = tmp_path / "site"
-    done = fresh(tmp_path, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(folder))
+    done = fresh(
+        tmp_path,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--target",
+        str(site),
+        str(folder),
+    )
     assert done.returncode == 0, done.stderr
     assert "early-bird  (mdm-early-bird 0.1.0)" in cli(site, "plugins", "list").stdout
     answer = cli(site, "generate", "--planner", "early-bird:slope=0.02", "--threshold", "none", "--json", PUZZLE)

@@ -97,6 +97,7 @@ def _tensors_of(step: Step) -> Mapping[str, Tensor]:
         "step.fixed": step.fixed,
         "step.quota": step.quota,
         "step.steps": step.steps,
+        "step.valid": step.valid,
         "step.block_tokens": step.block_tokens,
         "step.reopenable": step.reopenable,
         "step.filled.at": step.filled.at,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ..errors import MDMError, SpecError
@@ -75,6 +75,7 @@ def for_all(cases: st.SearchStrategy[Any], examples: int, check: Callable[[Any],
         database=None,
         deadline=None,
         report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
     @given(case=cases)

@@ -3,6 +3,12 @@ import pytest
 import torch
 
 import mdm_sampling as mdm
+from mdm_sampling.testing import check_planner
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_it_conforms(k: int) -> None:
+    check_planner(mdm_top_mass.TopMass(k))
 
 
 def test_it_is_registered_under_its_name() -> None:

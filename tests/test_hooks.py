@@ -1,0 +1,60 @@
+"""docs/hooks.md against the code: every hook and interface with its exact signature, every field of the records."""
+
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mdm_sampling as mdm
+from mdm_sampling import hookspecs
+from mdm_sampling.registry import KINDS
+
+PAGE = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text()
+HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}
+INTERFACES = [*KINDS.values(), mdm.ScorePlanner, mdm.ModelBackend, mdm.Slots]
+METHODS = [
+    (f"{kind.__name__}.{name}", method)
+    for kind in INTERFACES
+    for name, method in vars(kind).items()
+    if getattr(method, "__isabstractmethod__", False)
+]
+
+
+def signature(function: Any) -> str:
+    return str(inspect.signature(function)).replace("'", "")
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_each_hook_is_there_with_its_signature(name: str) -> None:
+    assert f"| `{name}{signature(HOOKS[name])}` |" in PAGE
+
+
+def test_there_is_one_hook_for_each_kind_and_none_is_made_up() -> None:
+    assert set(HOOKS) == {f"register_{kind}" for kind in KINDS}
+    assert set(re.findall(r"`(register_\w+)\(", PAGE)) == set(HOOKS)
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS, ids=[name for name, _ in METHODS])
+def test_each_method_that_a_part_implements_is_there_with_its_signature(name: str, method: Any) -> None:
+    assert f"`{name}{signature(method)}`" in " ".join(PAGE.split())
+
+
+def test_no_signature_on_the_page_is_stale() -> None:
+    written = set(re.findall(r"`([A-Z]\w+\.\w+\(self[^`]*)`", " ".join(PAGE.split())))
+    assert written == {f"{name}{signature(method)}" for name, method in METHODS}
+
+
+@pytest.mark.parametrize("kind", INTERFACES, ids=lambda kind: kind.__name__)
+def test_each_property_that_a_part_may_override_is_there(kind: type) -> None:
+    for name, value in vars(kind).items():
+        if isinstance(value, property) and kind is not mdm.ModelBackend:
+            assert f"`{kind.__name__}.{name}`" in PAGE
+
+
+@pytest.mark.parametrize("record", [mdm.Step, mdm.Plan, mdm.Needs], ids=lambda record: record.__name__)
+def test_the_tables_list_the_fields_of_the_records_in_order(record: Any) -> None:
+    table = PAGE.split(f"| field of `{record.__name__}` |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == [field.name for field in fields(record)]
