@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+from hypothesis import strategies as st
 
 from .cases import Case, cases, decode
 from .rules import Rule, blamed, expect, for_all
@@ -17,18 +20,7 @@ def same_again(kind: str) -> Rule:
     Args:
         kind: the field of a `Case` that the part under test takes.
     """
-
-    def check_part(part: Any, examples: int) -> None:
-        def check(case: Case) -> None:
-            case = replace(case, **{kind: part})
-            with blamed(part, RUNS, case):
-                first, second = decode(case), decode(case)
-            got = f"moves {first.moves}, and the second time {second.moves}"
-            expect(first == second, part, "the same moves for the same seed", got, case)
-
-        for_all(cases(), examples, check)
-
-    return Rule("draws the same again from the same seed", check_part)
+    return _on_cases("draws the same again from the same seed", kind, cases(), _check_again)
 
 
 def same_alone(kind: str) -> Rule:
@@ -37,18 +29,31 @@ def same_alone(kind: str) -> Rule:
     Args:
         kind: the field of a `Case` that the part under test takes.
     """
+    batches = cases().filter(lambda case: len(case.rows) > 1)
+    return _on_cases("treats each row as if it were alone", kind, batches, _check_alone)
+
+
+def _on_cases(title: str, kind: str, drawn: st.SearchStrategy[Case], check: Callable[[Any, Case], None]) -> Rule:
+    """A rule that decodes drawn cases with the part in its place."""
 
     def check_part(part: Any, examples: int) -> None:
-        def check(case: Case) -> None:
-            case = replace(case, **{kind: part})
-            with blamed(part, RUNS, case):
-                together = decode(case)
-                singles = [decode(replace(case, rows=[row])) for row in case.rows]
-            for i, alone in enumerate(singles):
-                got = f"row {i}: {together.moves[i]}, and alone {alone.moves[0]} (places, tokens, places reopened)"
-                same = together.moves[i] == alone.moves[0]
-                expect(same, part, "a row's moves that don't depend on the rows beside it", got, case)
+        for_all(drawn, examples, lambda case: check(part, replace(case, **{kind: part})))
 
-        for_all(cases().filter(lambda case: len(case.rows) > 1), examples, check)
+    return Rule(title, check_part)
 
-    return Rule("treats each row as if it were alone", check_part)
+
+def _check_again(part: Any, case: Case) -> None:
+    with blamed(part, RUNS, case):
+        first, second = decode(case), decode(case)
+    got = f"moves {first.moves}, and the second time {second.moves}"
+    expect(first == second, part, "the same moves for the same seed", got, case)
+
+
+def _check_alone(part: Any, case: Case) -> None:
+    with blamed(part, RUNS, case):
+        together = decode(case)
+        singles = [decode(replace(case, rows=[row])) for row in case.rows]
+    for i, alone in enumerate(singles):
+        got = f"row {i}: {together.moves[i]}, and alone {alone.moves[0]} (places, tokens, places reopened)"
+        same = together.moves[i] == alone.moves[0]
+        expect(same, part, "a row's moves that don't depend on the rows beside it", got, case)
