@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import mdm_sampling as mdm
+from mdm_sampling.tasks.split import is_held_out
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -32,6 +33,15 @@ def test_a_benchmark_reports_a_line_for_each_setting(script: str) -> None:
     (report,) = run(script, "--quick", "--cache", "dual")
     assert report["cache"] == "dual"
     assert report["machine"]["torch"]
+
+
+def test_the_corpus_is_text_that_the_small_model_may_train_on() -> None:
+    done = subprocess.run([sys.executable, BENCHMARKS / "corpus.py", "--quick"], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    puzzles = [line.replace(" ", "").replace(".", "0") for line in lines if " " in line]
+    assert len(lines) == 50
+    assert len(puzzles) == 10
+    assert not any(is_held_out(puzzle) for puzzle in puzzles)
 
 
 def test_the_share_of_candidates_that_could_be_skipped_is_reported() -> None:

@@ -13,7 +13,13 @@ from compared import TASK, without_times
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
-from mdm_sampling.compare.store import Store
+from mdm_sampling.compare.engine import IDENTITY, QUESTION
+from mdm_sampling.results.store import Store
+
+
+def opened(folder: Path, question: dict[str, Any]) -> Store:
+    """A folder as `compare` opens it."""
+    return Store(folder, question, name=QUESTION, identity=IDENTITY)
 
 
 class Stop(Exception):
@@ -92,27 +98,27 @@ def test_another_question_is_refused_and_nothing_is_lost(
 
 
 def test_a_folder_is_open_to_one_process_at_a_time(tmp_path: Path) -> None:
-    with Store(tmp_path, {}), pytest.raises(mdm.SpecError, match="another process is writing"):
-        Store(tmp_path, {})
-    with Store(tmp_path, {}):
+    with opened(tmp_path, {}), pytest.raises(mdm.SpecError, match="another process is writing"):
+        opened(tmp_path, {})
+    with opened(tmp_path, {}):
         pass
 
 
 @pytest.mark.parametrize("text", ["{\n{}\n", "5\n", "[]\n", '{"item": "a"}\n{}\n'])
 @pytest.mark.parametrize("file", ["compare.json", "results.jsonl"])
 def test_a_damaged_folder_is_refused(file: str, text: str, tmp_path: Path) -> None:
-    with Store(tmp_path, {"a": 1}):
+    with opened(tmp_path, {"a": 1}):
         pass
     (tmp_path / file).write_text(text)
     for _ in range(2):  # the lock is not left behind
         with pytest.raises(mdm.SpecError, match=f"{file} is damaged"):
-            Store(tmp_path, {"a": 1})
+            opened(tmp_path, {"a": 1})
 
 
 def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(mdm.SpecError, match="cannot be a results folder"):
-        Store(tmp_path / "file" / "folder", {})
+        opened(tmp_path / "file" / "folder", {})
 
 
 def question_file(folder: Path, answer: str, prompt: str = "1") -> str:
@@ -154,11 +160,11 @@ def test_what_could_not_be_told_apart_later_is_refused(base: mdm.Sampler, tmp_pa
     for settings in (grid([Nameless()]), grid(["margin"], caches=[NamelessCache()])):
         with pytest.raises(mdm.SpecError, match="needs a __repr__"):
             compare(base, TASK, settings, items=1, folder=tmp_path)
-    with Store(tmp_path / "a", {"a": 1}) as store:
+    with opened(tmp_path / "a", {"a": 1}) as store:
         store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"))])
     (tmp_path / "a" / "compare.json").unlink()
     with pytest.raises(mdm.SpecError, match=r"without the compare\.json"):
-        Store(tmp_path / "a", {"a": 1})
+        opened(tmp_path / "a", {"a": 1})
 
 
 def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -> None:
@@ -173,9 +179,9 @@ def test_any_text_survives_the_folder(tmp_path: Path) -> None:
     """Line ends of Unicode stand inside a line; published readers split there."""
     line = dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"), "x")
     lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
-    with Store(tmp_path, {}) as store:
+    with opened(tmp_path, {}) as store:
         store.add(lines)
-    with Store(tmp_path, {}) as store:
+    with opened(tmp_path, {}) as store:
         assert store.lines == lines
 
 

@@ -7,6 +7,7 @@ import click
 COMMANDS = {
     "generate": "Continue prompts.",
     "infill": "Fill the masks of a text.",
+    "run": "Decode a file of prompts; a job that is stopped goes on.",
     "compare": "Compare planners, caches and tokens a step on a task.",
     "list": "Show the parts that are installed.",
     "plugins": "List, inspect, check and begin plug-ins.",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
-import time
-import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .config import read_config
 from .options import (
     INFO_GAIN,
     MODEL_OPTIONS,
@@ -28,6 +26,7 @@ from .options import (
     planner_parameters,
     with_parameter,
 )
+from .progress import progress
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Setting
@@ -36,52 +35,6 @@ if TYPE_CHECKING:
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
 WIDE = 400  # columns
-EVERY = 10.0  # seconds between two lines of progress where there is no terminal
-
-
-def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -> None:
-    """Take a TOML file's values as defaults of the options. An unknown name or a value of a wrong kind is an error."""
-    if file is None:
-        return
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{file} is no TOML file: {error}") from error
-    options = {
-        written.lstrip("-").replace("-", "_"): option
-        for option in ctx.command.params
-        if isinstance(option, click.Option) and option is not param
-        for written in option.opts
-    }
-    defaults = {}
-    for name, value in values.items():
-        option = options.get(name.replace("-", "_"))
-        if option is None:
-            raise click.BadParameter(f"{file}: there is no option {name!r}; known: {', '.join(options)}")
-        defaults[str(option.name)] = [checked(v, option, name, file) for v in listed(value, option, name, file)]
-        if not option.multiple:
-            defaults[str(option.name)] = defaults[str(option.name)][0]
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
-
-
-def listed(value: Any, option: click.Option, name: str, file: Path) -> list[Any]:
-    """The values of an option; only one that may be repeated takes several."""
-    if not isinstance(value, list):
-        return [value]
-    if not option.multiple or not value:
-        raise click.BadParameter(f"{file}: {name} takes {'at least one value' if option.multiple else 'one value'}")
-    return value
-
-
-def checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
-    """A value as it would stand on the command line, so that it is read just as strictly."""
-    if option.is_flag:
-        if not isinstance(value, bool):
-            raise click.BadParameter(f"{file}: {name} is true or false")
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise click.BadParameter(f"{file}: {name} takes one value, a text or a number, got {value!r}")
-    return str(value)
 
 
 def repeatable(*names: str, **settings: Any) -> Any:
@@ -270,8 +223,8 @@ def write(found: Comparison, folder: Path, plotting: bool) -> None:
     from rich.console import Console
 
     from ..compare.report import about, markdown
-    from ..compare.store import replace_file
     from ..compare.table import LEGEND, rich_table
+    from ..results.store import replace_file
 
     replace_file(folder / "report.md", markdown(found, plots=plotting))
     if plotting:
@@ -281,62 +234,3 @@ def write(found: Comparison, folder: Path, plotting: bool) -> None:
     Console(width=WIDE, highlight=False).print(rich_table(found.summaries))
     click.echo(LEGEND)
     click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))
-
-
-class Lines:
-    """Progress as plain lines, for logs."""
-
-    def __init__(self) -> None:
-        self.began, self.shown, self.first = time.monotonic(), 0.0, -1
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self.first < 0:
-            self.first = done
-            click.echo(f"{done} of {total} rows were done before." if done else f"{total} rows to decode.", err=True)
-        elif now - self.shown > EVERY or done == total:
-            self.shown = now
-            left = (now - self.began) / max(1, done - self.first) * (total - done)
-            click.echo(f"{done}/{total} rows, about {left:.0f} s left", err=True)
-
-    def close(self) -> None:
-        pass
-
-
-class Bar:
-    """Progress as a bar with an estimate of the time left."""
-
-    def __init__(self, bar: Any) -> None:
-        self.bar, self.task = bar, None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.task is None:
-            self.task = self.bar.add_task("", total=total - done)
-            self.before = done
-            if done:
-                self.bar.console.print(f"{done} of {total} rows were done before.")
-        self.bar.update(self.task, completed=done - self.before)
-
-    def close(self) -> None:
-        self.bar.stop()
-
-
-@contextmanager
-def progress() -> Iterator[Any]:
-    """A bar on a terminal's stderr, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield Lines()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns: Sequence[Any] = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        yield Bar(bar)

@@ -150,14 +150,10 @@ SAMPLING_OPTIONS = [
     ),
     cli_option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
     cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
-    cli_option(
-        "--batch-size",
-        type=Whole(min=1),
-        default=8,
-        show_default=True,
-        help="Rows decoded together.",
-    ),
 ]
+BATCH_OPTION = cli_option(
+    "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."
+)
 ROW_OPTIONS = [
     cli_option(
         "--temperature",
@@ -199,7 +195,7 @@ OUTPUT_OPTIONS = [
 
 def shared_options(command: Command) -> Command:
     """All of the above, as one decorator."""
-    for add in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
+    for add in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, BATCH_OPTION, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
         command = add(command)
     return command
 

@@ -17,15 +17,17 @@ from zlib import crc32
 import torch
 
 from ..errors import SpecError, require
-from ..interfaces import ModelBackend, Task
+from ..interfaces import Task
 from ..machine import describe_machine
 from ..records import Canvas, Grade, Item, StepRecord
+from ..results.store import Line, Store
 from ..sampler import Sampler
+from ..weights import fingerprint
 from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
-from .store import Line, Store
 
-SAMPLED = 64  # numbers of each weight that tell models apart
+QUESTION = "compare.json"
+IDENTITY = ("item", "digest", "seed", *KEY)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def compare(
     question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
-    with Store(folder, question) as store:
+    with Store(folder, question, name=QUESTION, identity=IDENTITY) as store:
         done = {line_key(line) for line in store.lines}
         wanted = {
             each_key(setting, each, seed): (setting, each, seed)
@@ -204,20 +206,6 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
         "longest": longest,
         "eos": base.eos,
     }
-
-
-def fingerprint(backend: ModelBackend) -> str | None:
-    """A few characters that differ between models with different weights; None if there are no weights to be seen."""
-    model = getattr(backend, "model", None)
-    if not isinstance(model, torch.nn.Module):
-        return None
-    digest = sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {list(tensor.shape)}".encode())
-        if tensor.device.type != "meta":
-            few = tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLED)][:SAMPLED]
-            digest.update(few.double().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 class Decoder:

@@ -1,4 +1,4 @@
-"""A results folder: what was asked (`compare.json`) and a line for each item, setting and seed (`results.jsonl`).
+"""A results folder: what was asked (`compare.json` or `job.json`) and a line for each row (`results.jsonl`).
 
 A line counts once it is on disk. A line that was cut off, by a crash or a full disk, is dropped when the folder is
 opened again, and its row is decoded anew.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
-from .settings import KEY
 
 Line = dict[str, Any]
-IDENTITY = ("item", "digest", "seed", *KEY)
+LINES = "results.jsonl"
 
 
 class Store(AbstractContextManager["Store"]):
@@ -29,10 +28,26 @@ class Store(AbstractContextManager["Store"]):
         folder: created if missing; None keeps the lines in memory.
         question: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder
             holds the answers to another question.
+        name: the file that keeps the question.
+        identity: what every line must have.
+        changed: whether another question than the folder's is written over it instead of being refused.
+        complete: how many of the lines count, from the first on; the rest is cut off, as a line is that was not
+            written whole.
     """
 
-    def __init__(self, folder: Path | None, question: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        question: dict[str, Any],
+        *,
+        name: str,
+        identity: Sequence[str],
+        changed: bool = False,
+        complete: Callable[[Sequence[Line]], int] = len,
+    ) -> None:
         self.folder = folder
+        self.name = name
+        self.identity = set(identity)
         self.lines: list[Line] = []
         if folder is None:
             return
@@ -46,8 +61,8 @@ class Store(AbstractContextManager["Store"]):
         except Timeout as error:
             raise SpecError(f"another process is writing to {folder}; wait for it, or give another folder") from error
         try:
-            self._check(question)
-            self.lines = self._read()
+            self._check(question, changed)
+            self.lines = self._read(complete)
         except BaseException:
             self.lock.release()
             raise
@@ -59,18 +74,18 @@ class Store(AbstractContextManager["Store"]):
     def add(self, lines: Sequence[Line]) -> None:
         """Append lines, and wait until they are on disk."""
         if self.folder is not None:
-            with open(self.folder / "results.jsonl", "a", encoding="utf-8") as file:
+            with open(self.folder / LINES, "a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
                 file.flush()
                 os.fsync(file.fileno())
         self.lines += lines
 
-    def _check(self, question: dict[str, Any]) -> None:
+    def _check(self, question: dict[str, Any], changed: bool) -> None:
         assert self.folder is not None
-        file, results = self.folder / "compare.json", self.folder / "results.jsonl"
+        file, results = self.folder / self.name, self.folder / LINES
         if not file.exists():
             if results.exists() and results.stat().st_size:
-                raise SpecError(f"{self.folder} holds results without the compare.json that says of what; move it away")
+                raise SpecError(f"{self.folder} holds results without the {self.name} that says of what; move it away")
             replace_file(file, json.dumps(question, indent=1) + "\n")
             return
         try:
@@ -80,30 +95,36 @@ class Store(AbstractContextManager["Store"]):
         except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
-        if differing:
+        if differing and changed:
+            replace_file(file, json.dumps(question, indent=1) + "\n")
+        elif differing:
             what = ", ".join(f"{name} {held.get(name)!r}, not {question.get(name)!r}" for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
 
-    def _read(self) -> list[Line]:
-        """All whole lines. What follows the last of them is cut off."""
+    def _read(self, complete: Callable[[Sequence[Line]], int]) -> list[Line]:
+        """All lines that count. What follows the last of them is cut off."""
         assert self.folder is not None
-        file = self.folder / "results.jsonl"
+        file = self.folder / LINES
         data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(file, len(whole))
+        whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
         try:
-            # Not splitlines, which also cuts at line ends that may stand inside a text.
-            lines = [json.loads(line) for line in whole.decode().split("\n")[:-1]]
-            if any(not isinstance(line, dict) or not set(IDENTITY) <= set(line) for line in lines):
+            lines = [json.loads(line) for line in whole]
+            if any(not isinstance(line, dict) or not self.identity <= set(line) for line in lines):
                 raise ValueError("a line is no result")
-            return lines
         except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
+        count = complete(lines)
+        size = sum(len(line) + 1 for line in whole[:count])
+        if size < len(data):
+            os.truncate(file, size)
+        return lines[:count]
 
 
 def replace_file(file: Path, text: str) -> None:
     """Write a file so that it is either the old one or the new one, whatever happens."""
     temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
     temporary.replace(file)

@@ -1,0 +1,141 @@
+"""`mdm-sampling run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .config import read_config
+from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, Whole, cli_option, make_sampler, plain_errors
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..jobs import Outcome
+
+SOME_ROWS_FAILED = 3
+"""The exit code of a job that is finished, but of which some rows have an error instead of a text."""
+
+
+class BatchSize(click.ParamType[int | str]):
+    """A number of rows, or `auto`."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "auto" if value == "auto" else int(Whole(min=1).convert(value, param, ctx))
+
+
+JOB_OPTIONS = [
+    cli_option(
+        "--input",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The prompts: .jsonl, .csv or .parquet.",
+    ),
+    cli_option(
+        "--output",
+        type=click.Path(path_type=Path),
+        help="The file to write, .jsonl or .parquet: a row for each prompt, in their order.",
+    ),
+    cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
+    cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
+    cli_option("--infill", is_flag=True, help="The prompts are texts with [MASK] to fill in."),
+    cli_option(
+        "--max-new-tokens", type=Whole(min=1), help="Places to generate.  [default: the checkpoint's, else 128]"
+    ),
+    cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+    cli_option(
+        "--batch-size",
+        type=BatchSize(),
+        default="8",
+        show_default=True,
+        help="Most rows decoded together; auto for as many as fit into memory, found by halving.",
+    ),
+    cli_option("--batch-tokens", type=Whole(min=1), help="Most places decoded together, padding included."),
+    cli_option(
+        "--folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
+    ),
+    cli_option(
+        "--changed",
+        is_flag=True,
+        help="Go on although the input or the settings have changed: rows that are the same are kept.",
+    ),
+]
+
+
+def options(command: Any) -> Any:
+    for add in reversed([*JOB_OPTIONS, *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS]):
+        command = add(command)
+    return command
+
+
+@click.command("run")
+@click.argument(
+    "config",
+    metavar="[JOB.toml]",
+    required=False,
+    is_eager=True,
+    expose_value=False,
+    callback=read_config,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
+@options
+def command(**options: Any) -> None:
+    """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
+
+    JOB.toml holds any of the options, such as input = "prompts.jsonl"; the command line comes first.
+
+    The exit code is 3 if some rows have an error instead of a text.
+    """
+    for name in ("input", "output"):
+        if options[name] is None:
+            raise click.UsageError(f"give --{name} FILE, or {name} in a JOB.toml.")
+    with plain_errors():
+        from ..jobs import Job, read_rows
+        from ..jobs.outputs import check_output
+
+        if options["infill"]:
+            for name in ("max_new_tokens", "chat"):
+                if options[name] is not None:
+                    raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+        check_output(options["output"])
+        asked = read_rows(options["input"], options["column"], options["id_column"])
+        sampler = make_sampler(options, options["max_new_tokens"], continues=not options["infill"])
+        job = Job(
+            sampler,
+            asked,
+            options["output"],
+            options["folder"],
+            seed=options["seed"],
+            chat=options["chat"],
+            infill=options["infill"],
+            batch_size=options["batch_size"],
+            batch_tokens=options["batch_tokens"],
+            changed=options["changed"],
+        )
+        with progress() as show:
+            try:
+                outcome = job.run(show)
+            except KeyboardInterrupt:
+                show.close()
+                click.echo(
+                    f"\nStopped. What was decoded is in {job.place}; the same command goes on from there.", err=True
+                )
+                sys.exit(130)
+        tell(outcome)
+
+
+def tell(outcome: Outcome) -> None:
+    """What became of the job, and the exit code."""
+    click.echo(
+        f"{outcome.output}: {outcome.rows} rows"
+        + (f", {outcome.before} of them decoded before" if outcome.before else "")
+    )
+    if outcome.errors:
+        noun = "row has an error" if outcome.errors == 1 else "rows have an error"
+        click.echo(f"{outcome.errors} {noun} instead of a text: see the column 'error'.", err=True)
+        sys.exit(SOME_ROWS_FAILED)

@@ -1,0 +1,14 @@
+"""Jobs: many prompts in, one row of output each, in the input's order, and nothing lost whatever happens.
+
+import mdm_sampling as mdm
+from mdm_sampling.jobs import Job, read_rows
+
+job = Job(mdm.load(steps=20), read_rows("prompts.jsonl"), "answers.jsonl")
+print(job.run())
+"""
+
+from .inputs import Asked as Asked
+from .inputs import read_rows as read_rows
+from .job import Job as Job
+from .job import Outcome as Outcome
+from .local import LocalEngine as LocalEngine

@@ -1,0 +1,131 @@
+"""Reading a job's rows: JSON lines, CSV or Parquet. A row that cannot be read is kept, with its error."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SpecError
+from ..interfaces import Prompt
+
+COLUMNS = ("prompt", "messages", "text", "question")
+"""Where a prompt is looked for unless a column is named, in this order."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One row of the input.
+
+    Attributes:
+        number: its place in the input, from 0.
+        id: what the input calls it, else its number, as text.
+        prompt: a text or chat messages; None if the row is bad.
+        error: why it is bad, a sentence.
+    """
+
+    number: int
+    id: str
+    prompt: Prompt | None
+    error: str | None = None
+
+
+def read_rows(file: str | Path, column: str | None = None, id_column: str | None = None) -> list[Asked]:
+    """The rows of a file that ends in .jsonl, .csv or .parquet.
+
+    Args:
+        column: holds the prompts, texts or chat messages; None for the first of `COLUMNS` that the file has.
+        id_column: names the rows; None for "id" where there is one, else rows are called by their number.
+
+    Raises:
+        SpecError: for a file that cannot be read at all. A bad row is no reason: it comes back with its error.
+    """
+    file = Path(file)
+    readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    if file.suffix not in readers:
+        raise SpecError(f"{file}: an input ends in {', '.join(readers)}")
+    try:
+        records = list(readers[file.suffix](file))
+    except OSError as error:
+        raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
+    if not records:
+        raise SpecError(f"{file} holds no rows")
+    column = column or _found_column(file, records)
+    return [_asked(number, record, column, id_column) for number, record in enumerate(records)]
+
+
+def _json_lines(file: Path) -> Iterator[Mapping[str, Any] | str]:
+    """The objects of the lines that are not blank; for a bad line what is wrong with it."""
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except ValueError as error:
+                yield f"line {number} is not valid JSON ({error})"
+                continue
+            yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
+
+
+def _csv_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
+    with open(file, encoding="utf-8-sig", newline="") as lines:
+        try:
+            yield from csv.DictReader(lines)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise SpecError(f"{file} is no CSV file of UTF-8 text ({error})") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
+    parquet = pyarrow_parquet()
+    with open(file, "rb"):
+        pass  # a missing file is told by an OSError, as for the others
+    try:
+        yield from parquet.read_table(file).to_pylist()
+    except Exception as error:  # pyarrow has its own
+        raise SpecError(f"{file} is no Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def pyarrow_parquet() -> Any:
+    """pyarrow's Parquet module. Raises `SpecError` where it is missing."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise SpecError('Parquet needs pyarrow; pip install "mdm-sampling[parquet]"') from error
+    return pyarrow.parquet
+
+
+def _found_column(file: Path, records: Sequence[Mapping[str, Any] | str]) -> str:
+    """The first usual column that any row has."""
+    known = dict.fromkeys(name for record in records if not isinstance(record, str) for name in record)
+    for name in COLUMNS:
+        if name in known:
+            return name
+    if not known:
+        raise SpecError(f"{file} holds no readable row: {records[0]}")
+    has = ", ".join(map(str, known))
+    raise SpecError(f"{file} has no column {' or '.join(COLUMNS)}, it has {has}; name one with column=... (--column)")
+
+
+def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column: str | None) -> Asked:
+    if isinstance(record, str):
+        return Asked(number, str(number), None, record)
+    name = record.get(id_column or "id")
+    row_id = str(number) if name is None else str(name)
+    if id_column is not None and name is None:
+        return Asked(number, row_id, None, f"there is no {id_column!r} to name the row by")
+    prompt = record.get(column)
+    if isinstance(prompt, str) and prompt.strip():
+        return Asked(number, row_id, prompt)
+    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
+        return Asked(number, row_id, [{"role": m["role"], "content": m["content"]} for m in prompt])
+    if prompt is None:
+        return Asked(number, row_id, None, f"there is no {column!r}")
+    return Asked(number, row_id, None, f"{column!r} is neither a text nor a list of messages: {prompt!r:.60}")
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("role", "content"))

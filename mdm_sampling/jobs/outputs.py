@@ -1,0 +1,60 @@
+"""A job's output: a row for each row of the input, in its order, as JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import SpecError
+from ..results.store import Line
+from .inputs import Asked, pyarrow_parquet
+
+FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
+SUFFIXES = (".jsonl", ".parquet")
+
+
+def check_output(file: Path) -> None:
+    """Raise `SpecError` for a name that cannot be written to, before anything is decoded."""
+    if file.suffix not in SUFFIXES:
+        raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
+    if file.is_dir():
+        raise SpecError(f"{file} is a folder, not an output")
+    if file.suffix == ".parquet":
+        pyarrow_parquet()
+
+
+def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked]) -> None:
+    """Write the output whole or not at all. Seconds are left out: they are no part of what was asked."""
+    rows = [_row(line) for line in lines]
+    rows += [_row({"item": each.id, "number": each.number, "error": each.error}) for each in bad]
+    rows.sort(key=lambda row: row["row"])
+    temporary = file.with_name(f".{file.name}.tmp")
+    if file.suffix == ".parquet":
+        _write_parquet(temporary, rows)
+    else:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    with open(temporary, "rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(file)
+
+
+def _row(line: Line) -> dict[str, Any]:
+    """A line of the journal as a row of the output; None where a row failed."""
+    row = {"row": line["number"], "id": line["item"], "text": line.get("text"), "error": line.get("error")}
+    row |= {"seed": line.get("seed"), "tokens": line.get("tokens")}
+    row |= {name: line.get(name) for name in FIELDS}
+    return row | {"spec": line.get("spec")}
+
+
+def _write_parquet(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    parquet = pyarrow_parquet()
+    import pyarrow
+
+    whole, text, number = pyarrow.int64(), pyarrow.string(), pyarrow.float64()
+    types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "tokens": pyarrow.list_(whole)}
+    types |= {"steps": whole, "forwards": whole, "token_forwards": whole, "cumulative_entropy": number, "spec": text}
+    flat = [row | {"spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(flat, schema=pyarrow.schema(list(types.items()))), file)

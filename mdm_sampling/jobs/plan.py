@@ -1,0 +1,109 @@
+"""The plan of a job: its rows as token ids, in batches of like lengths that are the same whenever the job is run.
+
+A batch is what is decoded, written and, after a crash, decoded again as a whole. So what a row costs, which depends
+a little on its neighbours, is the same however often a job was cut off, and on however many workers it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from zlib import crc32
+
+from ..errors import MDMError
+from ..sampler import Sampler
+from .inputs import Asked
+
+AUTO_ROWS = 64
+"""Rows that a batch may have at most where it is chosen by what fits into memory."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A row that can be decoded.
+
+    Attributes:
+        number: its place in the input.
+        id: its name.
+        row: (prefix, body) token ids.
+        seed: draws this row.
+        digest: changes with anything that it asks.
+    """
+
+    number: int
+    id: str
+    row: tuple[tuple[int, ...], tuple[int, ...]]
+    seed: int
+    digest: str
+
+    @property
+    def places(self) -> int:
+        """How long its canvas is."""
+        return len(self.row[0]) + len(self.row[1])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that are decoded together."""
+
+    number: int
+    rows: tuple[Ready, ...]
+
+
+def encode(
+    sampler: Sampler, asked: Sequence[Asked], *, seed: int, chat: bool | None, infill: bool
+) -> tuple[list[Ready], list[Asked]]:
+    """The rows that can be decoded, and the bad ones with their errors.
+
+    Args:
+        seed: of the job; a row is drawn with a seed made of this one and its id.
+        chat: see `Sampler.generate`.
+        infill: whether prompts are texts with masks to fill in.
+    """
+    ready, bad = [], []
+    for each in asked:
+        if each.prompt is None:
+            bad.append(each)
+            continue
+        try:
+            if infill and not isinstance(each.prompt, str):
+                raise MDMError("a text with masks is needed, not messages")
+            rows = sampler.masked_rows([each.prompt]) if infill else sampler.prompt_rows([each.prompt], chat)  # type: ignore[list-item]
+            sampler.check(rows)
+        except MDMError as error:
+            bad.append(replace(each, prompt=None, error=str(error).removeprefix("row 0: ")))
+            continue
+        prefix, body = rows[0]
+        row = (tuple(prefix), tuple(body))
+        row_seed = crc32(f"{seed}/{each.id}".encode())
+        digest = sha256(json.dumps([each.id, each.prompt, row, row_seed]).encode()).hexdigest()[:16]
+        ready.append(Ready(each.number, each.id, row, row_seed, digest))
+    return ready, bad
+
+
+def plan(rows: Sequence[Ready], batch_size: int | None, batch_tokens: int | None) -> list[Batch]:
+    """Batches of rows of like lengths, the longest first, so that what does not fit into memory is seen at once.
+
+    Args:
+        batch_size: most rows of a batch; None for `AUTO_ROWS`.
+        batch_tokens: most places of a batch's canvas, padding included; None for no such limit. A row that is longer
+            by itself has a batch of its own.
+    """
+    ordered = sorted(rows, key=lambda row: (-row.places, -len(row.row[0]), row.number))
+    return [Batch(number, tuple(part)) for number, part in enumerate(_parts(ordered, batch_size, batch_tokens))]
+
+
+def _parts(ordered: Sequence[Ready], batch_size: int | None, batch_tokens: int | None) -> Iterator[list[Ready]]:
+    part: list[Ready] = []
+    for row in ordered:
+        grown = [*part, row]
+        width = max(len(r.row[0]) for r in grown) + max(len(r.row[1]) for r in grown)
+        full = len(grown) > (batch_size or AUTO_ROWS)
+        if part and (full or (batch_tokens is not None and width * len(grown) > batch_tokens)):
+            yield part
+            grown = [row]
+        part = grown
+    if part:
+        yield part

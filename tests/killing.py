@@ -1,0 +1,52 @@
+"""Runs a job in child processes that are killed with SIGKILL at random moments, then once more to its end.
+
+    python killing.py INPUT OUTPUT KILLS
+
+The model is loaded once and the children are forked, so that a kill costs milliseconds. Prints how many children were
+killed while they worked, and how many rows the folder held at each kill.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)  # a forked child cannot use its parent's threads
+
+import mdm_sampling as mdm  # noqa: E402
+from mdm_sampling.jobs import Job, read_rows  # noqa: E402
+
+
+def lines_of(folder: Path) -> int:
+    file = folder / "results.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def main(file: str, output: str, kills: int) -> None:
+    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), gen_length=20, steps=20)
+    job = Job(sampler, read_rows(file), output, batch_size=6)
+    rng = random.Random(0)
+    held: list[int] = []
+    while len(held) < kills:
+        child = os.fork()
+        if child == 0:
+            job.run()
+            os._exit(0)
+        # From now and then before anything is opened, to some batches later.
+        time.sleep(rng.choice([rng.uniform(0, 0.03), rng.uniform(0, 0.5)]))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            break
+        held.append(lines_of(job.place))
+    outcome = job.run()
+    print(json.dumps({"held": held, "before": outcome.before, "errors": outcome.errors}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

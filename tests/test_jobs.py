@@ -1,0 +1,469 @@
+"""Jobs: rows in, rows out in their order, and nothing lost: kills, torn writes, bad rows, full memory, one process."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mdm_sampling as mdm
+from mdm_sampling.cli import main
+from mdm_sampling.jobs import Asked, Job, read_rows
+from mdm_sampling.jobs.job import whole_batches
+from mdm_sampling.jobs.plan import Ready, plan
+from mdm_sampling.results.store import Line
+
+PUZZLES = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(12, 0)]
+MIXED = [*PUZZLES[:5], "1... ..3.", "12+3", *PUZZLES[5:8]]
+
+
+@pytest.fixture(scope="module")
+def sampler() -> mdm.Sampler:
+    return mdm.Sampler(mdm.load_backend(), planner=mdm.InfoGain(candidates=3), gen_length=20, steps=10)
+
+
+def write_jsonl(file: Path, prompts: Sequence[Any]) -> Path:
+    file.write_text("".join(json.dumps({"id": f"row {i}", "prompt": p}) + "\n" for i, p in enumerate(prompts)))
+    return file
+
+
+def output_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+
+
+def job_of(sampler: mdm.Sampler, folder: Path, prompts: Sequence[Any] = MIXED, **options: Any) -> Job:
+    asked = read_rows(write_jsonl(folder / "in.jsonl", prompts))
+    return Job(sampler, asked, folder / "out.jsonl", **({"batch_size": 3} | options))
+
+
+class Stop(Exception):
+    """Stands for a crash."""
+
+
+def crash_after(rows: int) -> Any:
+    def progress(done: int, total: int) -> None:
+        if done >= rows:
+            raise Stop
+
+    return progress
+
+
+# --- What comes out -----------------------------------------------------------------------------------------------
+
+
+def test_the_output_has_the_rows_in_their_order_and_each_can_be_made_again(
+    sampler: mdm.Sampler, tmp_path: Path
+) -> None:
+    drawn = replace(sampler, token_sampler=mdm.GumbelMax(temperature=1.0))
+    outcome = job_of(drawn, tmp_path).run()
+    rows = output_of(outcome.output)
+    assert (outcome.rows, outcome.errors, outcome.before) == (len(MIXED), 0, 0)
+    assert [(row["row"], row["id"]) for row in rows] == [(i, f"row {i}") for i in range(len(MIXED))]
+    assert len({row["seed"] for row in rows}) == len(rows)
+    for row, prompt in zip(rows, MIXED, strict=True):
+        again = mdm.from_spec(row["spec"]).generate(prompt, seed=row["seed"])
+        assert (again.texts[0], again.sequences[0]) == (row["text"], row["tokens"])
+        assert row["cumulative_entropy"] == pytest.approx(again.rows[0].cumulative_entropy, abs=1e-4)
+
+
+def test_the_texts_do_not_depend_on_the_batches(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    texts = []
+    for i, options in enumerate([{"batch_size": 1}, {"batch_size": 4}, {"batch_size": "auto"}, {"batch_tokens": 90}]):
+        (tmp_path / str(i)).mkdir()
+        texts.append([row["text"] for row in output_of(job_of(sampler, tmp_path / str(i), **options).run().output)])
+    assert all(found == texts[0] for found in texts)
+
+
+def test_texts_with_masks_are_filled(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    text = "1__4\n__1_\n_1__\n___1"
+    job_of(sampler, tmp_path, [text, [{"role": "user", "content": text}]], infill=True).run()
+    first, second = output_of(tmp_path / "out.jsonl")
+    assert first["text"] == sampler.infill(text, seed=first["seed"]).texts[0]
+    assert second["error"] == "a text with masks is needed, not messages"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_other_formats_of_input_and_output_hold_the_same(sampler: mdm.Sampler, form: str, tmp_path: Path) -> None:
+    job_of(sampler, tmp_path).run()
+    expected = output_of(tmp_path / "out.jsonl")
+    file = tmp_path / f"in.{form}"
+    records = [{"id": f"row {i}", "prompt": prompt} for i, prompt in enumerate(MIXED)]
+    if form == "csv":
+        with open(file, "w", newline="") as lines:
+            writer = csv.DictWriter(lines, ["id", "prompt"])
+            writer.writeheader()
+            writer.writerows(records)
+    else:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), file)
+    output = tmp_path / "again.jsonl"
+    Job(sampler, read_rows(file), output, batch_size=3).run()
+    assert output.read_bytes() == (tmp_path / "out.jsonl").read_bytes()
+    table = tmp_path / "out.parquet"
+    Job(sampler, read_rows(file), table, tmp_path / "again.jsonl.job", batch_size=3).run()
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_table(table).to_pylist()
+    assert [row | {"spec": json.loads(row["spec"])} for row in found] == expected
+
+
+# --- The input ----------------------------------------------------------------------------------------------------
+
+
+def test_bad_rows_are_recorded_with_their_error_and_the_others_are_decoded(
+    sampler: mdm.Sampler, tmp_path: Path
+) -> None:
+    file = tmp_path / "in.jsonl"
+    good = json.dumps({"prompt": PUZZLES[0]})
+    lines = [good, "nonsense", '{"prompt": 5}', "[1]", '{"id": 7, "other": 1}', '{"prompt": "é"}', '{"prompt": ""}', ""]
+    lines += [json.dumps({"prompt": "1 " * 300}), json.dumps({"prompt": [{"role": "user"}]}), good]
+    file.write_text("\n".join(lines))
+    outcome = Job(sampler, read_rows(file), tmp_path / "out.jsonl").run()
+    rows = output_of(outcome.output)
+    assert (outcome.rows, outcome.errors) == (10, 8)
+    assert [row["error"] is None for row in rows] == [True, *[False] * 8, True]
+    assert rows[0]["text"] == rows[-1]["text"] == sampler.generate(PUZZLES[0]).texts[0]
+    words = ["line 2 is not valid JSON", "neither a text nor", "line 4 holds no JSON object", "there is no 'prompt'"]
+    words += ["does not know 'é'", "neither a text nor", "exceed the model's context of", "neither a text nor"]
+    for row, word in zip(rows[1:-1], words, strict=True):
+        assert word in row["error"]
+        assert row["text"] is None
+    assert rows[4]["id"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "words"),
+    [
+        ("in.txt", "x", {}, "an input ends in .jsonl, .csv, .parquet"),
+        ("in.jsonl", "", {}, "holds no rows"),
+        ("in.jsonl", "x\ny", {}, "holds no readable row: line 1 is not valid JSON"),
+        ("in.jsonl", '{"a": 1}', {}, "has no column prompt or messages or text or question, it has a"),
+        ("in.csv", b"prompt\n\xff\xfe", {}, "is no CSV file of UTF-8 text"),
+        ("in.parquet", "x", {}, "is no Parquet file"),
+    ],
+)
+def test_an_input_that_cannot_be_read_is_refused(
+    name: str, content: str | bytes, options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(mdm.SpecError, match=words):
+        read_rows(tmp_path / name, **options)
+
+
+def test_columns_and_ids_can_be_named(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text('{"q": "a", "name": "x", "prompt": "b"}\n{"q": "c", "prompt": "d"}\n')
+    assert read_rows(file) == [Asked(0, "0", "b"), Asked(1, "1", "d")]
+    first, second = read_rows(file, "q", "name")
+    assert first == Asked(0, "x", "a")
+    assert second == Asked(1, "1", None, "there is no 'name' to name the row by")
+
+
+# --- Nothing is lost ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tear", [0, 1, 500], ids=lambda n: f"{n} bytes torn off")
+def test_a_job_goes_on_where_it_was_cut_off(sampler: mdm.Sampler, tear: int, tmp_path: Path) -> None:
+    """Without decoding a finished row again, and with the same bytes as if nothing had happened."""
+    (tmp_path / "whole").mkdir()
+    whole = job_of(sampler, tmp_path / "whole").run()
+    with pytest.raises(Stop):
+        job_of(sampler, tmp_path).run(crash_after(5))
+    assert not (tmp_path / "out.jsonl").exists()
+    journal = tmp_path / "out.jsonl.job" / "results.jsonl"
+    kept = journal.read_bytes()
+    assert kept.count(b"\n") == 6
+    journal.write_bytes(kept[: -tear or None])
+    seen: list[tuple[int, int]] = []
+    outcome = job_of(sampler, tmp_path).run(lambda *n: seen.append(n))
+    assert outcome.before == seen[0][0] == (3 if tear else 6)
+    assert journal.read_bytes().startswith(b"".join(kept.splitlines(keepends=True)[: outcome.before]))
+    assert outcome.output.read_bytes() == whole.output.read_bytes()
+    again = job_of(sampler, tmp_path).run(lambda *n: seen.append(n))
+    assert (again.before, seen[-1]) == (len(MIXED), (len(MIXED), len(MIXED)))
+    assert again.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    prompts = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(300, 1)]
+    file = write_jsonl(tmp_path / "in.jsonl", prompts)
+    script = Path(__file__).parent / "killing.py"
+
+    def run(output: str, kills: int) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, script, file, tmp_path / output, str(kills)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    run("whole.jsonl", 0)
+    killed = run("killed.jsonl", 20)
+    assert len(killed["held"]) == 20, "a child finished before it was killed; make the job slower"
+    assert killed["held"] == sorted(killed["held"]), "a kill lost a row"
+    assert 0 < killed["before"] <= 300
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    lines = (tmp_path / "killed.jsonl.job" / "results.jsonl").read_text().splitlines()
+    assert len(lines) == 300, "a finished row was decoded twice"
+
+
+def test_the_command_goes_on_after_a_kill(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 8)
+    command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--planner", "confidence"]
+    command += ["--threshold", "none", "--steps", "40", "--batch-size", "2", "--output"]
+    journal = tmp_path / "out.jsonl.job" / "results.jsonl"
+    process = subprocess.Popen([*command, tmp_path / "out.jsonl"], stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    for output in ("out.jsonl", "whole.jsonl"):
+        done = subprocess.run([*command, tmp_path / output], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert ("of them decoded before" in done.stdout) == (output == "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+@given(sizes=st.lists(st.integers(1, 4), max_size=5), torn=st.integers(0, 3))
+def test_only_whole_batches_count(sizes: list[int], torn: int) -> None:
+    lines: list[Line] = [{"batch": [n, size]} for n, size in enumerate(sizes) for _ in range(size)]
+    whole = len(lines)
+    lines += [{"batch": [len(sizes), 4]}] * torn
+    assert whole_batches(lines) == whole
+
+
+def test_a_second_process_on_the_same_job_is_refused(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    refused = []
+
+    def progress(done: int, total: int) -> None:
+        if not refused:
+            with pytest.raises(mdm.SpecError) as error:
+                job_of(sampler, tmp_path).run()
+            refused.append(str(error.value))
+
+    job_of(sampler, tmp_path).run(progress)
+    assert "another process is writing to" in refused[0]
+
+
+def test_changed_rows_or_settings_are_refused_unless_told_otherwise(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    first = job_of(sampler, tmp_path).run()
+    before = first.output.read_bytes()
+    changes: list[tuple[mdm.Sampler, list[Any], dict[str, Any], str, int]] = [
+        (sampler, [*MIXED, PUZZLES[8]], {}, "input", len(MIXED)),
+        (sampler, [PUZZLES[9], *MIXED[1:]], {}, "input", len(MIXED) - 1),
+        (replace(sampler, planner=mdm.Confidence()), MIXED, {}, "spec", 0),
+        (sampler, MIXED, {"seed": 1}, "seed 0, not 1", 0),
+        (sampler, MIXED, {"batch_size": 2}, "batch_size 3, not 2", len(MIXED)),
+    ]
+    for other, prompts, options, word, kept in changes:
+        with pytest.raises(mdm.SpecError, match=f"holds results for .*{word}"):
+            job_of(other, tmp_path, prompts, **options).run()
+        assert first.output.read_bytes() == before
+        (tmp_path / "new").mkdir(exist_ok=True)
+        fresh = job_of(other, tmp_path / "new", prompts, **options)
+        outcome = replace(job_of(other, tmp_path, prompts, **options), changed=True).run()
+        assert outcome.before == kept
+        expected = output_of(replace(fresh, changed=True).run().output)
+        assert [row["text"] for row in output_of(outcome.output)] == [row["text"] for row in expected]
+        job_of(sampler, tmp_path, changed=True).run()  # back to where it was
+        assert first.output.read_bytes() == before
+
+
+def test_a_disk_that_is_full_loses_nothing(
+    sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = job_of(sampler, tmp_path / "whole").run()
+    synced = os.fsync
+    calls = []
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:  # the question, a batch, and then no more
+            raise OSError(28, "No space left on device")
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        job_of(sampler, tmp_path).run()
+    monkeypatch.undo()
+    assert job_of(sampler, tmp_path).run().output.read_bytes() == whole.output.read_bytes()
+
+
+# --- Rows and memory that fail while decoding ---------------------------------------------------------------------
+
+
+def fill_but(sampler: mdm.Sampler, monkeypatch: pytest.MonkeyPatch, fault: Any) -> list[int]:
+    """Let `fault` look at the rows of each batch first; the sizes of the batches that were decoded."""
+    sizes = []
+    fill = mdm.Sampler.fill
+
+    def faulty(self: mdm.Sampler, rows: Any, *args: Any, **options: Any) -> mdm.Result:
+        fault(rows)
+        sizes.append(len(rows))
+        return fill(self, rows, *args, **options)
+
+    monkeypatch.setattr(mdm.Sampler, "fill", faulty)
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_smaller(
+    sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "whole").mkdir()
+    expected = [row["text"] for row in output_of(job_of(sampler, tmp_path / "whole", PUZZLES).run().output)]
+    refused = []
+
+    def fault(rows: Any) -> None:
+        if len(rows) > 3:
+            refused.append(len(rows))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    sizes = fill_but(sampler, monkeypatch, fault)
+    outcome = job_of(sampler, tmp_path, PUZZLES, batch_size="auto").run()
+    assert [row["text"] for row in output_of(outcome.output)] == expected
+    assert refused == [12, 6]
+    assert sizes == [3, 3, 3, 3]
+
+
+def test_without_auto_a_full_memory_stops_the_job_and_keeps_what_is_done(
+    sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def fault(rows: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    fill_but(sampler, monkeypatch, fault)
+    with pytest.raises(torch.OutOfMemoryError):
+        job_of(sampler, tmp_path).run()
+    assert job_of(sampler, tmp_path).run().before == 3
+
+
+def test_a_row_that_cannot_be_decoded_gets_its_error_and_its_batch_goes_on(
+    sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tuple(sampler.prompt_rows([MIXED[2]])[0][0])
+
+    def fault(rows: Any) -> None:
+        if any(tuple(prefix) == bad for prefix, _ in rows):
+            raise mdm.PredictionError("the model returned logits that are not finite")
+
+    fill_but(sampler, monkeypatch, fault)
+    outcome = job_of(sampler, tmp_path).run()
+    rows = output_of(outcome.output)
+    assert outcome.errors == 1
+    assert [row["row"] for row in rows if row["error"]] == [2]
+    assert rows[2]["error"] == "the model returned logits that are not finite"
+
+
+def test_settings_with_which_nothing_works_stop_the_job_at_once(
+    sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(rows: Any) -> None:
+        raise mdm.ContractError("planner P() made no progress")
+
+    fill_but(sampler, monkeypatch, fault)
+    with pytest.raises(mdm.MDMError, match="not one of the first 3 rows could be decoded: planner P"):
+        job_of(sampler, tmp_path).run()
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+# --- Batches ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=20),
+    size=st.none() | st.integers(1, 5),
+    tokens=st.none() | st.integers(1, 60),
+)
+def test_batches_hold_every_row_once_within_their_limits(
+    lengths: list[tuple[int, int]], size: int | None, tokens: int | None
+) -> None:
+    rows = [Ready(i, str(i), ((1,) * a, (2,) * b), 0, "") for i, (a, b) in enumerate(lengths)]
+    batches = plan(rows, size, tokens)
+    assert sorted(row.number for batch in batches for row in batch.rows) == list(range(len(rows)))
+    assert [batch.number for batch in batches] == list(range(len(batches)))
+    longest = [max(row.places for row in batch.rows) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+    for batch in batches:
+        width = max(len(row.row[0]) for row in batch.rows) + max(len(row.row[1]) for row in batch.rows)
+        assert len(batch.rows) <= (size or 64)
+        assert tokens is None or len(batch.rows) == 1 or width * len(batch.rows) <= tokens
+
+
+# --- The command --------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments)])
+
+
+def test_a_job_file_and_options_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", PUZZLES[:4])
+    (tmp_path / "job.toml").write_text('input = "in.jsonl"\noutput = "a.jsonl"\nsteps = 10\nplanner = "entropy"\n')
+    first = run("job.toml")
+    assert first.exit_code == 0, first.output
+    assert first.stdout == "a.jsonl: 4 rows\n"
+    second = run("--input", "in.jsonl", "--output", "b.jsonl", "--steps", "10", "--planner", "entropy")
+    assert second.exit_code == 0, second.output
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert "4 of 4 rows were done before." in run("job.toml").stderr
+    assert run("job.toml", "--steps", "5").exit_code == 1
+
+
+def test_some_bad_rows_show_in_the_exit_code(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "in.jsonl", [PUZZLES[0], "é", 4])
+    result = run("--input", file, "--output", tmp_path / "out.jsonl", "--steps", "10")
+    assert result.exit_code == 3
+    assert "2 rows have an error instead of a text" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give --input FILE"),
+        (["--input", "in.jsonl"], "give --output FILE"),
+        (["--input", "none.jsonl", "--output", "o.jsonl"], "does not exist"),
+        (["--input", "in.jsonl", "--output", "o.txt"], "an output ends in .jsonl or .parquet"),
+        (["--input", "in.jsonl", "--output", "o.jsonl", "--batch-size", "many"], "'many' is not a valid integer"),
+        (["--input", "in.jsonl", "--output", "o.jsonl", "--infill", "--max-new-tokens", "4"], "would be ignored"),
+        (["--input", "in.jsonl", "--output", "o.jsonl", "--column", "x"], "there is no 'x'"),
+        (["--input", "in.jsonl", "--output", "o.jsonl", "--folder", "in.jsonl"], "is a file"),
+        (["job.toml"], "there is no option 'stepz'"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_sentence(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", PUZZLES[:1])
+    (tmp_path / "job.toml").write_text("stepz = 5\n")
+    result = run(*arguments)
+    if "--column" in arguments:
+        assert result.exit_code == 3
+        assert words in output_of(tmp_path / "o.jsonl")[0]["error"]
+        return
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert words in result.output
+    assert not (tmp_path / "o.jsonl").exists()
