@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .config import read_config
-from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, Whole, cli_option, make_sampler, plain_errors
+from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, Finite, Whole, cli_option, make_sampler, plain_errors
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..jobs import Outcome
+    from ..jobs.local import Engine
 
 SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
@@ -60,6 +61,16 @@ JOB_OPTIONS = [
         help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
     ),
     cli_option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="ray decodes on many devices or machines.",
+    ),
+    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
+    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
+    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started for the job]"),
+    cli_option(
         "--changed",
         is_flag=True,
         help="Go on although the input or the settings have changed: rows that are the same are kept.",
@@ -103,6 +114,7 @@ def command(**options: Any) -> None:
                 if options[name] is not None:
                     raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
         check_output(options["output"])
+        engine = make_engine(options)
         asked = read_rows(options["input"], options["column"], options["id_column"])
         sampler = make_sampler(options, options["max_new_tokens"], continues=not options["infill"])
         job = Job(
@@ -116,6 +128,7 @@ def command(**options: Any) -> None:
             batch_size=options["batch_size"],
             batch_tokens=options["batch_tokens"],
             changed=options["changed"],
+            engine=engine,
         )
         with progress() as show:
             try:
@@ -127,6 +140,18 @@ def command(**options: Any) -> None:
                 )
                 sys.exit(130)
         tell(outcome)
+
+
+def make_engine(options: dict[str, Any]) -> Engine:
+    """The engine that the options describe; those of Ray are refused without it."""
+    from ..jobs import LocalEngine, RayEngine
+
+    given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
+    if options["engine"] == "ray":
+        return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
+    if given:
+        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} would be ignored without --engine ray.")
+    return LocalEngine()
 
 
 def tell(outcome: Outcome) -> None:

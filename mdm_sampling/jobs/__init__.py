@@ -12,3 +12,4 @@ from .inputs import read_rows as read_rows
 from .job import Job as Job
 from .job import Outcome as Outcome
 from .local import LocalEngine as LocalEngine
+from .ray_engine import RayEngine as RayEngine

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
-from typing import Any
 
 import torch
 
@@ -103,10 +102,3 @@ def _free_memory() -> None:
     """Give back what a failed batch left in the allocator's cache."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def worker_of(settings: dict[str, Any]) -> Worker:
-    """The worker that a job's settings describe, for another process: it loads the model itself."""
-    from ..specs import from_spec
-
-    return Worker(from_spec(settings["spec"]), settings["until_eos"], settings["splits"])

@@ -1,0 +1,163 @@
+"""The engine that decodes on many devices or machines: Ray Data's `map_batches` over a pool of actors.
+
+Each actor loads the model once. What a row gets depends on its batch and its seed alone, so the output is the local
+engine's whatever the number of workers, and whichever of them dies. The driver keeps the folder: a batch counts once
+it is on the driver's disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import torch
+
+from ..errors import MDMError, SpecError, require
+from ..results.store import Line
+from .plan import Batch, Ready
+from .worker import Worker
+
+MOST_BLOCKS = 10_000
+"""Blocks that Ray holds the batches in: one for each batch, so that little is redone, until there are too many."""
+
+
+RETRIES = 3
+"""How often a batch is begun anew when its worker dies; one that kills every worker must not go on forever."""
+
+
+@final
+@dataclass(frozen=True)
+class RayEngine:
+    """Decodes on the workers of a Ray cluster. Needs the extra `ray`.
+
+    Args:
+        workers: actors, each with a model of its own.
+        gpus_per_worker: how much of a GPU each needs; above 1 for a model that is spread over several.
+        address: of a cluster that is running; None to start one in this process for as long as the job takes.
+    """
+
+    workers: int = 1
+    gpus_per_worker: float = 0.0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, f"workers must be at least 1, got {self.workers}")
+        require(self.gpus_per_worker >= 0, f"gpus_per_worker must be 0 or more, got {self.gpus_per_worker}")
+        _ray()
+
+    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Iterator[list[Line]]:
+        ray = _ray()
+        if not batches:
+            return
+        self._start(ray)
+        try:
+            for row in self._mapped(ray, worker, batches).iter_rows():
+                lines = json.loads(row["lines"])
+                if any(line["settings"] != worker.settings for line in lines):
+                    raise MDMError("a worker loaded another model or other settings than this process has")
+                yield lines
+        except ray.exceptions.RayError as error:
+            raise MDMError(f"a Ray worker failed: {_cause(error)}") from error
+        finally:
+            ray.shutdown()
+
+    def _mapped(self, ray: Any, worker: Worker, batches: Sequence[Batch]) -> Any:
+        """The dataset of finished batches; nothing runs before it is read."""
+        items = [{"batch": json.dumps(asdict(batch))} for batch in batches]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)  # of how retries are given
+            return ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS)).map_batches(
+                Decoding,
+                fn_constructor_kwargs={"settings": settings_of(worker)},
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=self.workers),
+                num_cpus=1,
+                num_gpus=self.gpus_per_worker or None,
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
+
+    def _start(self, ray: Any) -> None:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        if self.address is not None:
+            check_reachable(self.address)
+        try:
+            if self.address is not None:
+                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                # Ray would keep back processors for reading; here nothing is read.
+                ray.init(
+                    num_cpus=self.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+                )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at {self.address}" if self.address else "in this process"
+            raise MDMError(f"no Ray cluster {where}: {str(error).splitlines()[0]}") from error
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.wait_for_min_actors_s = 600  # a large model takes its time to load
+
+
+def check_reachable(address: str) -> None:
+    """Raise `MDMError` if nobody answers at host:port; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # such as "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise MDMError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
+class Decoding:
+    """What an actor does. It computes with as many threads as the driver has, so that it rounds alike."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        from ..specs import from_spec
+
+        torch.set_num_threads(settings["threads"])
+        if os.path.isdir(settings["folder"]):
+            os.chdir(settings["folder"])  # where a relative name of a model or a file means what it means to the driver
+        self.worker = Worker(from_spec(settings["spec"]), settings["until_eos"], settings["splits"])
+
+    def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        return {"lines": [json.dumps(self.worker.decode(read_batch(text))) for text in rows["batch"]]}
+
+
+def settings_of(worker: Worker) -> dict[str, Any]:
+    """What an actor needs to decode as this process would."""
+    return {
+        "spec": worker.spec,
+        "until_eos": worker.until_eos,
+        "splits": worker.splits,
+        "threads": torch.get_num_threads(),
+        "folder": os.getcwd(),
+    }
+
+
+def read_batch(text: str) -> Batch:
+    """A batch from its JSON."""
+    values = json.loads(text)
+    return Batch(values["number"], tuple(Ready(**row) for row in values["rows"]))
+
+
+def _ray() -> Any:
+    """Ray with its data package. Raises `SpecError` where it is missing."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise SpecError('--engine ray needs Ray; pip install "mdm-sampling[ray]"') from error
+    return ray
+
+
+def _cause(error: BaseException) -> str:
+    """The line of a worker's traceback that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else repr(error))

@@ -1,0 +1,125 @@
+"""The Ray engine on a local cluster: the local engine's output, byte by byte, also when a worker is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import mdm_sampling as mdm
+from mdm_sampling.cli import main
+
+pytest.importorskip("ray", reason="needs the extra `ray`")
+
+OPTIONS = ["--planner", "confidence", "--threshold", "none", "--steps", "20", "--batch-size", "3"]
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """An input, one of its rows bad, and what the local engine makes of it."""
+    folder = tmp_path_factory.mktemp("ray")
+    prompts = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(60, 2)]
+    prompts[7] = "é"
+    file = folder / "in.jsonl"
+    file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
+    done = subprocess.run(command(file, folder / "local.jsonl"), capture_output=True, text=True, env=environment())
+    assert done.returncode == 3, done.stderr
+    return file, (folder / "local.jsonl").read_bytes()
+
+
+def environment() -> dict[str, str]:
+    """One thread everywhere, so that all processes round alike and leave each other room."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def command(file: Path, output: Path, *engine: str) -> list[str]:
+    given = ["run", "--input", str(file), "--output", str(output), *OPTIONS, *engine]
+    return [sys.executable, "-m", "mdm_sampling", *given]
+
+
+def workers_of(parent: int) -> list[int]:
+    """The processes of Ray's actors that descend from a process."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            names[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except (OSError, IndexError):
+            continue
+        parents[int(folder.name)] = int(status[1])
+
+    def descends(process: int) -> bool:
+        while process in parents and process != parent:
+            process = parents[process]
+        return process == parent
+
+    return sorted(p for p, name in names.items() if name.startswith("ray::MapWorker") and descends(p))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_local_engines_output(
+    job: tuple[Path, bytes], workers: int, tmp_path: Path
+) -> None:
+    file, expected = job
+    output = tmp_path / "out.jsonl"
+    ray = command(file, output, "--engine", "ray", "--workers", str(workers))
+    done = subprocess.run(ray, capture_output=True, text=True, env=environment(), timeout=300)
+    assert done.returncode == 3, done.stderr
+    assert output.read_bytes() == expected
+    assert "Traceback" not in done.stderr
+    machines = [
+        json.loads(line)["machine"] for line in (tmp_path / "out.jsonl.job/results.jsonl").read_text().splitlines()
+    ]
+    assert len(machines) == 59
+
+
+def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(job: tuple[Path, bytes], tmp_path: Path) -> None:
+    file, expected = job
+    output = tmp_path / "out.jsonl"
+    journal = tmp_path / "out.jsonl.job" / "results.jsonl"
+    process = subprocess.Popen(
+        command(file, output, "--engine", "ray", "--workers", "1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    began = time.monotonic()
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() - began < 200:
+        time.sleep(0.01)
+    held = journal.read_bytes().count(b"\n")
+    workers = workers_of(process.pid)
+    assert workers, "no worker was found to kill"
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 3, errors
+    assert 0 < held < 59, "the worker was killed when all was done"
+    assert output.read_bytes() == expected
+    assert len(journal.read_text().splitlines()) == 59
+
+
+def test_options_of_ray_are_refused_without_it_and_bad_ones_with_it(job: tuple[Path, bytes], tmp_path: Path) -> None:
+    file, _ = job
+    given = ["run", "--input", str(file), "--output", str(tmp_path / "o.jsonl")]
+    for arguments, words in [
+        (["--workers", "2"], "--workers would be ignored without --engine ray"),
+        (["--ray-address", "x"], "--ray-address would be ignored without --engine ray"),
+        (["--engine", "ray", "--workers", "0"], "0 is not in the range"),
+    ]:
+        result = CliRunner().invoke(main, [*given, *arguments])
+        assert result.exit_code == 2
+        assert words in result.output
+
+
+def test_a_cluster_that_is_not_there_is_told(job: tuple[Path, bytes], tmp_path: Path) -> None:
+    file, _ = job
+    ray = command(file, tmp_path / "o.jsonl", "--engine", "ray", "--ray-address", "127.0.0.1:1")
+    done = subprocess.run(ray, capture_output=True, text=True, env=environment(), timeout=300)
+    assert done.returncode == 1
+    assert "Error: no Ray cluster at 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
