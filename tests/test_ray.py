@@ -72,10 +72,7 @@ def test_any_number_of_workers_gives_the_local_engines_output(
     assert done.returncode == 3, done.stderr
     assert output.read_bytes() == expected
     assert "Traceback" not in done.stderr
-    machines = [
-        json.loads(line)["machine"] for line in (tmp_path / "out.jsonl.job/results.jsonl").read_text().splitlines()
-    ]
-    assert len(machines) == 59
+    assert len((tmp_path / "out.jsonl.job" / "results.jsonl").read_text().splitlines()) == 59
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(job: tuple[Path, bytes], tmp_path: Path) -> None:
