@@ -9,6 +9,8 @@ COMMANDS = {
     "infill": "Fill the masks of a text.",
     "run": "Decode a file of prompts; a job that is stopped goes on.",
     "compare": "Compare planners, caches and tokens a step on a task.",
+    "evaluate": "Run lm-evaluation-harness tasks.",
+    "results": "Show, filter, merge and export results folders.",
     "list": "Show the parts that are installed.",
     "plugins": "List, inspect, check and begin plug-ins.",
 }

@@ -1,0 +1,100 @@
+"""`mdm-sampling results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import cli_option, plain_errors
+
+HEADS = {
+    "rows": "rows",
+    "errors": "errors",
+    "score": "score",
+    "cumulative_entropy": "entropy",
+    "steps": "steps",
+    "forwards": "row-forwards",
+    "token_forwards": "token-forwards",
+    "seconds": "s/row",
+}
+
+
+class Condition(click.ParamType[tuple[str, str]]):
+    """column=value"""
+
+    name = "column=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, wanted = str(value).partition("=")
+        if not equals:
+            self.fail(f"{value!r} must be column=value.", param, ctx)
+        return name.strip(), wanted.strip()
+
+
+@click.command("results")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@cli_option(
+    "--where",
+    type=Condition(),
+    multiple=True,
+    help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
+)
+@cli_option(
+    "--export", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows: .csv, .jsonl, .parquet."
+)
+@cli_option(
+    "--merge",
+    "into",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Put the results of folders that ask the same into one, which goes on like any other.",
+)
+def command(
+    folders: tuple[Path, ...], where: tuple[tuple[str, str], ...], file: Path | None, into: Path | None
+) -> None:
+    """Show, filter, merge and export results folders: those of `compare` and those of `run` (OUTPUT.job).
+
+    \b
+    mdm-sampling results compare/* --where planner=info-gain
+    mdm-sampling results answers.jsonl.job --export rows.csv
+    mdm-sampling results here there --merge both
+    """
+    with plain_errors():
+        from ..results.folders import export, filtered, merge, read_folder, summary
+
+        found = [read_folder(path) for path in dict.fromkeys(folders)]
+        if into is not None:
+            if where:
+                raise click.UsageError("--where would be ignored by --merge, which takes all rows.")
+            count = merge(found, into)
+            click.echo(f"{into}: {count} rows")
+            found = [read_folder(into)]
+        rows = filtered([row for folder in found for row in folder.rows], where)
+        if file is not None:
+            export(rows, file)
+            click.echo(f"{file}: {len(rows)} rows")
+        show(summary(rows))
+
+
+def show(lines: list[dict[str, Any]]) -> None:
+    """The summary as a table; columns of which every value is missing are left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not lines:
+        click.echo("No rows.")
+        return
+    names = [name for name in lines[0] if any(line[name] is not None for line in lines)]
+    table = Table(box=None)
+    for name in names:
+        table.add_column(HEADS.get(name, name), justify="right" if name in HEADS else "left")
+    for line in lines:
+        table.add_row(*(_shown(line[name]) for name in names))
+    Console(width=400, highlight=False).print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,182 @@
+"""Reading results folders, of comparisons and jobs alike: their lines as one table, filtered, merged, exported."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ..errors import SpecError
+from .store import LINES, Line, Store
+
+KINDS = {"compare.json": "comparison", "job.json": "job"}
+COLUMNS = (
+    "folder",
+    "item",
+    "seed",
+    "planner",
+    "cache",
+    "tokens_per_step",
+    "block_length",
+    "score",
+    "error",
+    "steps",
+    "forwards",
+    "token_forwards",
+    "cumulative_entropy",
+    "seconds",
+    "answer",
+    "text",
+)
+SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_length")
+"""The columns that tell settings apart; a summary has a row for each."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A results folder as it is on disk.
+
+    Attributes:
+        path: where it is.
+        name: the file that keeps its question, a key of `KINDS`.
+        question: what all lines have in common.
+        lines: those that are whole; a process may be adding to them.
+    """
+
+    path: Path
+    name: str
+    question: dict[str, Any]
+    lines: list[Line]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines as rows of one table, with the columns `COLUMNS`."""
+        return [_row(self.path, line) for line in self.lines]
+
+
+def read_folder(path: Path) -> Folder:
+    """Read a folder. Raises `SpecError` if it holds no results, or damaged ones."""
+    name = next((name for name in KINDS if (path / name).is_file()), None)
+    if name is None:
+        raise SpecError(f"{path} holds no results: there is no {' or '.join(KINDS)} in it")
+    lines_file = path / LINES
+    try:
+        question = json.loads((path / name).read_text(encoding="utf-8"))
+        data = lines_file.read_bytes() if lines_file.exists() else b""
+        lines = [json.loads(line) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SpecError(f"{path} is damaged ({error})") from error
+    if not isinstance(question, dict) or any(not isinstance(line, dict) for line in lines):
+        raise SpecError(f"{path} is damaged: it holds something else than results")
+    return Folder(path, name, question, lines)
+
+
+def _row(path: Path, line: Line) -> dict[str, Any]:
+    """A line of either kind; what a job's settings are stands in its spec."""
+    spec = line.get("spec") or {}
+    found = {name: line.get(name, spec.get(name)) for name in COLUMNS} | {"folder": str(path)}
+    schedule = str(spec.get("schedule", ""))
+    if found["tokens_per_step"] is None and schedule.startswith("constant:places="):
+        found["tokens_per_step"] = int(schedule.partition("=")[2])
+    return found
+
+
+def filtered(rows: Iterable[Mapping[str, Any]], where: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
+    """The rows of which each named column, written as text, is one of the values that are given for it."""
+    wanted: dict[str, set[str]] = {}
+    for name, value in where:
+        if name not in COLUMNS:
+            raise SpecError(f"there is no column {name!r}; there are {', '.join(COLUMNS)}")
+        wanted.setdefault(name, set()).add(value)
+    return [row for row in rows if all(_text(row[name]) in values for name, values in wanted.items())]
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each setting: rows, errors, and means over those without an error; a mean of nothing is None."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in SETTINGS), []).append(row)
+    means = ("score", "cumulative_entropy", "steps", "forwards", "token_forwards", "seconds")
+    found = []
+    for key, group in groups.items():
+        good = [row for row in group if row["error"] is None]
+        line: dict[str, Any] = dict(zip(SETTINGS, key, strict=True))
+        line |= {"rows": len(group), "errors": len(group) - len(good)}
+        for name in means:
+            values = [row[name] for row in good if row[name] is not None]
+            line[name] = fmean(values) if values else None
+        found.append(line)
+    return found
+
+
+def export(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    """Write rows to a .csv, .jsonl or .parquet file, whole or not at all. Raises `SpecError` for another name."""
+    writers = {".csv": _write_csv, ".jsonl": _write_json_lines, ".parquet": _write_parquet}
+    if file.suffix not in writers:
+        raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        writers[file.suffix](rows, temporary)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    with open(file, "w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json_lines(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def _write_parquet(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    from ..jobs.inputs import pyarrow_parquet
+
+    parquet = pyarrow_parquet()
+    import pyarrow
+
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), file)
+
+
+def merge(folders: Sequence[Folder], into: Path) -> int:
+    """Put the lines of folders with one question into one folder, each once; the number of lines it then holds.
+
+    For sweeps that ran on several machines: `compare` goes on from the merged folder.
+
+    Raises:
+        SpecError: if the questions differ, or if the folder holds the answers to another one.
+    """
+    first = folders[0]
+    for other in folders[1:]:
+        names = [n for n in {**first.question, **other.question} if first.question.get(n) != other.question.get(n)]
+        if other.name != first.name or names:
+            what = ", ".join(names) or f"a {KINDS[first.name]} and a {KINDS[other.name]}"
+            raise SpecError(f"{first.path} and {other.path} cannot be merged, they differ in: {what}")
+    with Store(into, first.question, name=first.name, identity=("item", "digest")) as store:
+        held = {_identity(line) for line in store.lines}
+        for folder in folders:
+            new = {_identity(line): line for line in folder.lines if _identity(line) not in held}
+            store.add(list(new.values()))
+            held |= new.keys()
+        return len(store.lines)
+
+
+def _identity(line: Line) -> str:
+    """A line's row and setting, without what differs when it is decoded again, such as its seconds."""
+    names = ("item", "number", "digest", "seed", "settings", "planner", "cache", "tokens_per_step", "block_length")
+    return json.dumps([line.get(name) for name in names])
