@@ -60,6 +60,7 @@ _HOME = {
     "Random": "planners.random",
     "ReasoningGym": "tasks.reasoning_gym",
     "Refresh": "caches.refresh",
+    "Register": "hookspecs",
     "Result": "records",
     "RowNoise": "randomness",
     "RowReport": "records",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from .errors import ModelError as ModelError
     from .errors import PredictionError as PredictionError
     from .errors import SpecError as SpecError
+    from .hookspecs import Register as Register
     from .hookspecs import hookimpl as hookimpl
     from .interfaces import BackendFamily as BackendFamily
     from .interfaces import CacheStrategy as CacheStrategy

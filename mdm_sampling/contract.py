@@ -42,38 +42,52 @@ def check_is_plan(planner: PositionPlanner, plan: object) -> None:
         raise ContractError(f"planner {planner!r} must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
 
 
+def check_moves(planner: PositionPlanner, rows: Tensor, unmask: Tensor, tokens: Tensor, places: int) -> None:
+    """Raise `ContractError`, naming the planner, unless moves to look ahead at are int64 [n], bool and int64 [n l]."""
+    shape = (len(rows) if rows.ndim else 0, places)
+    good = rows.ndim == 1 and rows.dtype == torch.long and shape[0] > 0
+    good = good and unmask.shape == shape and unmask.dtype == torch.bool
+    if not good or tokens.shape != shape or tokens.dtype != torch.long:
+        got = ", ".join(f"{list(part.shape)} {part.dtype}" for part in (rows, unmask, tokens))
+        raise ContractError(
+            f"planner {planner!r} looked ahead at rows, unmask and tokens of {got}; "
+            f"expected int64 [n], bool [n {places}] and int64 [n {places}], n at least 1"
+        )
+
+
 def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, step: Step, head: Head) -> None:
     """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens.
 
     What it reopens must be reopenable.
     """
     masked = step.masked
-    name = f"planner {planner!r}"
     if plan.unmask.shape != masked.shape or plan.unmask.dtype != torch.bool:
         raise ContractError(
-            f"{name} returned unmask of shape {list(plan.unmask.shape)} and type {plan.unmask.dtype}, "
+            f"planner {planner!r} returned unmask of shape {list(plan.unmask.shape)} and type {plan.unmask.dtype}, "
             f"expected {list(masked.shape)} and torch.bool"
         )
     if tokens.shape != masked.shape or tokens.dtype != torch.long:
         raise ContractError(
-            f"{name} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
+            f"planner {planner!r} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
             f"expected {list(masked.shape)} and torch.int64"
         )
     remask = plan.remask if plan.remask is not None else torch.zeros_like(masked)
     if remask.shape != masked.shape or remask.dtype != torch.bool:
         raise ContractError(
-            f"{name} returned remask of shape {list(remask.shape)} and type {remask.dtype}, "
+            f"planner {planner!r} returned remask of shape {list(remask.shape)} and type {remask.dtype}, "
             f"expected {list(masked.shape)} and torch.bool"
         )
     wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
     faults = [plan.unmask & ~masked, ~plan.unmask.any(1), plan.unmask & wrong, remask & ~step.reopenable]
     revealed, stuck, unreal, closed = torch.stack([fault.any() for fault in faults]).tolist()
     if revealed:
-        raise ContractError(f"{name} unmasked a place that is not masked")
+        raise ContractError(f"planner {planner!r} unmasked a place that is not masked")
     if closed:
         hint = "" if planner.needs.remasking else "; it must ask for it with `needs = Needs(remasking=True)`"
-        raise ContractError(f"{name} reopened a place that is not reopenable{hint}")
+        raise ContractError(f"planner {planner!r} reopened a place that is not reopenable{hint}")
     if stuck:
-        raise ContractError(f"{name} made no progress: it filled no place of a row that still has masks")
+        raise ContractError(f"planner {planner!r} made no progress: it filled no place of a row that still has masks")
     if unreal:
-        raise ContractError(f"{name} filled a place with the mask token or with a token outside the vocabulary")
+        raise ContractError(
+            f"planner {planner!r} filled a place with the mask token or with a token outside the vocabulary"
+        )

@@ -6,8 +6,7 @@ A plug-in is a module (or object) with functions marked `@mdm_sampling.hookimpl`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import pluggy
 
@@ -15,7 +14,12 @@ GROUP = "mdm_sampling"
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
-Register = Callable[[str, type[Any]], None]
+
+class Register(Protocol):
+    """What a hook receives, to be called once for each part."""
+
+    def __call__(self, name: str, part: type[Any]) -> None:
+        """Register a part, a frozen dataclass, under a name of lower-case words joined by hyphens."""
 
 
 @hookspec

@@ -230,6 +230,11 @@ class Step:
         return self.proposal.confidence[0]
 
     @property
+    def is_last(self) -> Tensor:
+        """Whether it is a row's last step of the block, in which the loop asks for all that is left, bool [b]."""
+        return self.steps - self.taken <= 1
+
+    @property
     def places(self) -> Tensor:
         """The block's places, counted from the start of the rows' bodies, int64 [l]."""
         return self.offset + torch.arange(self.masked.shape[1], device=self.masked.device)

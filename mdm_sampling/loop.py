@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contract import check_is_plan, check_plan, check_quota, check_span, needs_of
+from .contract import check_is_plan, check_moves, check_plan, check_quota, check_span, needs_of
 from .interfaces import Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
@@ -183,6 +183,7 @@ class BlockWork:
 
     def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
         """See `interfaces.Lookahead`: the forward that the next step would do, for each move."""
+        check_moves(self.run.sampler.planner, rows, unmask, tokens, len(self.block))
         span = self._span(self.forwards)
         seen = span if scope == "canvas" else self.block
         size = self.run.sampler.lookahead_batch or len(rows)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import pluggy
 
@@ -96,7 +98,13 @@ class Registry:
         params = getattr(part, "__dataclass_params__", None)
         if not is_dataclass(part) or params is None or not params.frozen:
             raise RegistrationError(f"{name!r} in {kind} must be a frozen dataclass; decorate {part.__name__} with it")
+        try:
+            get_type_hints(part)
+        except Exception as error:
+            raise RegistrationError(f"{name!r} in {kind}: the type of a parameter cannot be read ({error})") from error
         claims = self.parts.setdefault((kind, name), [])
+        if any(claim.distribution == distribution for claim in claims):
+            raise RegistrationError(f"{name!r} in {kind} is registered twice")
         if claims and claims[0].distribution == OURS:
             raise RegistrationError(f"{name!r} in {kind} is already taken by {OURS}")
         claims.append(Registration(kind, name, part, distribution))
@@ -142,8 +150,11 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
         distribution = entry.dist.name if entry.dist else "unknown distribution"
         plugin = Plugin(entry.name, distribution, entry.dist.version if entry.dist else "", entry.value)
         try:
-            plugin = replace(plugin, parts=_register_plugin(loaded, entry.load(), entry.name, distribution))
-        except (Exception, SystemExit) as error:  # whatever a plug-in does while loading, the others must go on
+            with redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's result
+                plugin = replace(plugin, parts=_register_plugin(loaded, entry.load(), entry.name, distribution))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a plug-in does while loading, the others must go on
             message = str(error) if isinstance(error, RegistrationError) else f"{type(error).__name__}: {error}"
             plugin = replace(plugin, problem=message)
         loaded.plugins.append(plugin)
@@ -164,6 +175,8 @@ def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: 
         hook(register=_adder(trial, kind, distribution))
     if not called:
         raise RegistrationError("it implements no hook; mark a function such as register_planners with @hookimpl")
+    if len(trial.parts) == len(loaded.parts) and trial.parts == loaded.parts:
+        raise RegistrationError("it registers nothing; a hook must call register(name, part)")
     before = {claim for claims in loaded.parts.values() for claim in claims}
     loaded.parts = trial.parts
     return tuple(claim for claims in trial.parts.values() for claim in claims if claim not in before)

@@ -21,7 +21,7 @@ from mdm_sampling.specs import default_of
 from mdm_sampling.testing.models import MODELS, MOVE, START, chain_conditionals
 from mdm_sampling.testing.planner import true_entropies
 
-CHECKS: dict[str, Callable[[Any], None]] = {
+CHECKS: dict[str, Callable[[Any, int], None]] = {
     "caches": testing.check_cache,
     "planners": testing.check_planner,
     "token_samplers": testing.check_token_sampler,
@@ -36,7 +36,7 @@ WITH_DEFAULTS = [c for c in REGISTERED if all(default_of(f) is not MISSING for f
 @pytest.mark.parametrize("claim", WITH_DEFAULTS, ids=lambda claim: f"{claim.kind}-{claim.name}")
 def test_everything_registered_conforms(claim: Registration) -> None:
     """The plug-ins that are installed included; those whose parameters have no defaults are checked by themselves."""
-    CHECKS[claim.kind](claim.part())
+    CHECKS[claim.kind](claim.part(), 20)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_everything_registered_conforms(claim: Registration) -> None:
     ],
 )
 def test_other_settings_of_planners_conform(spec: str) -> None:
-    testing.check_planner(mdm.build("planners", spec))
+    testing.check_planner(mdm.build("planners", spec), 20)
 
 
 def test_tasks_that_need_a_file_or_a_name_conform(tmp_path: Path) -> None:
@@ -149,6 +149,46 @@ class LooksAtNeighbours(Greedy):
 
 
 @dataclass(frozen=True)
+class OneQuotaForAll(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        return mdm.Plan(mdm.top_places(step.confidence, step.masked, step.quota.max().expand_as(step.quota)))
+
+
+@dataclass(frozen=True)
+class TakesPaddingForText(Greedy):
+    """The tutorial's planner without `step.valid`."""
+
+    radius: int = 2
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        revealed = (~step.masked).float()
+        width = 2 * self.radius + 1
+        beside = torch.nn.functional.max_pool1d(revealed[:, None], width, stride=1, padding=self.radius)[:, 0]
+        return mdm.Plan(mdm.top_places(step.confidence + 0.2 * beside, step.masked, step.quota))
+
+
+@dataclass(frozen=True)
+class LooksAheadAtNothing(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        rows = torch.zeros(0, dtype=torch.long)
+        step.lookahead(rows, step.masked[rows], step.tokens[rows])
+        return super().plan(step)
+
+
+@dataclass(frozen=True)
+class LooksAheadAtOneRow(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        step.lookahead(torch.tensor([0]), greedy(step)[0], step.tokens[:1])
+        return super().plan(step)
+
+
+@dataclass(frozen=True)
+class Exits(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        raise SystemExit(5)
+
+
+@dataclass(frozen=True)
 class WrongShape(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         return mdm.Plan(greedy(step)[:, :1])
@@ -224,11 +264,16 @@ BROKEN_PLANNERS = [
     (GlobalGenerator(), "it drew from torch's global generator"),
     (Mutates(), "it changed step.masked in place"),
     (LooksAtNeighbours(), "expected: a row's moves that don't depend on the rows beside it"),
+    (OneQuotaForAll(), "expected: a row's moves that don't depend on the rows beside it"),
+    (TakesPaddingForText(), "expected: a row's moves that don't depend on the rows beside it"),
+    (LooksAheadAtNothing(), r"looked ahead at rows, unmask and tokens of \[0\] torch.int64"),
+    (LooksAheadAtOneRow(), r"expected int64 \[n\], bool \[n 1\] and int64 \[n 1\]"),
+    (Exits(), "SystemExit: 5"),
     (WrongShape(), r"returned unmask of shape \[1, 1\]"),
     (PythonsGenerator(), "it drew from Python's global generator"),
     (MutatesStatistics(), r"it changed step.prediction.statistics.entropy in place"),
     (NoPlan(), "must return a Plan"),
-    (Crashes(), "IndexError"),
+    (Crashes(), r"IndexError: .* \(.*test_conformance.py, line \d+\)"),
     (FillsMasks(), "filled a place with the mask token"),
     (ReopensUndeclared(), "reopened a place that is not reopenable; it must ask for it"),
     (OwnGenerator(), "the same moves for the same seed"),

@@ -18,6 +18,7 @@ from mdm_sampling.registry import registry
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TUTORIAL = ROOT / "docs" / "tutorial-plugin.md"
+JOBS = ROOT / "docs" / "jobs.md"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -39,7 +40,7 @@ def test_every_python_block_runs(
 COMMANDS = [
     line
     for page in PAGES
-    if page != TUTORIAL  # its commands need the plug-in that it makes
+    if page not in (TUTORIAL, JOBS)  # whose commands need what came before them
     for block in blocks(page, "sh")
     for line in block.splitlines()
     if line.startswith("mdm-sampling ") and "--model" not in line
@@ -80,6 +81,17 @@ def test_the_tutorial_works_from_its_first_block_to_its_last(tmp_path: Path) -> 
         assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
         assert done.stdout or "pip install" in block
     assert "anchored" in done.stdout
+
+
+def test_the_commands_of_the_page_on_jobs_run_in_their_order(tmp_path: Path) -> None:
+    variables = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for block in blocks(JOBS, "sh"):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=variables, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block}{done.stdout}{done.stderr}"
+        assert done.stdout
+    assert (tmp_path / "rows.csv").read_text().count("\n") >= 1
 
 
 def environment_beside_ours(folder: Path) -> Path:

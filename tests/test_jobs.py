@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupts import interruptible
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
@@ -467,3 +469,53 @@ def test_what_cannot_be_run_is_said_in_a_sentence(
     assert isinstance(result.exception, SystemExit), result.exception
     assert words in result.output
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_an_interrupted_job_says_where_its_rows_are(tmp_path: Path) -> None:
+    file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 8)
+    command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--output", str(tmp_path / "o.jsonl")]
+    command += ["--planner", "confidence", "--threshold", "none", "--batch-size", "1", "--steps", "20"]
+    process = interruptible(command)
+    journal = tmp_path / "o.jsonl.job" / "results.jsonl"
+    began = time.monotonic()
+    while not (journal.exists() and journal.stat().st_size) and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"What was decoded is in {tmp_path / 'o.jsonl.job'}; the same command goes on from there." in errors
+    assert "Traceback" not in errors
+
+
+def test_other_weights_are_another_job(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    job_of(sampler, tmp_path, MIXED[:2]).run()
+    other = mdm.load_backend()
+    with torch.no_grad():
+        other.model.model.norm.weight.mul_(1.01)  # type: ignore[attr-defined]
+    with pytest.raises(mdm.SpecError, match="holds results for weights"):
+        job_of(replace(sampler, backend=other), tmp_path, MIXED[:2]).run()
+
+
+def test_a_model_that_was_passed_in_memory_is_refused(tmp_path: Path) -> None:
+    backend = mdm.load_backend()
+    backend.source = None
+    with pytest.raises(mdm.SpecError, match="load it by name"):
+        job_of(mdm.Sampler(backend, gen_length=20), tmp_path).run()
+
+
+def test_a_damaged_folder_is_refused(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    job_of(sampler, tmp_path, MIXED[:2]).run()
+    journal = tmp_path / "out.jsonl.job" / "results.jsonl"
+    kept = journal.read_bytes()
+    journal.write_bytes(b"{\n" + kept)
+    for _ in range(2):  # the lock is not left behind
+        with pytest.raises(mdm.SpecError, match=r"results.jsonl is damaged"):
+            job_of(sampler, tmp_path, MIXED[:2]).run()
+
+
+def test_every_test_that_the_table_of_faults_names_exists() -> None:
+    here = Path(__file__).parent
+    named = set(re.findall(r"`(test_\w+)`", (here.parent / "docs" / "jobs.md").read_text()))
+    written = set(re.findall(r"^def (test_\w+)", "".join(f.read_text() for f in here.glob("test_*.py")), re.MULTILINE))
+    assert named
+    assert named <= written

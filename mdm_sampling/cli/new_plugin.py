@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.metadata import distributions
 from pathlib import Path
 from string import Template
 
@@ -60,7 +61,7 @@ class $cls(mdm.ScorePlanner):
 
 
 @mdm.hookimpl
-def register_planners(register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("$name", $cls)
 '''
 
@@ -108,7 +109,9 @@ def write_plugin(name: str, into: Path) -> Path:
     """Write the distribution `mdm-<name>` into a folder and return its own. Raises `SpecError` if that exists."""
     distribution = f"mdm-{name}"
     folder = into / distribution
-    if folder.exists():
+    if any(each.name == distribution for each in distributions()):
+        raise SpecError(f"a distribution called {distribution} is installed already; choose another name")
+    if os.path.lexists(folder):
         raise SpecError(f"{folder} already exists; nothing was written")
     module = distribution.replace("-", "_")
     words = {

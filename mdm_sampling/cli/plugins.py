@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -42,7 +44,9 @@ def list_command(as_json: bool) -> None:
                 continue
             click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version})", bold=True)
             for text in _by_kind(plugin) if plugin.problem is None else [f"not loaded: {plugin.problem}"]:
-                click.echo(click.wrap_text(text, 100, "  ", "    "))
+                click.echo(
+                    textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+                )
         for (kind, name), claims in registry().parts.items():
             if len(claims) > 1:
                 who = " and ".join(claim.distribution for claim in claims)
@@ -50,9 +54,13 @@ def list_command(as_json: bool) -> None:
 
 
 def _by_kind(plugin: Plugin) -> list[str]:
+    """A line for each kind of part that a plug-in registers."""
+    from ..registry import registry
+
     kinds: dict[str, list[str]] = {}
     for claim in plugin.parts:
-        kinds.setdefault(claim.kind, []).append(claim.name)
+        is_refused = len(registry().parts[claim.kind, claim.name]) > 1
+        kinds.setdefault(claim.kind, []).append(claim.name + (" (refused)" if is_refused else ""))
     return [f"{kind}: {', '.join(names)}" for kind, names in kinds.items()]
 
 
@@ -63,8 +71,11 @@ def show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
         from ..registry import parameters, registry
+        from ..specs import build
 
         claims, plugin = _named(name, kind)
+        if ":" in name:
+            build(claims[0].kind, name)  # says what is wrong with its parameters
         if plugin is not None:
             click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version}, module {plugin.module})", bold=True)
             if plugin.problem is not None:
@@ -101,35 +112,45 @@ def check_command(name: str, kind: str | None, examples: int, model: str | None)
             raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
         if model is not None and all(claim.kind != "backends" for claim in claims):
             raise click.UsageError(f"--model is for families of models, and {name!r} is none.")
-        broken = sum([_check(claim, name if plugin is None else claim.name, examples, model) for claim in claims])
-        if broken:
-            raise click.ClickException(f"{broken} {'rule is' if broken == 1 else 'rules are'} broken")
+        kept = [_check(claim, name if plugin is None else claim.name, examples, model) for claim in claims]
+        if not all(kept):
+            count = kept.count(False)
+            raise click.ClickException(
+                f"{count} {'part does' if count == 1 else 'parts do'} not conform, or could not be checked"
+            )
 
 
-def _check(claim: Registration, spec: str, examples: int, model: str | None) -> int:
-    """Check one part and print what became of each rule; the number of rules that it breaks."""
+def _check(claim: Registration, spec: str, examples: int, model: str | None) -> bool:
+    """Check one part and print what became of each rule; whether all are kept."""
     from ..testing.conformance import outcomes
 
     click.secho(f"{spec}  ({claim.kind}, {claim.distribution})", bold=True)
-    missing = _unset(claim, spec)
-    if missing:
-        click.echo(f"  not checked: it needs {', '.join(missing)}; check {claim.name}:{missing[0]}=...")
-        return 0
-    broken = 0
+    reason = _not_checked(claim, spec)
+    if reason:
+        click.echo(f"  not checked: {reason}")
+        return False
+    told: set[str] = set()
     for outcome in outcomes(claim.kind, _part(claim, spec, model), examples):
         mark = click.style("ok", fg="green") if outcome.breach is None else click.style("BROKEN", fg="red")
         click.echo(f"  {mark}  {outcome.title}  ({outcome.seconds:.1f} s)")
         if outcome.breach is not None:
-            broken += 1
-            click.echo("".join(f"      {line}\n" for line in outcome.breach.splitlines()), nl=False)
-    return broken
+            got = next(line for line in outcome.breach.splitlines() if line.startswith("  got: "))
+            text = "  for the same reason" if got in told else outcome.breach
+            told.add(got)
+            click.echo("".join(f"      {line}\n" for line in text.splitlines()), nl=False)
+    return not told
 
 
-def _unset(claim: Registration, spec: str) -> list[str]:
-    """Parameters without a default, where a whole plug-in is checked; a spec of the user's own says what it lacks."""
+def _not_checked(claim: Registration, spec: str) -> str | None:
+    """Why a part cannot be checked: its name is refused, or parameters have no default; None if it can."""
+    from ..registry import registry
     from ..specs import default_of
 
-    return [f.name for f in fields(claim.part) if default_of(f) is MISSING] if spec == claim.name else []
+    claims = registry().parts[claim.kind, claim.name]
+    if len(claims) > 1:
+        return f"the name is claimed by {' and '.join(each.distribution for each in claims)}; uninstall one of them"
+    missing = [f.name for f in fields(claim.part) if default_of(f) is MISSING] if spec == claim.name else []
+    return f"it needs {', '.join(missing)}; check {claim.name}:{missing[0]}=..." if missing else None
 
 
 def _part(claim: Registration, spec: str, model: str | None) -> Any:
@@ -143,7 +164,11 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
     source = model or (claim.name if family.recognises(claim.name, None) else None)
     if source is None:
         raise click.ClickException(f"{claim.name} is a family of models: name a checkpoint to check it on with --model")
-    return load_backend(source)
+    backend = load_backend(source)
+    if backend.source is None or backend.source.family != claim.name:
+        other = "another family" if backend.source is None else backend.source.family
+        raise click.ClickException(f"{source} is read by {other}, not by {claim.name}")
+    return backend
 
 
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
@@ -153,6 +178,7 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
 
     if kind is not None:
         kind = kind.replace("-", "_")
+        kind = f"{kind}s" if f"{kind}s" in KINDS else kind
         return [registry().get(kind, name.partition(":")[0])], None
     parts = list(_parts(name.partition(":")[0]))
     if len(parts) > 1:
@@ -197,8 +223,13 @@ def new_command(name: str, into: Path) -> None:
         taken = next(_parts(name), None)
         if taken is not None:
             raise click.ClickException(f"{name!r} in {taken.kind} is already taken by {taken.distribution}")
-        folder = write_plugin(name, into)
-        click.echo(f"Wrote {folder}. Next:\n")
+        if name.startswith("mdm-"):
+            raise click.UsageError(
+                f"leave out 'mdm-': the distribution of {name.removeprefix('mdm-')!r} is called {name}."
+            )
+        written = write_plugin(name, into)
+        folder = shlex.quote(f"{'' if written.is_absolute() else './'}{written}")
+        click.echo(f"Wrote {written}. Next:\n")
         click.echo(f"  pip install --no-deps -e {folder}")
         click.echo(f'  mdm-sampling generate --planner {name} --threshold none "1... ..3. .1.. ...4"')
         click.echo(f"  mdm-sampling plugins check {name}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from hypothesis import strategies as st
 
@@ -114,6 +115,18 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
         token_sampler=draw(st.sampled_from(TOKEN_SAMPLERS)),
         schedule=draw(st.sampled_from(SCHEDULES)),
     )
+
+
+def uneven_batches() -> Iterator[Case]:
+    """Batches whose rows differ in all that a part could mix up: a long row of masks beside short, half-filled ones.
+
+    In few steps, so that each row is asked for several places, and not for as many as its neighbours.
+    """
+    for model, steps, block_length in product(("graded", "markov", "attending"), (2, 3), (4, 8)):
+        mask = MODELS[model]().mask_id
+        rows = [([1, 2], [mask] * 8), ([0], [mask] * 3), ([2, 0, 1], [mask, 1, mask, 2, mask])]
+        for ordered in (rows, rows[::-1]):
+            yield Case(model, ordered, block_length, steps, seed=steps)
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,17 @@ def _certain(tokens: Tensor) -> Tensor:
     return torch.where(torch.arange(3) == likely[:, None], 0.0, -torch.inf).double()
 
 
+def _graded(tokens: Tensor) -> Tensor:
+    """Places that are almost alike, and no two the same: what a planner adds to confidence then decides."""
+    place, token = torch.arange(len(tokens), dtype=torch.float64)[:, None], torch.arange(4, dtype=torch.float64)
+    return 0.2 * torch.sin(1.7 * place + 2.3 * token + 0.1 * place * token)
+
+
 MODELS: dict[str, Callable[[], ModelBackend]] = {
     "attending": cache(lambda: random_llama(layers=2, seed=0)),
     "attending-shifted": cache(lambda: random_llama(layers=2, seed=0, look_back=1)),
     "markov": cache(lambda: _by_row(4, lambda tokens: chain_conditionals(tokens).log())),
+    "graded": cache(lambda: _by_row(5, _graded)),
     "uniform": cache(lambda: _by_row(5, lambda tokens: torch.zeros(len(tokens), 4, dtype=torch.float64))),
     "certain": cache(lambda: _by_row(4, _certain)),
     "one-token": cache(lambda: _by_row(2, lambda tokens: torch.zeros(len(tokens), 1, dtype=torch.float64))),
@@ -101,4 +108,7 @@ MODELS: dict[str, Callable[[], ModelBackend]] = {
 """Models by name; one token and the mask is the smallest vocabulary there is."""
 
 EDGES = ("uniform", "certain", "one-token")
+UNTIED = tuple(name for name in MODELS if name != "uniform")
+"""Models on which moves are never equally good up to rounding, which may differ with the batch."""
+
 EXACT = "markov"

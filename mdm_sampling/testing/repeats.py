@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from .cases import Case, cases, decode
+from .cases import Case, cases, decode, uneven_batches
+from .models import UNTIED
 from .rules import Rule, blamed, expect, for_all
 
 RUNS = "a run that comes to its end"
@@ -29,14 +30,22 @@ def same_alone(kind: str) -> Rule:
     Args:
         kind: the field of a `Case` that the part under test takes.
     """
-    batches = cases().filter(lambda case: len(case.rows) > 1)
-    return _on_cases("treats each row as if it were alone", kind, batches, _check_alone)
+    batches = cases(models=UNTIED).filter(lambda case: len(case.rows) > 1)
+    return _on_cases("treats each row as if it were alone", kind, batches, _check_alone, tuple(uneven_batches()))
 
 
-def _on_cases(title: str, kind: str, drawn: st.SearchStrategy[Case], check: Callable[[Any, Case], None]) -> Rule:
-    """A rule that decodes drawn cases with the part in its place."""
+def _on_cases(
+    title: str,
+    kind: str,
+    drawn: st.SearchStrategy[Case],
+    check: Callable[[Any, Case], None],
+    fixed: Sequence[Case] = (),
+) -> Rule:
+    """A rule that decodes cases, some that are fixed and then drawn ones, with the part in its place."""
 
     def check_part(part: Any, examples: int) -> None:
+        for case in fixed:
+            check(part, replace(case, **{kind: part}))
         for_all(drawn, examples, lambda case: check(part, replace(case, **{kind: part})))
 
     return Rule(title, check_part)

@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,6 +17,7 @@ from ..errors import MDMError, SpecError
 from ..registry import KINDS, registry
 from ..specs import build, describe
 
+OURS = str(Path(__file__).parent.parent)
 EXAMPLES = 50
 """Cases that a rule draws unless it is told otherwise."""
 
@@ -61,9 +64,17 @@ def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
         yield
     except ConformanceError:
         raise
-    except Exception as error:
-        got = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}"
+    except (Exception, SystemExit) as error:
+        got = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}{_place_of(error)}"
         raise ConformanceError(breach(part, expected, got, case)) from error
+
+
+def _place_of(error: BaseException) -> str:
+    """Where the part raised it: the last line of the traceback that is neither ours nor an installed library's."""
+    frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith(OURS) and f.lineno is not None]
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    last = (own or frames)[-1:]
+    return "".join(f" ({frame.filename}, line {frame.lineno})" for frame in last)
 
 
 def for_all(cases: st.SearchStrategy[Any], examples: int, check: Callable[[Any], None]) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 import mdm_sampling as mdm
-from mdm_sampling.hookspecs import Register
 
 
 @final
@@ -52,8 +51,7 @@ class EBSampler(mdm.PositionPlanner):
         # unlike the difference of the two it neither cancels nor falls, so that counting finds the longest prefix.
         bound = torch.minimum(entropy, largest_before).cumsum(-1)
         fitting = (bound <= self.gamma).sum(-1)
-        is_last = step.steps - step.taken <= 1
-        return mdm.Plan(unmask=mdm.top_places(score, step.masked, fitting.masked_fill(is_last, score.shape[-1])))
+        return mdm.Plan(unmask=mdm.top_places(score, step.masked, fitting.masked_fill(step.is_last, score.shape[-1])))
 
     def _score(self, step: mdm.Step) -> Tensor:
         """The larger, the sooner: [b l]."""
@@ -64,5 +62,5 @@ class EBSampler(mdm.PositionPlanner):
 
 
 @mdm.hookimpl
-def register_planners(register: Register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("eb", EBSampler)

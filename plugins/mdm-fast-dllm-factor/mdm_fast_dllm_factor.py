@@ -12,7 +12,6 @@ from typing import final
 import torch
 
 import mdm_sampling as mdm
-from mdm_sampling.hookspecs import Register
 
 
 @final
@@ -44,10 +43,9 @@ class Factor(mdm.PositionPlanner):
         ordered = confidence.masked_fill(~step.masked, 0).sort(dim=-1, descending=True).values
         n = torch.arange(1, ordered.shape[-1] + 1, device=ordered.device)
         fitting = ((n + 1) * (1 - ordered) < self.factor).sum(-1).clamp(min=1)
-        is_last = step.steps - step.taken <= 1
-        return mdm.Plan(unmask=mdm.top_places(confidence, step.masked, fitting.masked_fill(is_last, len(n))))
+        return mdm.Plan(unmask=mdm.top_places(confidence, step.masked, fitting.masked_fill(step.is_last, len(n))))
 
 
 @mdm.hookimpl
-def register_planners(register: Register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("factor", Factor)

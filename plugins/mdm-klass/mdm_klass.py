@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.hookspecs import Register
 
 
 @final
@@ -52,7 +51,7 @@ class KLASS(mdm.PositionPlanner):
         stable = self._stable(step)
         ready = step.masked & (step.confidence > self.threshold) & (stable >= self.length)
         # At a row's last step the quota is all that is left.
-        by_ready = ready.any(-1) & (step.steps - step.taken > 1)
+        by_ready = ready.any(-1) & ~step.is_last
         surest = mdm.top_places(step.confidence, step.masked, step.quota)
         return mdm.Plan(unmask=torch.where(by_ready.unsqueeze(-1), ready, surest), memory={"stable": stable})
 
@@ -86,5 +85,5 @@ def divergence(now: mdm.Prediction, before: mdm.Prediction) -> Tensor:
 
 
 @mdm.hookimpl
-def register_planners(register: Register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("klass", KLASS)

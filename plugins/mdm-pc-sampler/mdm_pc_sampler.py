@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.hookspecs import Register
 
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
+
 LINES = 1000
 """Lines that are tokenized together."""
 
@@ -304,5 +304,5 @@ def _field(file: Path, number: int, line: str, field: str) -> str:
 
 
 @mdm.hookimpl
-def register_planners(register: Register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("pc", PCSampler)

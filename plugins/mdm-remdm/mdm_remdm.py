@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.hookspecs import Register
 
 ETA = 0.1
 
@@ -96,5 +95,5 @@ class ReMDM(mdm.PositionPlanner):
 
 
 @mdm.hookimpl
-def register_planners(register: Register) -> None:
+def register_planners(register: mdm.Register) -> None:
     register("remdm", ReMDM)

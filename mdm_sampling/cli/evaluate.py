@@ -1,0 +1,261 @@
+"""`mdm-sampling evaluate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    BATCH_OPTION,
+    MODEL_OPTIONS,
+    ROW_OPTIONS,
+    SAMPLING_OPTIONS,
+    Finite,
+    Whole,
+    cli_option,
+    make_sampler,
+    plain_errors,
+    was_given,
+)
+
+if TYPE_CHECKING:
+    from ..evaluation.harness import HarnessModel
+
+ONLY_GENERATION = (
+    "max_new_tokens", "planner", "cache", "threshold", "candidate_number", "position_temperature", "steps",
+    "block_size", "schedule", "temperature", "top_k", "top_p", "processors", "eos", "lookahead_batch",
+)  # fmt: skip
+ONLY_LIKELIHOOD = ("samples",)
+
+EVALUATE_OPTIONS = [
+    cli_option("--tasks", multiple=True, required=True, help="Names of tasks, with commas between them. Repeatable."),
+    cli_option(
+        "--include-path",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="A folder of your own tasks, as YAML files.",
+    ),
+    cli_option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
+    cli_option("--limit", type=Finite(min=0, min_open=True), help="Only so many items of a task, or such a part."),
+    cli_option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
+    cli_option(
+        "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
+        default=None,
+        help="Whether each example is a turn of the chat, or all are in one message.  [default: turns]",
+    ),
+    cli_option(
+        "--max-new-tokens",
+        type=Whole(min=1),
+        help="Places of every answer.  [default: the task's, else the checkpoint's]",
+    ),
+    cli_option(
+        "--samples",
+        type=Whole(min=1),
+        default=128,
+        show_default=True,
+        help="Masks that a log-likelihood is taken from.",
+    ),
+    cli_option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
+    cli_option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("evaluations"),
+        show_default=True,
+        help="Results folder; a call adds files to it.",
+    ),
+]
+
+
+def options(command: Any) -> Any:
+    for add in reversed([*EVALUATE_OPTIONS, *MODEL_OPTIONS, *SAMPLING_OPTIONS, BATCH_OPTION, *ROW_OPTIONS]):
+        command = add(command)
+    return command
+
+
+@click.command("evaluate")
+@options
+def command(**options: Any) -> None:
+    """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.
+
+    \b
+      mdm-sampling evaluate --model GSAI-ML/LLaDA-8B-Instruct --device cuda --tasks gsm8k --apply-chat-template
+    """
+    multiturn = options["fewshot_as_multiturn"]
+    if multiturn is not None and not options["apply_chat_template"]:
+        raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")
+    with plain_errors():
+        import_harness()
+        from ..evaluation.harness import HarnessModel
+
+        manager, loaded = load_tasks(names_of(options["tasks"]), options["include_path"])
+        check_tasks(loaded["tasks"], options["confirm_run_unsafe_code"])
+        make_folder(options["out"])
+        model = HarnessModel(
+            make_sampler(options, options["max_new_tokens"], continues=True),
+            gen_length=options["max_new_tokens"],
+            samples=options["samples"],
+            seed=options["seed"],
+            batch_size=options["batch_size"],
+        )
+        began = time.perf_counter()
+        results, tracker = evaluate(model, manager, outermost(loaded), options)
+        ours = about(model, results, options) | {"seconds": round(time.perf_counter() - began, 3)}
+        folder, files = write(results, ours, tracker)
+        print_tables(results)
+        click.echo(f"In {folder}: {', '.join(files)}")
+
+
+def import_harness() -> None:
+    try:
+        import lm_eval  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException(f'evaluate needs lm-eval ({error}); pip install "mdm-sampling[lm-eval]"') from error
+
+
+def make_folder(folder: Path) -> None:
+    """Before any work, since the harness only warns of a file that it cannot write, and takes .json for a file."""
+    if folder.suffix == ".json":
+        raise click.UsageError("--out is a folder, which cannot be named .json.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"cannot write to {folder}")
+
+
+def names_of(given: Sequence[str]) -> list[str]:
+    """The names in `--tasks`, each once."""
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.UsageError("--tasks names no task.")
+    return list(dict.fromkeys(names))
+
+
+@contextmanager
+def harness_errors(doing: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Tell in one sentence what the harness, its data sets and its templates raise on a broken task."""
+    from ..backends.checkpoint import first_sentence
+    from ..errors import MDMError
+
+    try:
+        yield
+    except (MDMError, click.ClickException):
+        raise
+    except kinds as error:
+        raise click.ClickException(f"{doing}: {first_sentence(error)}") from error
+
+
+def load_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, dict[str, Any]]:
+    """The harness's task manager, and the tasks and groups of these names or patterns as it loads them.
+
+    The harness's own tasks, of which there are 14,000, are only read where a name is not that of a task in `include`.
+    """
+    from lm_eval.tasks import TaskManager
+
+    with harness_errors("the tasks cannot be read", Exception):
+        manager = TaskManager(include_path=include and str(include), include_defaults=False)
+        if not set(names) <= set(manager.all_subtasks):
+            manager = TaskManager(include_path=include and str(include))
+    matches = {name: manager.match_tasks([name]) for name in names}
+    for name, found in matches.items():
+        if not found:
+            near = get_close_matches(name, manager.all_tasks, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`lm_eval ls tasks` lists them"
+            raise click.ClickException(f"there is no task {name!r}; {hint}")
+    with harness_errors("the tasks cannot be loaded", Exception):
+        return manager, manager.load(list(dict.fromkeys(match for found in matches.values() for match in found)))
+
+
+def outermost(loaded: dict[str, Any]) -> list[Any]:
+    """The groups and tasks that are in no other group."""
+    inner = {name for members in loaded["group_map"].values() for name in members}
+    return [item for name, item in {**loaded["groups"], **loaded["tasks"]}.items() if name not in inner]
+
+
+def check_tasks(tasks: dict[str, Any], unsafe: bool) -> None:
+    """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
+    kinds = {task.OUTPUT_TYPE for task in tasks.values()}
+    for names, used, why in (
+        (ONLY_GENERATION, "generate_until" in kinds, "no task generates text"),
+        (ONLY_LIKELIHOOD, bool(kinds - {"generate_until"}), "no task asks for likelihoods"),
+    ):
+        given = [name for name in names if was_given(name)]
+        if given and not used:
+            option = {"processors": "processor"}.get(given[0], given[0]).replace("_", "-")
+            raise click.UsageError(f"--{option} would be ignored: {why}.")
+    running = [name for name, task in tasks.items() if getattr(task, "UNSAFE_CODE", False)]
+    if running and not unsafe:
+        raise click.UsageError(f"{running[0]} runs code that the model writes; add --confirm-run-unsafe-code.")
+
+
+def evaluate(model: HarnessModel, manager: Any, tasks: list[Any], options: dict[str, Any]) -> tuple[Any, Any]:
+    """The harness's results, and its tracker, which names the files."""
+    from jinja2 import TemplateError
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
+
+    multiturn, limit = options["fewshot_as_multiturn"], options["limit"]
+    tracker = EvaluationTracker(output_path=str(options["out"]))
+    with harness_errors("the harness stopped", ValueError, KeyError, ImportError, OSError, TemplateError):
+        results = simple_evaluate(
+            model,
+            model_args={"model": options["model"]},
+            tasks=tasks,
+            task_manager=manager,
+            num_fewshot=options["num_fewshot"],
+            batch_size=options["batch_size"],
+            device=str(model.sampler.backend.device),
+            limit=int(limit) if limit and limit >= 1 else limit,
+            apply_chat_template=options["apply_chat_template"],
+            fewshot_as_multiturn=options["apply_chat_template"] if multiturn is None else multiturn,
+            confirm_run_unsafe_code=options["confirm_run_unsafe_code"],
+            evaluation_tracker=tracker,
+        )
+    return results, tracker
+
+
+def about(model: HarnessModel, results: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What the harness's files don't say: the sampler, what it cost, and on what."""
+    from importlib.metadata import version
+
+    from ..machine import describe_machine
+
+    asked = {name: options[name] for name in ("num_fewshot", "limit", "apply_chat_template", "fewshot_as_multiturn")}
+    return {
+        "tasks": list(results["configs"]),
+        **asked,
+        **model.settings(),
+        "notes": model.notes,
+        **model.costs(),
+        "machine": describe_machine() | {"lm-eval": version("lm_eval")},
+    }
+
+
+def write(results: Any, ours: dict[str, Any], tracker: Any) -> tuple[Path, list[str]]:
+    """The harness's files and ours beside them, all with the time in their names; the folder and their names."""
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for task in results["configs"]:
+        tracker.save_results_samples(task_name=task, samples=samples[task])
+    folder = Path(tracker.output_path) / tracker.general_config_tracker.model_name_sanitized
+    names = [f"results_{tracker.date_id}.json", *(f"samples_{task}_{tracker.date_id}.jsonl" for task in samples)]
+    for name in names:
+        if not (folder / name).exists():
+            raise click.ClickException(f"the harness could not write {folder / name}")
+    own = f"ours_{tracker.date_id}.json"
+    (folder / own).write_text(json.dumps(ours, indent=1) + "\n", encoding="utf-8")
+    return folder, [*names, own]
+
+
+def print_tables(results: Any) -> None:
+    """The harness's tables of tasks and groups."""
+    from lm_eval.utils import make_table
+
+    click.echo(make_table(results))
+    if results.get("groups"):
+        click.echo(make_table(results, "groups"))

@@ -1,0 +1,289 @@
+"""A sampler as a model of lm-evaluation-harness, which knows it as `mdm-sampling` once this module is imported.
+
+The harness (extra `lm-eval`) brings the tasks, prompts, metrics and files. The answers are the sampler's, and the
+likelihoods those of `likelihood`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any, TypeVar
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from tqdm import tqdm
+
+from ..errors import CanvasError
+from ..interfaces import TokenSampler
+from ..records import RowReport
+from ..sampler import Sampler
+from ..specs import describe, split_spec
+from ..token_samplers.greedy import Greedy
+from .arguments import Generation, read_generation, read_model_args
+from .likelihood import Estimate, Pair, check_pairs, greedy_checks, log_likelihoods
+
+NAME = "mdm-sampling"
+
+SCORED_AT_ONCE = 256
+"""Pairs whose likelihoods are computed between two updates of the progress bar."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@register_model(NAME)
+class HarnessModel(LM):  # type: ignore[misc]
+    """Answers the harness's requests with a sampler.
+
+    An answer depends on what is asked and on the seed, not on other requests, their order or the batch size.
+
+    Args:
+        sampler: its backend needs a tokenizer. One that draws tokens does so even where a task asks for greedy ones;
+            a greedy one draws them where a task asks for that.
+        gen_length: places of every answer, whatever the tasks say; None for what a task says, and the sampler's own
+            where it says nothing.
+        samples: masks drawn for a log-likelihood.
+        seed: of every row and of the masks; the k-th repetition of a request, counted from 0, has seed + k.
+        batch_size: rows decoded together, and rows of a forward that scores.
+
+    Attributes:
+        notes: what tasks asked for and did not get, a sentence each.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        gen_length: int | None = None,
+        samples: int = 128,
+        seed: int = 0,
+        batch_size: int = 8,
+    ) -> None:
+        super().__init__()
+        if sampler.backend.codec is None:
+            raise CanvasError("this model has no tokenizer, so it cannot be evaluated on texts")
+        self.sampler = sampler if gen_length is None else replace(sampler, gen_length=gen_length)
+        self.codec = sampler.backend.codec
+        added = getattr(self.codec.tokenizer, "added_tokens_decoder", {})
+        self.special = {token.content: number for number, token in added.items() if token.special}
+        self.gen_length = gen_length
+        self.samples = samples
+        self.seed = seed
+        self.batch_size = batch_size
+        self.notes: list[str] = []
+        self.rows: list[RowReport] = []
+        self.estimates: list[Estimate] = []
+        self.greedy_forwards = 0
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> HarnessModel:
+        """Load the model and the parts that `--model_args` names, see `read_model_args`.
+
+        Args:
+            arg_dict: the arguments; the harness's usual `pretrained` is a synonym of `model`.
+            additional_config: the harness's own --batch_size and --device, where the arguments don't say. A cuda
+                device, which is the harness's default, is not taken where there is none.
+        """
+        given = {name: value for name, value in (additional_config or {}).items() if value is not None}
+        on_cuda = str(given.get("device", "")).startswith("cuda")
+        if "device_map" in arg_dict or (on_cuda and not torch.cuda.is_available()):
+            given.pop("device", None)
+        given |= {"model" if name == "pretrained" else name: value for name, value in arg_dict.items()}
+        sampler, own = read_model_args(given)
+        return cls(sampler, **own)
+
+    @classmethod
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
+        """The same for arguments in one text, `name=value,name=value`."""
+        given = split_spec(f"{NAME}:{arg_string}")[1] if arg_string.strip() else {}
+        return cls.create_from_arg_obj(given, additional_config)
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The answers, each up to its first end token or stop string; a canvas is always decoded to its end."""
+        asked = [read_generation(request.args[1]) for request in requests]
+        mask_id, seeds = self.sampler.backend.mask_id, self._seeds(requests)
+        rows = [
+            (self._ids(request.args[0]), [mask_id] * self._length(generation))
+            for request, generation in zip(requests, asked, strict=True)
+        ]
+        if rows:
+            self.sampler.check(rows)
+        groups: dict[TokenSampler, list[int]] = defaultdict(list)
+        for i in sorted(range(len(rows)), key=lambda i: (-len(rows[i][1]), -len(rows[i][0]))):
+            groups[self._token_sampler(asked[i])].append(i)
+        parts = [part for group in groups.values() for part in slices(group, self.batch_size)]
+        texts = [""] * len(rows)
+        for part in watched(parts, "generate_until", disable_tqdm):
+            sampler = replace(self.sampler, token_sampler=self._token_sampler(asked[part[0]]))
+            result = sampler.fill([rows[i] for i in part], [seeds[i] for i in part], batch_size=self.batch_size)
+            self.rows += result.rows
+            for i, sequence in zip(part, result.sequences, strict=True):
+                texts[i] = self._text(sequence[len(rows[i][0]) :], asked[i].until)
+                self.cache_hook.add_partial("generate_until", requests[i].args, texts[i])
+        return texts
+
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihoods of continuations, and whether greedy decoding would give them; see `likelihood`."""
+        pairs = [self._pair(*request.args) for request in requests]
+        check_pairs(self.sampler.backend, pairs, self.batch_size)
+        answers: list[tuple[float, bool]] = []
+        for part in watched(slices(pairs, SCORED_AT_ONCE), "loglikelihood", disable_tqdm):
+            checks = greedy_checks(self.sampler.backend, part, batch_size=self.batch_size)
+            self.greedy_forwards += sum(check.forwards for check in checks)
+            for estimate, check in zip(self._estimates(part), checks, strict=True):
+                answers.append((estimate.log_likelihood, check.matches))
+                self.cache_hook.add_partial("loglikelihood", requests[len(answers) - 1].args, answers[-1])
+        return answers
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihoods of whole texts. One that exceeds the model's context is cut into windows, each on its own."""
+        start, limit = self._ids(""), self.sampler.backend.max_length
+        totals: list[float] = []
+        for (request,) in watched(slices(requests, 1), "loglikelihood_rolling", disable_tqdm):
+            ids = self.codec._ids(request.args[0], special=False)
+            size = max(1, len(ids) if limit is None else limit - len(start))
+            found = self._estimates([(start, window) for window in slices(ids, size)])
+            totals.append(sum(estimate.log_likelihood for estimate in found))
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
+        return totals
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The text of a conversation; without a generation prompt its last message is left open."""
+        if not self.codec.has_chat_template:
+            raise CanvasError("this model has no chat template; evaluate it without")
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.codec.tokenizer.apply_chat_template(
+                chat_history,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        except TemplateError as error:
+            raise CanvasError(f"the model's chat template refuses the task's messages ({error})") from error
+        return text
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """The template itself, for the harness's records."""
+        return str(getattr(self.codec.tokenizer, "chat_template", None) or "") if chat_template else ""
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Tells this model's prompts from another's in the harness's cache of requests."""
+        source = self.sampler.backend.source
+        return "in-memory" if source is None else source.model.replace("/", "__")
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the harness's results file says of the model."""
+        return {"mdm_sampling": self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """What gives the same answers again, as JSON-able values."""
+        return {
+            "spec": self.sampler.spec(),
+            "gen_length": self.gen_length,
+            "samples": self.samples,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+        }
+
+    def costs(self) -> dict[str, Any]:
+        """What all requests so far took, and how sure the answers are, as JSON-able values."""
+        errors = [estimate.error for estimate in self.estimates if estimate.error == estimate.error]
+        return {
+            "generated": {
+                "rows": len(self.rows),
+                "row_forwards": sum(row.forwards for row in self.rows),
+                "token_forwards": sum(row.token_forwards for row in self.rows),
+                "mean_cumulative_entropy": fmean(row.cumulative_entropy for row in self.rows) if self.rows else None,
+            },
+            "scored": {
+                "texts": len(self.estimates),
+                "row_forwards": sum(estimate.forwards for estimate in self.estimates) + self.greedy_forwards,
+                "mean_standard_error": fmean(errors) if errors else None,
+            },
+        }
+
+    def _length(self, asked: Generation) -> int:
+        """Places of an answer: those given, else the task's, else the sampler's own."""
+        if self.gen_length is None:
+            return self.sampler.gen_length if asked.length is None else asked.length
+        if asked.length not in (None, self.gen_length):
+            self._note(f"a task asks for answers of {asked.length} places and gets {self.gen_length}")
+        return self.gen_length
+
+    def _token_sampler(self, asked: Generation) -> TokenSampler:
+        """The sampler's own if it draws tokens, else the task's."""
+        own = self.sampler.token_sampler
+        if own in (Greedy(), asked.token_sampler):
+            return asked.token_sampler
+        wish = describe(asked.token_sampler)
+        self._note(f"a task asks for the token sampler {wish} and gets {self.sampler.spec()['token_sampler']}")
+        return own
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            log.warning(text)
+
+    def _seeds(self, requests: Sequence[Instance]) -> list[int]:
+        """A seed for each request. The harness repeats a request by listing it again; its repeats are other samples."""
+        times: Counter[int] = Counter()
+        seeds = []
+        for request in requests:
+            seeds.append(self.seed + times[id(request)])
+            times[id(request)] += 1
+        return seeds
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids of a prompt. One that begins with a special token, as a chat does, gets no further ones."""
+        ids = self.codec._ids(text, special=False)
+        return ids if ids and ids[0] in self.special.values() else self.codec._ids(text, special=True)
+
+    def _pair(self, context: str, continuation: str) -> Pair:
+        """Token ids of a context and its continuation, to which the context's last spaces belong, as in the harness.
+
+        They are read as one text. Where that would merge tokens across the seam, the continuation is read by itself.
+        """
+        end = len(context.rstrip())
+        context, continuation = context[:end], context[end:] + continuation
+        own = self.codec._ids(context, special=False)
+        whole = self.codec._ids(context + continuation, special=False)
+        rest = whole[len(own) :] if whole[: len(own)] == own else self.codec._ids(continuation, special=False)
+        return self._ids(context), rest
+
+    def _text(self, body: Sequence[int], until: Sequence[str]) -> str:
+        """The text of a body up to its first end token or stop string; a stop string may be a special token."""
+        stops = {self.special[stop] for stop in until if stop in self.special}
+        end = next((place for place, token in enumerate(body) if token in stops), len(body))
+        text = self.codec.decode(body[:end])
+        return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
+
+    def _estimates(self, pairs: Sequence[Pair]) -> list[Estimate]:
+        found = log_likelihoods(
+            self.sampler.backend, pairs, samples=self.samples, seed=self.seed, batch_size=self.batch_size
+        )
+        self.estimates += found
+        return found
+
+
+def slices(values: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Neighbouring values, at most `size` of them together."""
+    return [values[first : first + size] for first in range(0, len(values), size)]
+
+
+def watched(parts: Sequence[Sequence[T]], name: str, disabled: bool) -> Iterator[Sequence[T]]:
+    """The parts, with a progress bar on stderr, as the harness's own models show, that counts what is in them."""
+    with tqdm(total=sum(map(len, parts)), desc=name, disable=disabled) as bar:
+        for part in parts:
+            yield part
+            bar.update(len(part))
