@@ -36,7 +36,7 @@ WITH_DEFAULTS = [c for c in REGISTERED if all(default_of(f) is not MISSING for f
 @pytest.mark.parametrize("claim", WITH_DEFAULTS, ids=lambda claim: f"{claim.kind}-{claim.name}")
 def test_everything_registered_conforms(claim: Registration) -> None:
     """The plug-ins that are installed included; those whose parameters have no defaults are checked by themselves."""
-    CHECKS[claim.kind](claim.part(), 20)
+    CHECKS[claim.kind](claim.part(), 10)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_everything_registered_conforms(claim: Registration) -> None:
     ],
 )
 def test_other_settings_of_planners_conform(spec: str) -> None:
-    testing.check_planner(mdm.build("planners", spec), 20)
+    testing.check_planner(mdm.build("planners", spec), 10)
 
 
 def test_tasks_that_need_a_file_or_a_name_conform(tmp_path: Path) -> None:

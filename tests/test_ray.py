@@ -61,13 +61,10 @@ def workers_of(parent: int) -> list[int]:
     return sorted(p for p, name in names.items() if name.startswith("ray::MapWorker") and descends(p))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_local_engines_output(
-    job: tuple[Path, bytes], workers: int, tmp_path: Path
-) -> None:
+def test_a_worker_gives_the_local_engines_output(job: tuple[Path, bytes], tmp_path: Path) -> None:
     file, expected = job
     output = tmp_path / "out.jsonl"
-    ray = command(file, output, "--engine", "ray", "--workers", str(workers))
+    ray = command(file, output, "--engine", "ray", "--workers", "1")
     done = subprocess.run(ray, capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 3, done.stderr
     assert output.read_bytes() == expected
@@ -76,11 +73,12 @@ def test_any_number_of_workers_gives_the_local_engines_output(
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(job: tuple[Path, bytes], tmp_path: Path) -> None:
+    """Of two; they finish batches in another order than one does, and the output is the same."""
     file, expected = job
     output = tmp_path / "out.jsonl"
     journal = tmp_path / "out.jsonl.job" / "results.jsonl"
     process = subprocess.Popen(
-        command(file, output, "--engine", "ray", "--workers", "1"),
+        command(file, output, "--engine", "ray", "--workers", "2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -39,7 +39,8 @@ class RayEngine:
     Args:
         workers: actors, each with a model of its own.
         gpus_per_worker: how much of a GPU each needs; above 1 for a model that is spread over several.
-        address: of a cluster that is running; None to start one in this process for as long as the job takes.
+        address: of a cluster that is running; None for the one that this process is connected to, else to start one for
+            as long as the job takes.
     """
 
     workers: int = 1
@@ -55,7 +56,10 @@ class RayEngine:
         ray = _ray()
         if not batches:
             return
-        self._start(ray)
+        connected = self.address is None and ray.is_initialized()
+        if not connected:
+            self._start(ray)
+        self._configure(ray)
         try:
             for row in self._mapped(ray, worker, batches).iter_rows():
                 lines = json.loads(row["lines"])
@@ -65,7 +69,8 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             raise MDMError(f"a Ray worker failed: {_cause(error)}") from error
         finally:
-            ray.shutdown()
+            if not connected:
+                ray.shutdown()
 
     def _mapped(self, ray: Any, worker: Worker, batches: Sequence[Batch]) -> Any:
         """The dataset of finished batches; nothing runs before it is read."""
@@ -84,7 +89,7 @@ class RayEngine:
             )
 
     def _start(self, ray: Any) -> None:
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        """Connect to the cluster, or start one."""
         if self.address is not None:
             check_reachable(self.address)
         try:
@@ -98,10 +103,14 @@ class RayEngine:
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "in this process"
             raise MDMError(f"no Ray cluster {where}: {str(error).splitlines()[0]}") from error
+
+    def _configure(self, ray: Any) -> None:
+        """Quiet, and patient with a large model."""
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.wait_for_min_actors_s = 600  # a large model takes its time to load
+        context.wait_for_min_actors_s = 600
 
 
 def check_reachable(address: str) -> None:
