@@ -8,7 +8,7 @@ remasks may reopen places until a row's last step of the block, so it can stretc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .contract import check_is_plan, check_moves, check_plan, check_quota, check_span, needs_of
-from .interfaces import Scope, Slots, Step
+from .interfaces import ModelBackend, Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
 from .records import Canvas, Filled, Plan, Span, StepRecord
@@ -25,6 +25,18 @@ from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
     from .sampler import Sampler
+
+
+def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()) -> Head:
+    """What turns a model's hidden states into logits and statistics; without processors the logits are its own."""
+    return Head(
+        backend.head,
+        processors,
+        backend.mask_id,
+        backend.vocab_size,
+        backend.head_matrix,
+        compiled_slice_statistics() if backend.compiled else slice_statistics,
+    )
 
 
 class Run:
@@ -40,14 +52,7 @@ class Run:
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(processor.build(sampler.backend) for processor in sampler.processors)
-        self.head = Head(
-            self.backend.head,
-            processors,
-            canvas.mask_id,
-            self.backend.vocab_size,
-            self.backend.head_matrix,
-            compiled_slice_statistics() if self.backend.compiled else slice_statistics,
-        )
+        self.head = head_of(self.backend, processors)
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""

@@ -266,7 +266,7 @@ def test_a_stop_string_may_be_a_special_token(llada_folder: Path) -> None:
     """Which the decoded text would not show. An end token ends an answer without being named."""
     model = HarnessModel(mdm.Sampler(mdm.load_backend(str(llada_folder))))
     user, eot = (model.codec.tokenizer.convert_tokens_to_ids(name) for name in ("<|user|>", "<|eot_id|>"))
-    a, b = model.codec._ids("ab", special=False)
+    a, b = model.codec.ids("ab", special=False)
     assert model._text([a, user, b], ["<|user|>"]) == "a"
     assert model._text([a, user, b], []) == "ab"
     assert model._text([a, eot, b], []) == "a"
@@ -392,8 +392,8 @@ def test_special_tokens_are_added_to_plain_prompts_only(model: HarnessModel) -> 
 def test_a_pair_is_read_as_one_text(model: HarnessModel, dream_folder: Path) -> None:
     """The context's last spaces belong to the continuation, and the special tokens around a prompt to the prefix."""
     codec = model.codec
-    assert model._pair("1.. ", "12") == (codec.encode("1.."), codec._ids(" 12", special=False))
-    assert model._pair("", "12") == ([1, 2], codec._ids("12", special=False))
+    assert model._pair("1.. ", "12") == (codec.encode("1.."), codec.ids(" 12", special=False))
+    assert model._pair("", "12") == ([1, 2], codec.ids("12", special=False))
     dream = HarnessModel(mdm.Sampler(mdm.load_backend(str(dream_folder))))
     prefix, continuation = dream._pair("ab", " cd")
     assert dream.codec.decode([*prefix, *continuation]) == "ab cd"
@@ -435,7 +435,7 @@ def test_whole_texts_are_scored_in_windows_of_the_context(base: mdm.Sampler) -> 
     """The context is 256 places, two of which the start takes."""
     model = HarnessModel(base, samples=2)
     text = "1+2=3," * 50
-    ids = model.codec._ids(text, special=False)
+    ids = model.codec.ids(text, special=False)
     windows = [([1, 2], ids[:254]), ([1, 2], ids[254:])]
     expected = sum(estimate.log_likelihood for estimate in log_likelihoods(base.backend, windows, samples=2))
     assert model.loglikelihood_rolling(asks((text,), ("",))) == [expected, 0.0]
@@ -606,7 +606,7 @@ def test_a_task_that_scores_choices_is_scored_as_by_hand(tasks: Path, tmp_path: 
     backend = mdm.load_backend()
     for sample in samples:
         prefix = backend.codec.encode(sample["doc"]["puzzle"])
-        pairs = [(prefix, backend.codec._ids(choice, special=False)) for choice in sample["doc"]["choices"]]
+        pairs = [(prefix, backend.codec.ids(choice, special=False)) for choice in sample["doc"]["choices"]]
         expected = [e.log_likelihood for e in log_likelihoods(backend, pairs, samples=8, seed=3)]
         values = [float(response[0][0]) for response in sample["resps"]]
         assert values == pytest.approx(expected, abs=1e-3)

@@ -44,7 +44,7 @@ class TextCodec:
         if isinstance(prompt, str):
             use_template = self.has_chat_template if chat is None else chat
             if not use_template:
-                return self._ids(prompt, special=True)
+                return self.ids(prompt, special=True)
             messages = [{"role": "user", "content": prompt}]
         else:
             messages = _checked_messages(prompt)
@@ -60,7 +60,7 @@ class TextCodec:
             raise CanvasError(
                 f"the model's chat template refuses the prompt ({error}); chat=False (--no-chat) does without it"
             ) from error
-        return self._ids(text, special=False)
+        return self.ids(text, special=False)
 
     def encode_masked(self, text: str) -> tuple[list[int], list[int]]:
         """(Prefix, body) ids of a text to infill: `[MASK]` is one masked token, `[MASK:5]` five in a row.
@@ -102,9 +102,9 @@ class TextCodec:
         return text
 
     def _pieces(self, text: str) -> list[int]:
-        return self._ids(text, special=False) if text else []
+        return self.ids(text, special=False) if text else []
 
-    def _ids(self, text: str, special: bool) -> list[int]:
+    def ids(self, text: str, special: bool) -> list[int]:
         """Token ids of a text. Raises `CanvasError` for characters that the tokenizer does not know.
 
         Args:

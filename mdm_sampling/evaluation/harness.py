@@ -148,7 +148,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         start, limit = self._ids(""), self.sampler.backend.max_length
         totals: list[float] = []
         for (request,) in watched(slices(requests, 1), "loglikelihood_rolling", disable_tqdm):
-            ids = self.codec._ids(request.args[0], special=False)
+            ids = self.codec.ids(request.args[0], special=False)
             size = max(1, len(ids) if limit is None else limit - len(start))
             found = self._estimates([(start, window) for window in slices(ids, size)])
             totals.append(sum(estimate.log_likelihood for estimate in found))
@@ -246,8 +246,8 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def _ids(self, text: str) -> list[int]:
         """Token ids of a prompt. One that begins with a special token, as a chat does, gets no further ones."""
-        ids = self.codec._ids(text, special=False)
-        return ids if ids and ids[0] in self.special.values() else self.codec._ids(text, special=True)
+        ids = self.codec.ids(text, special=False)
+        return ids if ids and ids[0] in self.special.values() else self.codec.ids(text, special=True)
 
     def _pair(self, context: str, continuation: str) -> Pair:
         """Token ids of a context and its continuation, to which the context's last spaces belong, as in the harness.
@@ -256,9 +256,9 @@ class HarnessModel(LM):  # type: ignore[misc]
         """
         end = len(context.rstrip())
         context, continuation = context[:end], context[end:] + continuation
-        own = self.codec._ids(context, special=False)
-        whole = self.codec._ids(context + continuation, special=False)
-        rest = whole[len(own) :] if whole[: len(own)] == own else self.codec._ids(continuation, special=False)
+        own = self.codec.ids(context, special=False)
+        whole = self.codec.ids(context + continuation, special=False)
+        rest = whole[len(own) :] if whole[: len(own)] == own else self.codec.ids(continuation, special=False)
         return self._ids(context), rest
 
     def _text(self, body: Sequence[int], until: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import CanvasError, PredictionError, require
 from ..interfaces import ModelBackend, top_places
+from ..loop import head_of
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
 from ..records import Canvas, Span
@@ -89,7 +90,7 @@ def log_likelihoods(
     """
     require(samples >= 1, f"samples must be at least 1, got {samples}")
     check_pairs(backend, pairs, batch_size)
-    head = plain_head(backend)
+    head = head_of(backend)
     means, squares, forwards = ([0.0] * len(pairs) for _ in range(3))
     for batch in batches(questions(backend, pairs, samples, seed), batch_size):
         seen: set[Row] = set()
@@ -114,7 +115,7 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
     token that differs, so most cost one forward. For the arguments see `log_likelihoods`.
     """
     check_pairs(backend, pairs, batch_size)
-    head = plain_head(backend)
+    head = head_of(backend)
     bodies = [[backend.mask_id] * len(continuation) for _, continuation in pairs]
     forwards, matches = [0] * len(pairs), [True] * len(pairs)
     unfinished = [i for i in by_length(pairs) if bodies[i]]
@@ -143,11 +144,6 @@ def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -
     rows = [(prefix, [backend.mask_id] * max(1, len(continuation))) for prefix, continuation in pairs]
     if rows:
         Sampler(backend).check(rows)
-
-
-def plain_head(backend: ModelBackend) -> Head:
-    """The model's own head, without processors: a likelihood is the model's, whatever samples from it."""
-    return Head(backend.head, (), backend.mask_id, backend.vocab_size, backend.head_matrix)
 
 
 def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[Question]:
