@@ -449,6 +449,8 @@ def test_some_bad_rows_show_in_the_exit_code(tmp_path: Path) -> None:
         (["--input", "in.jsonl", "--output", "o.jsonl", "--infill", "--max-new-tokens", "4"], "would be ignored"),
         (["--input", "in.jsonl", "--output", "o.jsonl", "--column", "x"], "there is no 'x'"),
         (["--input", "in.jsonl", "--output", "o.jsonl", "--folder", "in.jsonl"], "is a file"),
+        (["--input", "in.jsonl", "--output", "in.jsonl"], "--output would overwrite the input"),
+        (["--input", "in.jsonl", "--output", "new/o.jsonl"], "there is no folder new to write o.jsonl into"),
         (["job.toml"], "there is no option 'stepz'"),
     ],
 )

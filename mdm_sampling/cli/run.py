@@ -113,6 +113,8 @@ def command(**options: Any) -> None:
             for name in ("max_new_tokens", "chat"):
                 if options[name] is not None:
                     raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+        if options["output"].exists() and options["output"].samefile(options["input"]):
+            raise click.UsageError("--output would overwrite the input.")
         check_output(options["output"])
         engine = make_engine(options)
         asked = read_rows(options["input"], options["column"], options["id_column"])

@@ -91,7 +91,8 @@ class Job:
         """Decode what is not decoded yet, and write the output.
 
         Args:
-            progress: called with the numbers of rows that are done and wanted, first before any is decoded.
+            progress: called with the numbers of rows that are done and wanted, bad ones not counted, first before any
+                is decoded.
 
         Raises:
             SpecError: if another process is at this job, or if the input or the settings have changed.
@@ -108,12 +109,12 @@ class Job:
             wanted = {_key(row, worker) for row in ready}
             done = {_line_key(line) for line in store.lines} & wanted
             before = len(done)
-            progress(before + len(bad), len(self.asked))
+            progress(before, len(ready))
             for lines in self.engine.decode(worker, pending(batches, done, worker)):
                 refuse_if_nothing_works(lines, done)
                 store.add(lines)
                 done |= {_line_key(line) for line in lines}
-                progress(len(done) + len(bad), len(self.asked))
+                progress(len(done), len(ready))
             lines = list({_line_key(line): line for line in store.lines if _line_key(line) in wanted}.values())
             write_output(Path(self.output), lines, bad)
         errors = len(bad) + sum(line["error"] is not None for line in lines)

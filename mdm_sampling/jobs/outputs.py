@@ -22,6 +22,8 @@ def check_output(file: Path) -> None:
         raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
     if file.is_dir():
         raise SpecError(f"{file} is a folder, not an output")
+    if not file.parent.is_dir():
+        raise SpecError(f"there is no folder {file.parent} to write {file.name} into")
     if file.suffix == ".parquet":
         pyarrow_parquet()
 
