@@ -27,6 +27,16 @@ def lines_of(folder: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
+def wait(folder: Path, rows: int, seconds: float) -> None:
+    """Wait for so many more rows in the folder, or so long if there are none to wait for."""
+    if not rows:
+        time.sleep(seconds)
+        return
+    began, before = time.monotonic(), lines_of(folder)
+    while lines_of(folder) < before + rows and time.monotonic() - began < 60:
+        time.sleep(0.001)
+
+
 def main(file: str, output: str, kills: int) -> None:
     sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), gen_length=20, steps=20)
     job = Job(sampler, read_rows(file), output, batch_size=6)
@@ -37,8 +47,8 @@ def main(file: str, output: str, kills: int) -> None:
         if child == 0:
             job.run()
             os._exit(0)
-        # From now and then before anything is opened, to some batches later.
-        time.sleep(rng.choice([rng.uniform(0, 0.03), rng.uniform(0, 0.5)]))
+        # At some moment of the first batches, or as soon as some rows more are on disk, however fast the machine is.
+        wait(job.place, rng.choice([0, rng.randint(1, 12)]), rng.uniform(0, 0.03))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
