@@ -224,7 +224,7 @@ def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path)
 
 
 def test_the_command_goes_on_after_a_kill(tmp_path: Path) -> None:
-    file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 8)
+    file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 4)
     command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--planner", "confidence"]
     command += ["--threshold", "none", "--steps", "40", "--batch-size", "2", "--output"]
     journal = tmp_path / "out.jsonl.job" / "results.jsonl"
