@@ -1,5 +1,8 @@
 """The errors that a user can mend. Each message is one sentence that says what to change."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MDMError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -33,3 +36,9 @@ def require(condition: bool, message: str) -> None:
     """Raise `SpecError(message)` unless `condition` holds; for checking parameters."""
     if not condition:
         raise SpecError(message)
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to say of a name that is not known: the nearest one that is, or something else where none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise

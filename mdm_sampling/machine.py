@@ -1,4 +1,4 @@
-"""What a figure was measured on: hardware, versions and threads, to stand beside it."""
+"""The machine: what a figure was measured on, to stand beside it, and whether its memory is full."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch
 import transformers
 
 from . import __version__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's or this machine's memory is full."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def describe_machine() -> dict[str, str | int]:

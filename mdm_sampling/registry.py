@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_args, get_type_hints
@@ -15,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import pluggy
 
 from . import builtins, hookspecs
-from .errors import RegistrationError, SpecError
+from .errors import RegistrationError, SpecError, nearest
 from .interfaces import (
     BackendFamily,
     CacheStrategy,
@@ -123,8 +122,7 @@ class Registry:
             raise SpecError(f"{name!r} in {kind} is claimed by {claimants}; uninstall one of them")
         if not claims:
             known = [n for k, n in self.parts if k == kind]
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            hint = nearest(name, known, f"known: {', '.join(known)}")
             raise SpecError(f"unknown name {name!r} in {kind}; {hint}")
         return claims[0]
 

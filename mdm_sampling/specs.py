@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, Field, fields
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import SpecError
+from .errors import SpecError, nearest
 from .registry import KINDS, registry
 
 if TYPE_CHECKING:
@@ -36,11 +35,10 @@ def build(kind: str, spec: str) -> Any:
     values = {}
     for key, text in given.items():
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
+            hint = nearest(key, known, f"it has {', '.join(known) or 'none'}")
             raise SpecError(f"{name}: unknown parameter {key!r}; {hint}")
         values[key] = _value(hints[key], text, f"{name}: {key}")
-    missing = [f.name for f in known.values() if f.name not in values and default_of(f) is MISSING]
+    missing = [name for name in required_of(part) if name not in values]
     if missing:
         raise SpecError(f"{name}: needs {', '.join(missing)}")
     try:
@@ -60,6 +58,11 @@ def describe(part: Any) -> str:
         f"{f.name}={text_of(getattr(part, f.name))}" for f in fields(part) if getattr(part, f.name) != default_of(f)
     ]
     return names[0] + (":" + ",".join(shown) if shown else "")
+
+
+def required_of(part: type[Any]) -> list[str]:
+    """The parameters of a part that have no default."""
+    return [f.name for f in fields(part) if default_of(f) is MISSING]
 
 
 def default_of(field: Field[Any]) -> Any:

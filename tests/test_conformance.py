@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from toys import MASK, toy_callable, toy_transformer
 import mdm_sampling as mdm
 from mdm_sampling import testing
 from mdm_sampling.registry import Registration, registry
-from mdm_sampling.specs import default_of
+from mdm_sampling.specs import required_of
 from mdm_sampling.testing.models import MODELS, MOVE, START, chain_conditionals
 from mdm_sampling.testing.planner import true_entropies
 
@@ -30,7 +30,7 @@ CHECKS: dict[str, Callable[[Any, int], None]] = {
     "tasks": testing.check_task,
 }
 REGISTERED = [claim for kind in CHECKS for claim in registry().kind(kind)]
-WITH_DEFAULTS = [c for c in REGISTERED if all(default_of(f) is not MISSING for f in fields(c.part))]
+WITH_DEFAULTS = [claim for claim in REGISTERED if not required_of(claim.part)]
 
 
 @pytest.mark.parametrize("claim", WITH_DEFAULTS, ids=lambda claim: f"{claim.kind}-{claim.name}")

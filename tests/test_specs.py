@@ -1,6 +1,6 @@
 """Specs: parts as text and back, and errors that name what is wrong."""
 
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from toys import toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.registry import KINDS, Registration, registry
-from mdm_sampling.specs import default_of
+from mdm_sampling.specs import required_of
 
 
 @given(part=planners | caches | schedules | token_samplers)
@@ -28,7 +28,7 @@ def test_every_registered_part_is_documented_and_built_by_its_name(claim: Regist
     name = claim.name
     spec = f"{name}:{REQUIRED[name]}" if name in REQUIRED else name
     assert claim.rule.endswith((".", "`."))
-    if claim.distribution == "mdm-sampling" or all(default_of(f) is not MISSING for f in fields(claim.part)):
+    if claim.distribution == "mdm-sampling" or not required_of(claim.part):
         assert mdm.describe(mdm.build(claim.kind, spec)) == spec
 
 

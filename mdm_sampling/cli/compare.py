@@ -24,6 +24,7 @@ from .options import (
     make_token_sampler,
     plain_errors,
     planner_parameters,
+    with_options,
     with_parameter,
 )
 from .progress import progress
@@ -88,14 +89,8 @@ COMPARE_OPTIONS = [
 ]
 
 
-def options(command: Any) -> Any:
-    for add in reversed([*COMPARE_OPTIONS, *MODEL_OPTIONS, *ROW_OPTIONS]):
-        command = add(command)
-    return command
-
-
 @click.command("compare")
-@options
+@with_options(COMPARE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
 

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from .options import (
     make_sampler,
     plain_errors,
     was_given,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -73,14 +73,8 @@ EVALUATE_OPTIONS = [
 ]
 
 
-def options(command: Any) -> Any:
-    for add in reversed([*EVALUATE_OPTIONS, *MODEL_OPTIONS, *SAMPLING_OPTIONS, BATCH_OPTION, *ROW_OPTIONS]):
-        command = add(command)
-    return command
-
-
 @click.command("evaluate")
-@options
+@with_options(EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [BATCH_OPTION], ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.
 
@@ -157,6 +151,8 @@ def load_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, dict[st
     """
     from lm_eval.tasks import TaskManager
 
+    from ..errors import nearest
+
     with harness_errors("the tasks cannot be read", Exception):
         manager = TaskManager(include_path=include and str(include), include_defaults=False)
         if not set(names) <= set(manager.all_subtasks):
@@ -164,8 +160,7 @@ def load_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, dict[st
     matches = {name: manager.match_tasks([name]) for name in names}
     for name, found in matches.items():
         if not found:
-            near = get_close_matches(name, manager.all_tasks, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "`lm_eval ls tasks` lists them"
+            hint = nearest(name, manager.all_tasks, "`lm_eval ls tasks` lists them")
             raise click.ClickException(f"there is no task {name!r}; {hint}")
     with harness_errors("the tasks cannot be loaded", Exception):
         return manager, manager.load(list(dict.fromkeys(match for found in matches.values() for match in found)))

@@ -193,11 +193,18 @@ OUTPUT_OPTIONS = [
 ]
 
 
-def shared_options(command: Command) -> Command:
-    """All of the above, as one decorator."""
-    for add in reversed([*MODEL_OPTIONS, *SAMPLING_OPTIONS, BATCH_OPTION, *ROW_OPTIONS, *OUTPUT_OPTIONS]):
-        command = add(command)
-    return command
+def with_options(*groups: Sequence[Any]) -> Callable[[Command], Command]:
+    """One decorator for groups of options, in the order in which the help shows them."""
+
+    def decorate(command: Command) -> Command:
+        for add in reversed([option for group in groups for option in group]):
+            command = add(command)
+        return command
+
+    return decorate
+
+
+shared_options = with_options(MODEL_OPTIONS, SAMPLING_OPTIONS, [BATCH_OPTION], ROW_OPTIONS, OUTPUT_OPTIONS)
 
 
 def load_model(options: dict[str, Any]) -> ModelBackend:
@@ -352,8 +359,6 @@ def was_given(option: str) -> bool:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one sentence on stderr and exit code 1; warn of broken plug-ins."""
-    import torch
-
     from ..errors import MDMError
     from ..registry import registry
 
@@ -368,7 +373,9 @@ def plain_errors() -> Iterator[None]:
             raise  # the reader of the output has gone; click ends quietly
         raise click.ClickException(f"cannot write {error.filename or 'the output'}: {error.strerror}") from error
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        from ..machine import is_out_of_memory
+
+        if is_out_of_memory(error):
             raise click.ClickException(
                 "out of memory; lower --batch-size, --lookahead-batch or --candidate-number, or take a smaller --dtype"
             ) from error

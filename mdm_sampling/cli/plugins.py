@@ -6,7 +6,6 @@ import json
 import shlex
 import textwrap
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ def command() -> None:
 def list_command(as_json: bool) -> None:
     """Show the installed plug-ins: what they register, or why they could not be loaded."""
     with plain_errors():
+        from ..errors import SpecError
         from ..registry import registry
 
         for plugin in registry().plugins:
@@ -47,10 +47,11 @@ def list_command(as_json: bool) -> None:
                 click.echo(
                     textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
                 )
-        for (kind, name), claims in registry().parts.items():
-            if len(claims) > 1:
-                who = " and ".join(claim.distribution for claim in claims)
-                click.echo(f"Warning: {name!r} in {kind} is claimed by {who}; uninstall one of them", err=True)
+        for kind, name in registry().parts:
+            try:
+                registry().get(kind, name)
+            except SpecError as error:
+                click.echo(f"Warning: {error}", err=True)
 
 
 def _by_kind(plugin: Plugin) -> list[str]:
@@ -143,13 +144,15 @@ def _check(claim: Registration, spec: str, examples: int, model: str | None) -> 
 
 def _not_checked(claim: Registration, spec: str) -> str | None:
     """Why a part cannot be checked: its name is refused, or parameters have no default; None if it can."""
+    from ..errors import SpecError
     from ..registry import registry
-    from ..specs import default_of
+    from ..specs import required_of
 
-    claims = registry().parts[claim.kind, claim.name]
-    if len(claims) > 1:
-        return f"the name is claimed by {' and '.join(each.distribution for each in claims)}; uninstall one of them"
-    missing = [f.name for f in fields(claim.part) if default_of(f) is MISSING] if spec == claim.name else []
+    try:
+        registry().get(claim.kind, claim.name)
+    except SpecError as error:
+        return str(error)
+    missing = required_of(claim.part) if spec == claim.name else []
     return f"it needs {', '.join(missing)}; check {claim.name}:{missing[0]}=..." if missing else None
 
 
@@ -173,7 +176,7 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
 
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
-    from ..errors import SpecError
+    from ..errors import SpecError, nearest
     from ..registry import KINDS, registry
 
     if kind is not None:
@@ -190,7 +193,8 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     if plugins:
         return list(plugins[0].parts), plugins[0]
     known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
-    raise SpecError(f"nothing installed is called {name!r}; {_nearest(name, known)}")
+    hint = nearest(name, known, "`mdm-sampling plugins list` shows what is")
+    raise SpecError(f"nothing installed is called {name!r}; {hint}")
 
 
 def _parts(name: str) -> Iterator[Registration]:
@@ -200,13 +204,6 @@ def _parts(name: str) -> Iterator[Registration]:
     for kind in KINDS:
         if any(claim.name == name for claim in registry().kind(kind)):
             yield registry().get(kind, name)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "`mdm-sampling plugins list` shows what is"
 
 
 @command.command("new")

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .config import read_config
-from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, Finite, Whole, cli_option, make_sampler, plain_errors
+from .options import (
+    MODEL_OPTIONS,
+    ROW_OPTIONS,
+    SAMPLING_OPTIONS,
+    Finite,
+    Whole,
+    cli_option,
+    make_sampler,
+    plain_errors,
+    with_options,
+)
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -78,12 +88,6 @@ JOB_OPTIONS = [
 ]
 
 
-def options(command: Any) -> Any:
-    for add in reversed([*JOB_OPTIONS, *MODEL_OPTIONS, *SAMPLING_OPTIONS, *ROW_OPTIONS]):
-        command = add(command)
-    return command
-
-
 @click.command("run")
 @click.argument(
     "config",
@@ -94,7 +98,7 @@ def options(command: Any) -> Any:
     callback=read_config,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@options
+@with_options(JOB_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
 

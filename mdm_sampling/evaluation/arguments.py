@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from ..errors import SpecError
+from ..errors import SpecError, nearest
 from ..interfaces import TokenSampler
 from ..loading import default_gen_length, load_backend
 from ..sampler import Sampler
@@ -103,8 +102,7 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
     """
     for name in given:
         if name not in ARGUMENTS:
-            near = get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(ARGUMENTS)}"
+            hint = nearest(name, ARGUMENTS, f"it has {', '.join(ARGUMENTS)}")
             raise SpecError(f"mdm-sampling: unknown model argument {name!r}; {hint}")
     values = {name: read_model_arg(name, value) for name, value in given.items() if value is not None}
     backend = load_backend(**{name: values[name] for name in BACKEND if name in values})

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import SpecError
 from ..interfaces import Prompt
+from ..results.files import pyarrow_parquet
 
 COLUMNS = ("prompt", "messages", "text", "question")
 """Where a prompt is looked for unless a column is named, in this order."""
@@ -87,15 +88,6 @@ def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
         yield from parquet.read_table(file).to_pylist()
     except Exception as error:  # pyarrow has its own
         raise SpecError(f"{file} is no Parquet file ({str(error).splitlines()[0]})") from error
-
-
-def pyarrow_parquet() -> Any:
-    """pyarrow's Parquet module. Raises `SpecError` where it is missing."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise SpecError('Parquet needs pyarrow; pip install "mdm-sampling[parquet]"') from error
-    return pyarrow.parquet
 
 
 def _found_column(file: Path, records: Sequence[Mapping[str, Any] | str]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError
+from ..results.files import pyarrow_parquet, replacing, write_json_lines
 from ..results.store import Line
-from .inputs import Asked, pyarrow_parquet
+from .inputs import Asked
 
 FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
 SUFFIXES = (".jsonl", ".parquet")
@@ -33,14 +33,8 @@ def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked]) -> Non
     rows = [_row(line) for line in lines]
     rows += [_row({"item": each.id, "number": each.number, "error": each.error}) for each in bad]
     rows.sort(key=lambda row: row["row"])
-    temporary = file.with_name(f".{file.name}.tmp")
-    if file.suffix == ".parquet":
-        _write_parquet(temporary, rows)
-    else:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    with open(temporary, "rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(file)
+    with replacing(file) as new:
+        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, rows)
 
 
 def _row(line: Line) -> dict[str, Any]:
@@ -51,12 +45,12 @@ def _row(line: Line) -> dict[str, Any]:
     return row | {"spec": line.get("spec")}
 
 
-def _write_parquet(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet = pyarrow_parquet()
     import pyarrow
 
     whole, text, number = pyarrow.int64(), pyarrow.string(), pyarrow.float64()
     types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "tokens": pyarrow.list_(whole)}
     types |= {"steps": whole, "forwards": whole, "token_forwards": whole, "cumulative_entropy": number, "spec": text}
-    flat = [row | {"spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
+    flat = [{**row, "spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
     parquet.write_table(pyarrow.Table.from_pylist(flat, schema=pyarrow.schema(list(types.items()))), file)

@@ -10,7 +10,7 @@ from hashlib import sha256
 import torch
 
 from ..errors import MDMError
-from ..machine import describe_machine
+from ..machine import describe_machine, is_out_of_memory
 from ..results.store import Line
 from ..sampler import Sampler
 from ..weights import fingerprint
@@ -49,7 +49,7 @@ class Worker:
         try:
             return self._decoded(rows)
         except (MDMError, RuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 _free_memory()
                 if not self.splits:
                     raise
@@ -92,10 +92,6 @@ def failed(row: Ready, error: BaseException) -> Line:
 def _places(rows: Sequence[Ready]) -> int:
     """Places of the rows' canvas, padding included."""
     return len(rows) * (max(len(each.row[0]) for each in rows) + max(len(each.row[1]) for each in rows))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _free_memory() -> None:

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from ..errors import SpecError
+from .files import pyarrow_parquet, replacing, write_json_lines
 from .store import LINES, Line, Store
 
 KINDS = {"compare.json": "comparison", "job.json": "job"}
@@ -121,32 +122,21 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def export(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Write rows to a .csv, .jsonl or .parquet file, whole or not at all. Raises `SpecError` for another name."""
-    writers = {".csv": _write_csv, ".jsonl": _write_json_lines, ".parquet": _write_parquet}
+    writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": _write_parquet}
     if file.suffix not in writers:
         raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        writers[file.suffix](rows, temporary)
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(file) as new:
+        writers[file.suffix](new, rows)
 
 
-def _write_csv(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with open(file, "w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _write_json_lines(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _write_parquet(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    from ..jobs.inputs import pyarrow_parquet
-
+def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet = pyarrow_parquet()
     import pyarrow
 

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
+from .files import replacing
 
 Line = dict[str, Any]
 LINES = "results.jsonl"
@@ -121,10 +122,6 @@ class Store(AbstractContextManager["Store"]):
 
 
 def replace_file(file: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, whatever happens."""
-    temporary = file.with_name(file.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    temporary.replace(file)
+    """Write a text so that the file is either the old one or the new one, whatever happens."""
+    with replacing(file) as new:
+        new.write_text(text, encoding="utf-8")
