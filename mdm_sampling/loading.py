@@ -24,6 +24,7 @@ def load_backend(
     dtype: str | torch.dtype = "auto",
     device: str | None = None,
     device_map: Any = None,
+    tp_plan: Any = None,
     attn_implementation: str | None = None,
     quantization_config: Any = None,
     revision: str | None = None,
@@ -41,12 +42,12 @@ def load_backend(
 
     name = str(dtype).removeprefix("torch.")
     options = LoadOptions(
-        name, device, device_map, attn_implementation, quantization_config, revision, mask_id, compile
+        name, device, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
     )
     if revision is not None and (model == "embedded" or Path(model).exists()):
         raise ModelError(f"revision {revision!r} would be ignored: {model} is no hub repository")
-    if device is not None and device_map is not None:
-        raise ModelError("device and device_map exclude each other; pass one of them")
+    if sum(each is not None for each in (device, device_map, tp_plan)) > 1:
+        raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: claim.part() for claim in claims}
     for candidate in families.values():
@@ -96,6 +97,7 @@ def load(
     dtype: str | torch.dtype = "auto",
     device: str | None = None,
     device_map: Any = None,
+    tp_plan: Any = None,
     attn_implementation: str | None = None,
     mask_id: int | None = None,
     compile: bool = False,
@@ -111,6 +113,7 @@ def load(
         dtype=dtype,
         device=device,
         device_map=device_map,
+        tp_plan=tp_plan,
         attn_implementation=attn_implementation,
         mask_id=mask_id,
         compile=compile,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from .interfaces import ModelBackend
 
@@ -20,6 +21,7 @@ def fingerprint(backend: ModelBackend) -> str | None:
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {list(tensor.shape)}".encode())
         if tensor.device.type != "meta":
-            few = tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLED)][:SAMPLED]
+            own = tensor.to_local() if isinstance(tensor, DTensor) else tensor  # the part that this process holds
+            few = own.detach().flatten()[:: max(1, own.numel() // SAMPLED)][:SAMPLED]
             digest.update(few.double().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

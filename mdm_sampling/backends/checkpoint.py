@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from ..errors import ModelError
 from .options import LoadOptions
+from .tensor_parallel import distributed_config
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -139,6 +140,7 @@ def load_strictly(
             key_mapping=renamed or None,
             dtype=dtype_of(options.dtype, config),
             device_map=device_map,
+            distributed_config=None if options.tp_plan is None else distributed_config(options.tp_plan),
             attn_implementation=options.attn_implementation,
             quantization_config=quantization,
             revision=options.revision,

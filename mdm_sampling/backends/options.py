@@ -14,6 +14,7 @@ class LoadOptions:
         dtype: such as "bfloat16"; "auto" for the checkpoint's own.
         device: such as "cuda"; None for the default of transformers.
         device_map: such as "auto", to spread a model over devices.
+        tp_plan: such as "auto", to split each layer over the processes that torchrun started.
         attn_implementation: such as "sdpa", "eager" or "flash_attention_2".
         quantization_config: a transformers quantisation config.
         revision: branch, tag or commit of a hub repository.
@@ -24,6 +25,7 @@ class LoadOptions:
     dtype: str = "auto"
     device: str | None = None
     device_map: Any = None
+    tp_plan: Any = None
     attn_implementation: str | None = None
     quantization_config: Any = None
     revision: str | None = None

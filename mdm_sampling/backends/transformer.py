@@ -114,9 +114,11 @@ class TransformerBackend(ModelBackend):
     def head_matrix(self) -> Tensor | None:
         """The head's weights where it is an ordinary layer on a CPU; a GPU is faster with one large product."""
         head = self.model.get_output_embeddings()
-        # A quantised layer is of another class, and one that was offloaded has a hook of accelerate's.
-        plain = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head, "_hf_hook")
-        return head.weight.detach() if plain and head.weight.device.type == "cpu" else None
+        # A quantised layer is of another class, one that was offloaded has a hook of accelerate's, and the weights of
+        # one that is split over processes are no plain tensor.
+        ordinary = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head, "_hf_hook")
+        weight = head.weight.detach()
+        return weight if ordinary and type(weight) is Tensor and weight.device.type == "cpu" else None
 
     def allocate(self) -> Slots:
         return TransformerSlots()

@@ -18,6 +18,7 @@ from .options import (
     Finite,
     Whole,
     cli_option,
+    follow_leader,
     load_model,
     looks_ahead,
     make_part,
@@ -101,6 +102,7 @@ def command(**options: Any) -> None:
 
       mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1 -k 2 --seed 0 --seed 1
     """
+    follow_leader(options)
     with plain_errors():
         from ..compare import compare
 

@@ -20,6 +20,7 @@ from .options import (
     Finite,
     Whole,
     cli_option,
+    follow_leader,
     make_sampler,
     plain_errors,
     was_given,
@@ -81,6 +82,7 @@ def command(**options: Any) -> None:
     \b
       mdm-sampling evaluate --model GSAI-ML/LLaDA-8B-Instruct --device cuda --tasks gsm8k --apply-chat-template
     """
+    follow_leader(options)
     multiturn = options["fewshot_as_multiturn"]
     if multiturn is not None and not options["apply_chat_template"]:
         raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .options import Whole, cli_option, make_sampler, plain_errors, prompts_from, shared_options
+from .options import Whole, cli_option, follow_leader, make_sampler, plain_errors, prompts_from, shared_options
 
 
 @click.command("generate")
@@ -28,6 +28,7 @@ def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, cha
 
       mdm-sampling generate "1... ..3. .1.. ...4"
     """
+    follow_leader(options)
     texts = prompts_from(prompts, file)
     with plain_errors():
         from .output import decode_and_print

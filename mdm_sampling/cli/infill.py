@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .options import make_sampler, plain_errors, prompts_from, shared_options
+from .options import follow_leader, make_sampler, plain_errors, prompts_from, shared_options
 
 
 @click.command("infill")
@@ -21,6 +21,7 @@ def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
     \b
       mdm-sampling infill $'1__4\\n__1_\\n_1__\\n___1'
     """
+    follow_leader(options)
     given = prompts_from(texts, file)
     with plain_errors():
         from .output import decode_and_print

@@ -102,6 +102,7 @@ MODEL_OPTIONS = [
     ),
     cli_option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
     cli_option("--device-map", help="Such as auto, to spread the model over devices."),
+    cli_option("--tp-plan", help="Such as auto, to split each layer over the processes that torchrun started."),
     cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
     cli_option("--revision", help="Branch, tag or commit of a hub repository."),
     cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
@@ -209,23 +210,48 @@ shared_options = with_options(MODEL_OPTIONS, SAMPLING_OPTIONS, [BATCH_OPTION], R
 
 def load_model(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name; it must read texts."""
+    backend = load_named(options)
+    if backend.codec is None:
+        raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
+    if options["tp_plan"] is None:
+        return backend
+    from ..backends.tensor_parallel import Channel, Leader
+
+    leader = Leader(backend, Channel())
+    click.get_current_context().call_on_close(leader.stop)
+    return leader
+
+
+def follow_leader(options: dict[str, Any]) -> None:
+    """Give this process to the first one, if torchrun started several for one model: that one runs the command."""
+    if options["tp_plan"] is None:
+        return
+    from ..backends.tensor_parallel import follow, follows
+
+    if follows():
+        with plain_errors():
+            follow(load_named(options))
+        click.get_current_context().exit()
+
+
+def load_named(options: dict[str, Any]) -> ModelBackend:
+    """Load the model that the options name."""
     from ..loading import load_backend
 
-    if options["device"] is not None and options["device_map"] is not None:
-        raise click.UsageError("give --device or --device-map, not both.")
-    backend = load_backend(
+    placed = [name for name in ("device", "device_map", "tp_plan") if options[name] is not None]
+    if len(placed) > 1:
+        raise click.UsageError(f"give --{' or --'.join(placed)}, not both.".replace("_", "-"))
+    return load_backend(
         options["model"],
         dtype=options["dtype"],
         device=options["device"],
         device_map=options["device_map"],
+        tp_plan=options["tp_plan"],
         attn_implementation=options["attn_implementation"],
         revision=options["revision"],
         mask_id=options["mask_id"],
         compile=options["compile"],
     )
-    if backend.codec is None:
-        raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
-    return backend
 
 
 def make_sampler(options: dict[str, Any], max_new_tokens: int | None, continues: bool) -> Sampler:

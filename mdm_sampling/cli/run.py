@@ -16,6 +16,7 @@ from .options import (
     Finite,
     Whole,
     cli_option,
+    follow_leader,
     make_sampler,
     plain_errors,
     with_options,
@@ -106,6 +107,7 @@ def command(**options: Any) -> None:
 
     The exit code is 3 if some rows have an error instead of a text.
     """
+    follow_leader(options)
     for name in ("input", "output"):
         if options[name] is None:
             raise click.UsageError(f"give --{name} FILE, or {name} in a JOB.toml.")
@@ -154,6 +156,8 @@ def make_engine(options: dict[str, Any]) -> Engine:
 
     given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
     if options["engine"] == "ray":
+        if options["tp_plan"] is not None:
+            raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
         return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
     if given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} would be ignored without --engine ray.")
