@@ -76,6 +76,7 @@ _HOME = {
     "Task": "interfaces",
     "TokenSampler": "interfaces",
     "Trace": "trace",
+    "read_trace": "replay",
     "TransformerBackend": "backends.transformer",
     "Uniform": "schedules.uniform",
     "build": "specs",
@@ -158,6 +159,7 @@ if TYPE_CHECKING:
     from .records import RowReport as RowReport
     from .records import Span as Span
     from .records import StepRecord as StepRecord
+    from .replay import read_trace as read_trace
     from .sampler import Observer as Observer
     from .sampler import Sampler as Sampler
     from .schedules.constant import Constant as Constant

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from .history import HistoryKeeper
 from .interfaces import ModelBackend
-from .records import Canvas, Result, RowReport, StepRecord
+from .records import Canvas, Result, RowHistory, RowReport, StepRecord
 
 
 class Collector:
@@ -25,12 +26,14 @@ class Collector:
         self.texts: list[str] = []
         self.sequences: list[list[int]] = []
         self.reports: list[RowReport] = []
+        self.histories: list[RowHistory] = []
         self.canvas: Canvas | None = None
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
         """Start a batch; the one before it is complete."""
         self._end()
         self.canvas, self.seeds = canvas, seeds
+        self.history = HistoryKeeper(canvas)
         self.began = time.perf_counter()
         self.seconds = [0.0] * canvas.batch
         # Steps, forwards and token-forwards of each row, and its summed entropies, kept on the canvas's device.
@@ -40,6 +43,7 @@ class Collector:
     def add(self, record: StepRecord) -> None:
         """Take in the next step of the current batch."""
         self.canvas = record.canvas
+        self.history.add(record)
         spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
         self.counts.index_add_(1, record.rows, spent)
         self.entropy.index_add_(0, record.rows, record.entropy.sum(1).double())
@@ -49,13 +53,14 @@ class Collector:
 
     def result(self, spec: dict[str, Any]) -> Result:
         self._end()
-        return Result(self.texts, self.sequences, self.reports, spec)
+        return Result(self.texts, self.sequences, self.reports, spec, self.histories, self.backend.codec)
 
     def _end(self) -> None:
         if self.canvas is None:
             return
         codec = self.backend.codec
         totals = zip(self.seeds, *self.counts.tolist(), self.entropy.tolist(), self.seconds, strict=True)
+        self.histories += self.history.histories()
         self.reports += [RowReport(*row) for row in totals]
         self.sequences += [self.canvas.row(i) for i in range(self.canvas.batch)]
         bodies = [self.canvas.body(i) for i in range(self.canvas.batch)]

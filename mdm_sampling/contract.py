@@ -8,7 +8,7 @@ from torch import Tensor
 from .errors import ContractError
 from .interfaces import CacheStrategy, Needs, PositionPlanner, Schedule, Step
 from .prediction import Head
-from .records import Plan, Span
+from .records import Candidates, Plan, Span
 
 
 def check_span(cache: CacheStrategy, span: Span, block: Span, length: int, forward: int) -> None:
@@ -77,6 +77,8 @@ def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, step: Step,
             f"planner {planner!r} returned remask of shape {list(remask.shape)} and type {remask.dtype}, "
             f"expected {list(masked.shape)} and torch.bool"
         )
+    if plan.candidates is not None:
+        _check_candidates(planner, plan.candidates, masked)
     wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
     faults = [plan.unmask & ~masked, ~plan.unmask.any(1), plan.unmask & wrong, remask & ~step.reopenable]
     revealed, stuck, unreal, closed = torch.stack([fault.any() for fault in faults]).tolist()
@@ -91,3 +93,16 @@ def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, step: Step,
         raise ContractError(
             f"planner {planner!r} filled a place with the mask token or with a token outside the vocabulary"
         )
+
+
+def _check_candidates(planner: PositionPlanner, candidates: Candidates, masked: Tensor) -> None:
+    """Raise `ContractError` unless the moves' figures have their shapes; n is that of the cost."""
+    n, (b, places) = len(candidates.cost), masked.shape
+    shapes = {"unmask": (n, b, places), "tokens": (n, b, places), "chosen": (b,)}
+    shapes |= dict.fromkeys(("cost", "next_entropy", "score"), (n, b))
+    for name, shape in shapes.items():
+        got = tuple(getattr(candidates, name).shape)
+        if got != shape:
+            raise ContractError(
+                f"planner {planner!r} returned candidates.{name} of shape {list(got)}, expected {list(shape)}"
+            )

@@ -118,7 +118,7 @@ class BlockWork:
         check_plan(sampler.planner, plan, tokens, step, self.run.head)
         confidence = self._confidence(prediction, plan, step.tokens, step.confidence)
         self._remember(prediction)
-        return self._commit(plan, tokens, confidence, prediction.entropy, taken)
+        return self._commit(plan, tokens, confidence, prediction, taken)
 
     def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor) -> Step:
         """What the planner may see of this step."""
@@ -225,7 +225,7 @@ class BlockWork:
             confidence = confidence.masked_scatter(other, chosen.exp().to(confidence))
         return confidence
 
-    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, entropy: Tensor, taken: int) -> StepRecord:
+    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, prediction: Prediction, taken: int) -> StepRecord:
         """Write the plan to the canvas and report it. The entropies reported here are the cumulative entropy."""
         run = self.run
         self.canvas = self.canvas.commit(self.block, plan.unmask, tokens)
@@ -246,13 +246,14 @@ class BlockWork:
             unmask=plan.unmask,
             tokens=torch.where(plan.unmask, tokens, 0),
             confidence=torch.where(plan.unmask, confidence, 0),
-            entropy=torch.where(plan.unmask, entropy, 0),
+            entropy=torch.where(plan.unmask, prediction.entropy, 0),
             remask=remask,
             candidates=plan.candidates,
             forwards=self.spent[0],
             token_forwards=self.spent[1],
             finished=~self.canvas.masked.any(1),
             canvas=run.canvas,
+            prediction=prediction,
         )
 
     def _next(self, plan: Plan) -> Prediction | None:

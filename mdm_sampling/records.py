@@ -12,6 +12,7 @@ from torch import Tensor
 from .errors import CanvasError
 
 if TYPE_CHECKING:
+    from .backends.text import TextCodec
     from .prediction import Prediction
 
 Message = Mapping[str, str]
@@ -246,6 +247,7 @@ class StepRecord:
         token_forwards: tokens computed for each row in this step, int64 [b].
         finished: rows with no mask left anywhere, bool [b].
         canvas: the whole run's canvas after the step, all rows.
+        prediction: the model's distributions at the block's places before the step, its statistics computed, [b l].
     """
 
     step: int
@@ -261,6 +263,7 @@ class StepRecord:
     token_forwards: Tensor
     finished: Tensor
     canvas: Canvas
+    prediction: Prediction
 
 
 @dataclass(frozen=True)
@@ -286,6 +289,42 @@ class RowReport:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """The moves that a planner weighed for one row at one step.
+
+    Attributes:
+        step: the row's step, from 0.
+        cost: C of each move.
+        next_entropy: H of each.
+        score: J of each.
+        chosen: the number of the winner in these lists.
+    """
+
+    step: int
+    cost: list[float]
+    next_entropy: list[float]
+    score: list[float]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class RowHistory:
+    """How one row was decoded. Steps are the row's own, from 0; places are those of its body.
+
+    Attributes:
+        order: for each place the step that filled it last; -1 for one that no step filled.
+        entropy: for each place its entropy when it was filled, in nats; 0 where `order` is -1.
+        step_entropy: for each step the summed entropies of the places that it filled, in nats.
+        weighed: the moves of each step that weighed any.
+    """
+
+    order: list[int]
+    entropy: list[float]
+    step_entropy: list[float]
+    weighed: list[Weighed]
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run produced.
 
@@ -294,12 +333,16 @@ class Result:
         sequences: each row's token ids without padding, prompt included.
         rows: what each row cost.
         spec: the settings that rebuild the sampler, see `mdm_sampling.from_spec`.
+        histories: how each row was decoded.
+        codec: names the tokens in figures, or None.
     """
 
     texts: list[str]
     sequences: list[list[int]]
     rows: list[RowReport]
     spec: dict[str, Any]
+    histories: list[RowHistory] = field(repr=False)
+    codec: TextCodec | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import IO, Any
 
 from torch import Tensor
 
 from .interfaces import ModelBackend
+from .prediction import Prediction
 from .records import Candidates, Canvas, StepRecord
+
+VERSION = 2
+TOP = 5
+"""The likeliest tokens of a place that are kept when it is filled."""
+
+DIGITS = 4
+"""Decimals of the numbers of places that a step only looked at; those that it filled are kept as they are."""
 
 
 class Trace:
-    """An observer that writes JSON lines. Places count from the start of a row's body.
-
-    A line with "canvas" opens a batch and holds the rows' token ids and seeds; each further line is a step.
+    """An observer that writes the lines of `TraceLines` to a file. `read_trace` reads them.
 
     Args:
         file: open for writing text.
@@ -25,72 +32,155 @@ class Trace:
 
     def __init__(self, file: IO[str], backend: ModelBackend, spec: dict[str, Any]) -> None:
         self.file = file
-        self.codec = backend.codec
-        self.spec = spec
+        self.lines = TraceLines(backend, spec)
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        bodies = [canvas.body(i) for i in range(canvas.batch)]
-        prefixes = [canvas.row(i)[: -len(body)] for i, body in enumerate(bodies)]
-        self.start = canvas.start
-        self._write(
-            {
-                "canvas": {"prefixes": prefixes, "bodies": bodies, "mask_id": canvas.mask_id},
-                "seeds": seeds,
-                "spec": self.spec,
-            }
-        )
+        self._write(self.lines.opening(canvas, seeds))
 
     def add(self, record: StepRecord) -> None:
+        self._write(self.lines.step(record))
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+class TraceLines:
+    """Makes the lines of a trace, see docs/traces.md. Places count from the start of a row's body.
+
+    Args:
+        backend: names the tokens.
+        spec: the sampler's settings, repeated in each opening line.
+    """
+
+    def __init__(self, backend: ModelBackend, spec: dict[str, Any]) -> None:
+        self.codec = backend.codec
+        self.end_id = backend.eos_ids[0] if backend.eos_ids else None
+        self.spec = spec
+        self.texts: dict[int, str] = {}
+
+    def opening(self, canvas: Canvas, seeds: list[int]) -> dict[str, Any]:
+        """The line that opens a batch: the rows' token ids and seeds."""
+        self.start = canvas.start
+        self.masked = canvas.masked
+        self.named: set[int] = set()
+        bodies = [canvas.body(i) for i in range(canvas.batch)]
+        prefixes = [canvas.row(i)[: -len(body)] for i, body in enumerate(bodies)]
+        return {
+            "trace": VERSION,
+            "canvas": {"prefixes": prefixes, "bodies": bodies, "mask_id": canvas.mask_id, "end_id": self.end_id},
+            "seeds": seeds,
+            "spec": self.spec,
+            "names": self._new_names(token for row in (*prefixes, *bodies) for token in row),
+        }
+
+    def step(self, record: StepRecord) -> dict[str, Any]:
+        """The line of a step."""
         first = record.block.start - self.start
+        after = record.canvas.masked
+        ended = (self.masked & ~after)[record.rows]
+        ended[:, record.block.places] &= ~record.unmask
+        self.masked = after
+        seen = _seen(record.prediction)
+        filled = _by_row(record.unmask, record.tokens, record.confidence, record.entropy)
         rows = []
-        for i, row in enumerate(record.rows.tolist()):
-            where = record.unmask[i]
+        for i, (row, top) in enumerate(zip(record.rows.tolist(), _top_tokens(record), strict=True)):
+            tokens, confidence, entropy = filled[i]
             rows.append(
                 {
                     "row": row,
-                    "places": self._places(where, first),
-                    **self._tokens(record.tokens[i][where]),
-                    "confidence": _numbers(record.confidence[i][where]),
-                    "entropy": _numbers(record.entropy[i][where]),
-                    "reopened": self._places(record.remask[i], first),
+                    "places": _places(record.unmask[i], first),
+                    **self._tokens(tokens),
+                    "confidence": confidence,
+                    "entropy": entropy,
+                    "top": top,
+                    "masked": seen[i],
+                    "reopened": _places(record.remask[i], first),
+                    "ended": _places(ended[i], -self.start),
                     "forwards": int(record.forwards[i]),
                     "token_forwards": int(record.token_forwards[i]),
                     "candidates": [] if record.candidates is None else self._candidates(record.candidates, i, first),
                 }
             )
         span = [first, record.block.stop - self.start]
-        self._write({"step": record.step, "block": span, "rows": rows})
+        names = self._new_names(token for row in rows for token in _ids(row))
+        return {"step": record.step, "block": span, "rows": rows, "names": names}
 
     def _candidates(self, candidates: Candidates, row: int, first: int) -> list[dict[str, Any]]:
         """The moves of one row that were looked at."""
+        figures = (values[:, row].tolist() for values in (candidates.cost, candidates.next_entropy, candidates.score))
+        chosen = int(candidates.chosen[row])
         moves = []
-        for n in range(candidates.unmask.shape[0]):
-            score = float(candidates.score[n, row])
+        for n, (cost, after, score) in enumerate(zip(*figures, strict=True)):
             if not math.isnan(score):
                 where = candidates.unmask[n, row]
                 moves.append(
                     {
-                        "places": self._places(where, first),
-                        **self._tokens(candidates.tokens[n, row][where]),
-                        "cost": float(candidates.cost[n, row]),
-                        "next_entropy": float(candidates.next_entropy[n, row]),
+                        "places": _places(where, first),
+                        **self._tokens(candidates.tokens[n, row][where].tolist()),
+                        "cost": cost,
+                        "next_entropy": after,
                         "score": score,
-                        "chosen": n == int(candidates.chosen[row]),
+                        "chosen": n == chosen,
                     }
                 )
         return moves
 
-    def _places(self, where: Tensor, first: int) -> list[int]:
-        return [first + int(place) for place in where.nonzero()[:, 0]]
+    def _tokens(self, ids: list[int]) -> dict[str, Any]:
+        return {"tokens": ids, "texts": [] if self.codec is None else [self._text(i) for i in ids]}
 
-    def _tokens(self, tokens: Tensor) -> dict[str, Any]:
-        ids = tokens.tolist()
-        return {"tokens": ids, "texts": [] if self.codec is None else [self.codec.token_text(i) for i in ids]}
+    def _text(self, token: int) -> str:
+        if token not in self.texts:
+            assert self.codec is not None
+            self.texts[token] = self.codec.token_text(token)
+        return self.texts[token]
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self.file.write(json.dumps(line) + "\n")
+    def _new_names(self, ids: Iterable[int]) -> dict[str, str]:
+        """The texts of tokens that no line has named yet."""
+        if self.codec is None:
+            return {}
+        new = sorted(set(ids) - self.named)
+        self.named.update(new)
+        return {str(token): self._text(token) for token in new}
 
 
-def _numbers(values: Tensor) -> list[float]:
-    numbers: list[float] = values.tolist()
-    return numbers
+def _seen(prediction: Prediction) -> list[dict[str, Any]]:
+    """What the model said, before the step, of each masked place of the block, in their order."""
+    found = prediction.statistics
+    rows = _by_row(prediction.masked, found.entropy, found.token, found.confidence)
+    return [
+        {"entropy": _rounded(entropy), "tokens": tokens, "confidence": _rounded(confidence)}
+        for entropy, tokens, confidence in rows
+    ]
+
+
+def _top_tokens(record: StepRecord) -> list[list[list[tuple[int, float]]]]:
+    """For each row and place that was filled, the likeliest tokens and their probabilities before the step."""
+    found: list[list[list[tuple[int, float]]]] = [[] for _ in range(len(record.rows))]
+    for (rows, _), logits in record.prediction.at(record.unmask).chunks():
+        values, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(min(TOP, logits.shape[-1] - 1), dim=-1)
+        for row, tokens, probabilities in zip(rows.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
+            found[row].append(list(zip(tokens, _rounded(probabilities), strict=True)))
+    return found
+
+
+def _by_row(where: Tensor, *values: Tensor) -> list[tuple[list[Any], ...]]:
+    """The values [b l] at the places `where`, bool [b l], of each row."""
+    counts = where.sum(1).tolist()
+    columns = [iter(value[where].tolist()) for value in values]
+    return [tuple([next(column) for _ in range(count)] for column in columns) for count in counts]
+
+
+def _places(where: Tensor, first: int) -> list[int]:
+    return [first + place for place in where.nonzero()[:, 0].tolist()]
+
+
+def _rounded(numbers: list[float]) -> list[float]:
+    return [round(number, DIGITS) for number in numbers]
+
+
+def _ids(row: dict[str, Any]) -> Iterable[int]:
+    """All tokens that a row of a step names."""
+    yield from row["tokens"]
+    yield from row["masked"]["tokens"]
+    yield from (token for place in row["top"] for token, _ in place)
+    yield from (token for move in row["candidates"] for token in move["tokens"])

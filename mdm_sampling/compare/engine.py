@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import torch
-
 from ..errors import SpecError, require
 from ..interfaces import Task
 from ..machine import describe_machine
-from ..records import Canvas, Grade, Item, StepRecord
+from ..records import Grade, Item
 from ..results.store import Line, Store
 from ..sampler import Sampler
 from ..weights import fingerprint
@@ -219,19 +217,19 @@ class Decoder:
 
     def decode(self, batch: Sequence[tuple[Asked, int]]) -> list[Line]:
         """Results of items with their seeds: all prompts or all canvases."""
-        order = Order()
         began = time.perf_counter()
         row_seeds = [row_seed(asked.item, seed) for asked, seed in batch]
         result = self.sampler.fill(
             [asked.row for asked, _ in batch],
             row_seeds,
             batch_size=len(batch),
-            observers=[order],
             until_eos=batch[0][0].is_prompt,
         )
         seconds = (time.perf_counter() - began) / len(batch)
         lines = []
-        for (asked, seed), text, report, filled in zip(batch, result.texts, result.rows, order.steps(), strict=True):
+        for (asked, seed), text, report, history in zip(
+            batch, result.texts, result.rows, result.histories, strict=True
+        ):
             grade = self._grade(asked.item, text)
             lines.append(
                 {
@@ -243,14 +241,14 @@ class Decoder:
                     "score": grade.score,
                     "answer": grade.answer,
                     "text": text,
-                    "tokens": sum(step >= 0 for step in filled),
+                    "tokens": sum(step >= 0 for step in history.order),
                     "steps": report.steps,
                     "forwards": report.forwards,
                     "token_forwards": report.token_forwards,
                     "cumulative_entropy": report.cumulative_entropy,
                     "seconds": seconds,
                     "batch_size": len(batch),
-                    "order": filled,
+                    "order": history.order,
                     **self.constant,
                 }
             )
@@ -266,24 +264,3 @@ class Decoder:
 def row_seed(item: Item, seed: int) -> int:
     """The seed of an item's row: the same under all settings, and not shared by items, or they'd share their noise."""
     return crc32(f"{seed}/{item.name}".encode())
-
-
-class Order:
-    """An observer that notes at which of its row's steps each place of a body was filled."""
-
-    def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        self.canvas = canvas
-        self.filled = torch.full_like(canvas.tokens, -1)
-        self.taken = torch.zeros(canvas.batch, 1, dtype=torch.long, device=canvas.tokens.device)
-
-    def add(self, record: StepRecord) -> None:
-        here = (record.rows, record.block.places)
-        step = self.taken[record.rows]
-        self.filled[here] = torch.where(record.unmask, step, self.filled[here])
-        self.taken[record.rows] += 1
-
-    def steps(self) -> list[list[int]]:
-        """For each row and place of its body the step, from 0; -1 for a place that no step filled."""
-        body = slice(self.canvas.start, None)
-        rows = zip(self.filled[:, body].tolist(), self.canvas.valid[:, body].tolist(), strict=True)
-        return [[step for step, valid in zip(steps, places, strict=True) if valid] for steps, places in rows]

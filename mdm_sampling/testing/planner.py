@@ -63,30 +63,12 @@ class Probe(PositionPlanner):
             good = isinstance(tensor, Tensor) and tensor.ndim > 0 and len(tensor) == batch
             got = f"memory[{name!r}] is {list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__}"
             expect(good, self.planner, f"memory of tensors whose first axis is the batch, {batch}", got, self.case)
-        if plan.candidates is not None:
-            shape = (len(plan.candidates.unmask), *step.masked.shape)
-            for name, wanted in _candidate_shapes(shape).items():
-                got_shape = tuple(getattr(plan.candidates, name).shape)
-                text = f"candidates.{name} is {list(got_shape)}"
-                expect(got_shape == wanted, self.planner, f"{name} of shape {list(wanted)}", text, self.case)
         if plan.next is not None:
             got = f"a prediction of {len(plan.next.masked)} rows"
             expect(len(plan.next.masked) == batch, self.planner, f"next for {batch} rows", got, self.case)
 
     def __repr__(self) -> str:
         return repr(self.planner)
-
-
-def _candidate_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    n, b, places = shape
-    return {
-        "unmask": (n, b, places),
-        "tokens": (n, b, places),
-        "cost": (n, b),
-        "next_entropy": (n, b),
-        "score": (n, b),
-        "chosen": (b,),
-    }
 
 
 def _tensors_of(step: Step) -> Mapping[str, Tensor]:

@@ -1,0 +1,68 @@
+"""How the rows of a batch were decoded, from its step records: order of filling, entropies and the moves weighed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .records import Candidates, Canvas, RowHistory, StepRecord, Weighed
+
+
+class HistoryKeeper:
+    """Keeps a few numbers a step on the canvas's device; they are read when the batch is finished."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+        self.order = torch.full_like(canvas.tokens, -1)
+        self.entropy = torch.zeros(canvas.tokens.shape, device=canvas.tokens.device)
+        self.taken = torch.zeros(canvas.batch, 1, dtype=torch.long, device=canvas.tokens.device)
+        self.steps: list[tuple[Tensor, Tensor]] = []  # rows [b] and the entropies that they paid [b]
+        self.weighed: list[tuple[Tensor, Tensor, Tensor]] = []  # rows [b], their steps [b], and `_figures`
+
+    def add(self, record: StepRecord) -> None:
+        rows, here = record.rows, (record.rows, record.block.places)
+        steps = self.taken[rows]
+        self.order[here] = torch.where(record.unmask, steps, self.order[here])
+        self.order[here] = self.order[here].masked_fill(record.remask, -1)
+        self.entropy[here] = torch.where(record.unmask, record.entropy.to(self.entropy), self.entropy[here])
+        self.entropy[here] = self.entropy[here].masked_fill(record.remask, 0)
+        self.taken[rows] += 1
+        self.steps.append((rows, record.entropy.sum(1)))
+        if record.candidates is not None:
+            self.weighed.append((rows, steps[:, 0], _figures(record.candidates)))
+
+    def histories(self) -> list[RowHistory]:
+        """One for each row of the batch."""
+        paid: list[list[float]] = [[] for _ in range(self.canvas.batch)]
+        if self.steps:
+            rows, entropies = (torch.cat(parts).tolist() for parts in zip(*self.steps, strict=True))
+            for row, entropy in zip(rows, entropies, strict=True):
+                paid[row].append(entropy)
+        weighed = self._weighed()
+        valid = self.canvas.valid[:, self.canvas.start :]
+        order, entropy = (kept[:, self.canvas.start :] for kept in (self.order, self.entropy))
+        return [
+            RowHistory(order[i][valid[i]].tolist(), entropy[i][valid[i]].tolist(), paid[i], weighed[i])
+            for i in range(self.canvas.batch)
+        ]
+
+    def _weighed(self) -> list[list[Weighed]]:
+        """The moves of each row, step by step; those that were not looked at are left out."""
+        found: list[list[Weighed]] = [[] for _ in range(self.canvas.batch)]
+        for rows, steps, figures in self.weighed:
+            by_row = figures.permute(2, 1, 0).tolist()
+            for row, step, (cost, after, score) in zip(rows.tolist(), steps.tolist(), by_row, strict=True):
+                chosen = int(score.pop())
+                seen = [n for n, value in enumerate(score) if not math.isnan(value)]
+                if chosen in seen:
+                    costs, nexts, scores = ([values[n] for n in seen] for values in (cost, after, score))
+                    found[row].append(Weighed(step, costs, nexts, scores, seen.index(chosen)))
+        return found
+
+
+def _figures(candidates: Candidates) -> Tensor:
+    """Cost, next entropy and score of each move, and below them the winner's number, [n+1 3 b]."""
+    figures = torch.stack([candidates.cost, candidates.next_entropy, candidates.score], dim=1).double()
+    return torch.cat([figures, candidates.chosen.expand(1, 3, -1).to(figures)])

@@ -1,0 +1,186 @@
+"""A row's decoding, step by step, rebuilt from the lines of a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from .errors import SpecError
+from .trace import VERSION
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One step of one row. Places count from the start of the row's body; lists of places are in their order.
+
+    Attributes:
+        block: the first place of the block and the one behind its last.
+        places: those that the step filled; `tokens`, `confidence`, `entropy` and `top` belong to them.
+        tokens: what they were filled with.
+        confidence: the model's probability of those tokens.
+        entropy: the places' entropies when they were filled, in nats.
+        top: for each, the likeliest tokens and their probabilities.
+        masked: the block's masked places before the step; the next three belong to them.
+        masked_entropy: their entropies, in nats.
+        likeliest: their likeliest tokens.
+        likeliest_confidence: the probabilities of those.
+        reopened: places that were masked again.
+        ended: places that were filled with the end token since the row had ended.
+        candidates: the moves that were weighed, as the trace has them.
+        forwards: model rows computed for it in this step.
+        token_forwards: tokens computed for it in this step.
+    """
+
+    block: tuple[int, int]
+    places: list[int]
+    tokens: list[int]
+    confidence: list[float]
+    entropy: list[float]
+    top: list[list[tuple[int, float]]]
+    masked: list[int]
+    masked_entropy: list[float]
+    likeliest: list[int]
+    likeliest_confidence: list[float]
+    reopened: list[int]
+    ended: list[int]
+    candidates: list[Mapping[str, Any]]
+    forwards: int
+    token_forwards: int
+
+
+@dataclass(eq=False)
+class Film:
+    """One row's decoding.
+
+    Attributes:
+        prefix: token ids before the body.
+        body: token ids of the body before the first step.
+        mask_id: the id of the mask token.
+        end_id: what the places behind a row's end are filled with, or None.
+        seed: the row's.
+        spec: the sampler's settings.
+        names: the texts of tokens; shared by the rows of a batch.
+        frames: its steps so far.
+        canvas: token ids of the body after the last of them.
+    """
+
+    prefix: list[int]
+    body: list[int]
+    mask_id: int
+    end_id: int | None
+    seed: int
+    spec: Mapping[str, Any]
+    names: dict[int, str]
+    frames: list[Frame] = field(default_factory=list)
+    canvas: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.canvas = list(self.body)
+
+    def name(self, token: int) -> str:
+        """The text of a token; its id in brackets where the model has no tokenizer."""
+        return self.names.get(token, f"[{token}]")
+
+    @property
+    def cumulative_entropy(self) -> list[float]:
+        """After each step, the entropies of all places that were filled so far, in nats."""
+        return list(accumulate(sum(frame.entropy) for frame in self.frames))
+
+    def add(self, frame: Frame) -> None:
+        """Take the next step."""
+        for place, token in zip(frame.places, frame.tokens, strict=True):
+            self.canvas[place] = token
+        for place in frame.reopened:
+            self.canvas[place] = self.mask_id
+        for place in frame.ended:
+            assert self.end_id is not None
+            self.canvas[place] = self.end_id
+        self.frames.append(frame)
+
+    def masked(self, start: int, stop: int) -> list[int]:
+        """The masked places of [start, stop)."""
+        return [place for place in range(start, min(stop, len(self.canvas))) if self.canvas[place] == self.mask_id]
+
+
+class Replay:
+    """Rebuilds the rows' films from the lines of a trace, one after the other.
+
+    Attributes:
+        films: of all batches so far.
+    """
+
+    def __init__(self) -> None:
+        self.films: list[Film] = []
+        self.batch: list[Film] = []
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take the next line. Raises `KeyError` and the like for what is no line of a trace."""
+        if "canvas" in line:
+            self._open(line)
+            return
+        start, stop = line["block"]
+        self._name(line)
+        for row in line["rows"]:
+            film = self.batch[row["row"]]
+            film.add(_frame((start, stop), film.masked(start, stop), row))
+
+    def _open(self, line: Mapping[str, Any]) -> None:
+        canvas = line["canvas"]
+        names: dict[int, str] = {}
+        rows = zip(canvas["prefixes"], canvas["bodies"], line["seeds"], strict=True)
+        self.batch = [
+            Film(prefix, body, canvas["mask_id"], canvas["end_id"], seed, line["spec"], names)
+            for prefix, body, seed in rows
+        ]
+        self.films += self.batch
+        self._name(line)
+
+    def _name(self, line: Mapping[str, Any]) -> None:
+        self.batch[0].names.update({int(token): text for token, text in line["names"].items()})
+
+
+def _frame(block: tuple[int, int], masked: list[int], row: Mapping[str, Any]) -> Frame:
+    seen = row["masked"]
+    if not len(masked) == len(seen["entropy"]) == len(seen["tokens"]) == len(seen["confidence"]):
+        raise ValueError("a step does not belong to the canvas before it")
+    return Frame(
+        block=block,
+        **{name: row[name] for name in ("places", "tokens", "confidence", "entropy")},
+        top=[[(token, probability) for token, probability in place] for place in row["top"]],
+        masked=masked,
+        masked_entropy=seen["entropy"],
+        likeliest=seen["tokens"],
+        likeliest_confidence=seen["confidence"],
+        **{name: row[name] for name in ("reopened", "ended", "candidates", "forwards", "token_forwards")},
+    )
+
+
+def read_trace(file: str | Path) -> list[Film]:
+    """The films of a trace's rows. A last line that was cut off, as by a kill, is left out.
+
+    Raises `SpecError` for a file that is no trace, or one of an older version.
+    """
+    replay = Replay()
+    try:
+        lines = Path(file).read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file} is no trace: it is not UTF-8 text") from error
+    for number, text in enumerate(lines[:-1], 1):
+        try:
+            line = json.loads(text)
+            if "canvas" in line and line.get("trace") != VERSION:
+                raise SpecError(f"{file} is a trace of another version; make it again")
+            replay.add(line)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"{file} is no trace: line {number} is not a trace's line") from error
+    if not replay.films:
+        raise SpecError(f"{file} holds no trace")
+    return replay.films
