@@ -12,6 +12,9 @@ from torch import Tensor
 from .errors import CanvasError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from .backends.text import TextCodec
     from .prediction import Prediction
 
@@ -343,6 +346,29 @@ class Result:
     spec: dict[str, Any]
     histories: list[RowHistory] = field(repr=False)
     codec: TextCodec | None = field(default=None, repr=False, compare=False)
+
+    def plot_order(self, row: int | None = None, ax: Axes | None = None) -> Figure:
+        """When each place was filled, see `mdm_sampling.plots.plot_order`."""
+        from .plots import plot_order
+
+        return plot_order(self, row, ax)
+
+    def plot_entropy(self, row: int | None = None, ax: Axes | None = None) -> Figure:
+        """What uncertainty the places were filled at, see `mdm_sampling.plots.plot_entropy`."""
+        from .plots import plot_entropy
+
+        return plot_entropy(self, row, ax)
+
+    def plot_candidates(self, row: int = 0, ax: Axes | None = None) -> Figure:
+        """The moves that were weighed, see `mdm_sampling.plots.plot_candidates`."""
+        from .plots import plot_candidates
+
+        return plot_candidates(self, row, ax)
+
+    def _repr_html_(self) -> str:
+        from .notebook import html
+
+        return html(self)
 
 
 @dataclass(frozen=True)

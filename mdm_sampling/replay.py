@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,18 @@ class Film:
             assert self.end_id is not None
             self.canvas[place] = self.end_id
         self.frames.append(frame)
+
+    def after(self, steps: int) -> tuple[list[int], list[int]]:
+        """The body's token ids after so many steps, and for each place the step that filled it, from 0; -1 for none."""
+        shown = Film(**{f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"frames": []})
+        filled = [-1] * len(self.body)
+        for number, frame in enumerate(self.frames[:steps]):
+            shown.add(frame)
+            for place in (*frame.places, *frame.ended):
+                filled[place] = number
+            for place in frame.reopened:
+                filled[place] = -1
+        return shown.canvas, filled
 
     def masked(self, start: int, stop: int) -> list[int]:
         """The masked places of [start, stop)."""

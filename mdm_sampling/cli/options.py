@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from ..interfaces import ModelBackend
+    from ..interfaces import ModelBackend, PositionPlanner
     from ..sampler import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -110,7 +110,7 @@ MODEL_OPTIONS = [
         "--compile", is_flag=True, help="Compile the model with torch.compile; the first steps take a minute longer."
     ),
 ]
-SAMPLING_OPTIONS = [
+PLANNING_OPTIONS = [
     cli_option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
     cli_option(
         "--cache",
@@ -120,13 +120,8 @@ SAMPLING_OPTIONS = [
         show_default=True,
         help="What is not recomputed: none, prefix, dual, or a spec.",
     ),
-    cli_option(
-        "--threshold",
-        type=Threshold(),
-        default="0.9",
-        show_default=True,
-        help="Fill all places whose top-1 probability reaches it at once, without planning; none to plan always.",
-    ),
+]
+PACE_OPTIONS = [
     cli_option(
         "--candidate-number",
         type=Whole(min=1),
@@ -152,6 +147,16 @@ SAMPLING_OPTIONS = [
     cli_option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
     cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
 ]
+THRESHOLD_HELP = "Fill all places whose top-1 probability reaches it at once, without planning; none to plan always."
+
+
+def sampling_options(threshold: str = "0.9") -> list[Any]:
+    """What plans and when, with this default of `--threshold`."""
+    bypass = cli_option("--threshold", type=Threshold(), default=threshold, show_default=True, help=THRESHOLD_HELP)
+    return [*PLANNING_OPTIONS, bypass, *PACE_OPTIONS]
+
+
+SAMPLING_OPTIONS = sampling_options()
 BATCH_OPTION = cli_option(
     "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."
 )
@@ -187,6 +192,7 @@ ROW_OPTIONS = [
     ),
 ]
 OUTPUT_OPTIONS = [
+    cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
     cli_option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
     cli_option(
         "--trace", "trace_file", type=TraceFile(dir_okay=False), help="Write a JSON line for each step to a file."
@@ -254,15 +260,18 @@ def load_named(options: dict[str, Any]) -> ModelBackend:
     )
 
 
-def make_sampler(options: dict[str, Any], max_new_tokens: int | None, continues: bool) -> Sampler:
+def make_sampler(
+    options: dict[str, Any], max_new_tokens: int | None, continues: bool, planner: PositionPlanner | None = None
+) -> Sampler:
     """Load the model and assemble the sampler that the options describe.
 
-    One that `continues` prompts needs a length that fits the model; texts with masks have their own.
+    One that `continues` prompts needs a length that fits the model; texts with masks have their own. The planner is
+    that of the options unless one is passed.
     """
     from ..loading import DEFAULT_GEN_LENGTH, default_gen_length
     from ..sampler import Sampler
 
-    planner = make_planner(options)
+    planner = planner or make_planner(options)
     cache = make_part("caches", "--cache", options["cache"])
     token_sampler = make_token_sampler(options)
     schedule = make_part("schedules", "--schedule", options["schedule"])
@@ -290,23 +299,24 @@ def make_sampler(options: dict[str, Any], max_new_tokens: int | None, continues:
     )
 
 
-def make_planner(options: dict[str, Any]) -> Any:
+def make_planner(options: dict[str, Any], others: Sequence[str] = ()) -> Any:
     """The planner of `--planner`, with info-gain's own options and the bypass of `--threshold` around it.
 
-    An option that would be ignored is an error.
+    An option that would be ignored is an error, unless one of the `others`, specs of planners beside it, reads it.
     """
     spec = options["planner"]
+    shared = any(planner_parameters(other)[0] == "info-gain" for other in others)
     name, written = planner_parameters(spec)
     for option, parameter in INFO_GAIN:
         if name == "info-gain" and parameter not in written:
             spec = with_parameter(spec, parameter, options[option])
-        elif was_given(option):
+        elif was_given(option) and not shared:
             why = f"it already sets {parameter}" if name == "info-gain" else "it is not info-gain"
             if "info-gain" in spec and name != "info-gain":
                 why = f"write {parameter}={options[option]} behind its info-gain"
             raise click.UsageError(f"--{option.replace('_', '-')} would be ignored by --planner {spec}: {why}.")
     planner = make_part("planners", "--planner", spec)
-    if options["lookahead_batch"] is not None and not looks_ahead(planner):
+    if options["lookahead_batch"] is not None and not looks_ahead(planner) and not shared:
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
     return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
 

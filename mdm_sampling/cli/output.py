@@ -1,4 +1,4 @@
-"""What `generate` and `infill` print: rows to stdout as batches finish, a progress bar to stderr, a trace to a file."""
+"""What `generate` and `infill` print: rows to stdout as batches finish, a bar or view to stderr, a trace to a file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..sampler import Rows, Sampler
 
 WINDOW = 40
+WATCHED = 4.0  # steps a second of --watch, unless keys change it
 BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
 
 
@@ -59,9 +60,11 @@ def decode_and_print(
             observers.append(Trace(file, sampler.backend, sampler.spec()))
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
-            with progress(sampler, rows[part], f"{min(first + size, len(rows))}/{len(rows)}") as bar:
+            label = f"{min(first + size, len(rows))}/{len(rows)}"
+            view = watching(sampler, options["planner"], first) if options["watch"] else None
+            with view or progress(sampler, rows[part], label) as shown:
                 result = sampler.fill(
-                    rows[part], options["seed"], batch_size=size, observers=[*observers, *bar], until_eos=until_eos
+                    rows[part], options["seed"], batch_size=size, observers=[*observers, *shown], until_eos=until_eos
                 )
             print_result(result, prompts[part], options["as_json"], first > 0)
 
@@ -83,6 +86,17 @@ def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress
         item_show_func=lambda text: text,
     ) as bar:
         yield [Progress(sampler, bar)]
+
+
+@contextmanager
+def watching(sampler: Sampler, title: str, first: int) -> Iterator[list[Any]]:
+    """The live view of a batch on stderr."""
+    from rich.console import Console
+
+    from ..watch import Screen, Watcher
+
+    with Screen(Console(stderr=True), speed=WATCHED) as screen:
+        yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
 def print_result(result: Result, prompts: Sequence[str], as_json: bool, later: bool) -> None:

@@ -1,0 +1,110 @@
+"""`mdm-sampling watch`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from .options import (
+    MODEL_OPTIONS,
+    ROW_OPTIONS,
+    Finite,
+    Whole,
+    cli_option,
+    follow_leader,
+    make_planner,
+    make_sampler,
+    plain_errors,
+    prompts_from,
+    sampling_options,
+    was_given,
+    with_options,
+)
+
+WATCH_OPTIONS = [
+    cli_option(
+        "--compare",
+        multiple=True,
+        metavar="PLANNER,...",
+        help="Show these planners beside each other on the same text; specs with commas between them. Repeatable.",
+    ),
+    cli_option(
+        "--speed", type=Finite(min=0.25, max=64), default=4.0, show_default=True, help="Most steps shown in a second."
+    ),
+    cli_option("--infill", is_flag=True, help="The text has [MASK] to fill in."),
+    cli_option(
+        "--max-new-tokens", type=Whole(min=1), help="Places to generate.  [default: the checkpoint's, else 128]"
+    ),
+    cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+]
+
+
+@click.command("watch")
+@click.argument("prompt", required=False)
+@with_options(WATCH_OPTIONS, MODEL_OPTIONS, sampling_options(threshold="none"), ROW_OPTIONS)
+def command(prompt: str | None, **options: Any) -> None:
+    """Watch a canvas being decoded, step by step: what is filled, how sure the model is, and which moves are weighed.
+
+    \b
+      mdm-sampling watch "1... ..3. .1.. ...4"
+      mdm-sampling watch --compare confidence,info-gain "1... ..3. .1.. ...4"
+
+    In the terminal: space pauses, the arrows step back and forth, + and - change the speed, q stops watching. Without
+    a terminal it prints a line for each step.
+    """
+    follow_leader(options)
+    texts = prompts_from(() if prompt is None else (prompt,), None)
+    if len(texts) > 1:
+        raise click.UsageError("watch shows one text; for several there is generate --watch.")
+    if options["infill"]:
+        for name in ("max_new_tokens", "chat"):
+            if options[name] is not None:
+                raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+    specs = compared(options["compare"])
+    if specs and was_given("planner"):
+        raise click.UsageError("--planner would be ignored: --compare names the planners.")
+    with plain_errors():
+        show(texts[0], specs or [options["planner"]], options)
+
+
+def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
+    """Decode the text with each planner and show it."""
+    from rich.console import Console
+
+    from ..watch import Screen
+    from ..watch.lockstep import watch
+
+    planners = {spec: make_planner(options | {"planner": spec}, specs) for spec in specs}
+    sampler = make_sampler(options, options["max_new_tokens"], not options["infill"], planners[specs[0]])
+    samplers = {spec: replace(sampler, planner=planner) for spec, planner in planners.items()}
+    rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
+    sampler.check(rows)
+    try:
+        with Screen(Console(), options["speed"], together=True) as screen:
+            lanes = watch(samplers, rows[0], options["seed"], screen)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    codec = sampler.backend.codec
+    if screen.live is None and codec is not None:
+        for lane in lanes:
+            click.echo(f"{lane.title}: {codec.decode(lane.film.canvas, until_eos=not options['infill'])}")
+
+
+def compared(given: Sequence[str]) -> list[str]:
+    """The specs of `--compare`. A piece such as `future=sum` is a parameter of the spec before it."""
+    specs: list[str] = []
+    for text in given:
+        parts: list[str] = []
+        for piece in text.split(","):
+            if parts and ("=" in piece.split(":")[0] or parts[-1].count("(") > parts[-1].count(")")):
+                parts[-1] += f",{piece}"
+            else:
+                parts.append(piece.strip())
+        specs += parts
+    if len(set(specs)) < len(specs):
+        raise click.UsageError("--compare names a planner twice.")
+    return specs

@@ -1,0 +1,54 @@
+"""What all pictures of a canvas share: viridis for the order of filling, ink that reads on it, and visible texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Colour = tuple[float, float, float]
+"""Red, green and blue from 0 to 1."""
+
+
+def from_hex(text: str) -> Colour:
+    """The colour that six hexadecimal digits name."""
+    red, green, blue = (int(text[n : n + 2], 16) / 255 for n in (0, 2, 4))
+    return red, green, blue
+
+
+VIRIDIS = tuple(
+    from_hex(text)
+    for text in (
+        *("440154", "48186a", "472d7b", "424086", "3b528b", "33638d", "2c728e", "26828e", "21918c"),
+        *("1fa088", "28ae80", "3fbc73", "5ec962", "84d44b", "addc30", "d8e219", "fde725"),
+    )
+)
+"""Evenly spaced colours of matplotlib's viridis, which may not be installed; in between they are mixed."""
+
+
+def viridis(share: float) -> Colour:
+    """The colour at a share, 0 to 1, of the scale."""
+    return between(VIRIDIS, share)
+
+
+def between(scale: Sequence[Colour], share: float) -> Colour:
+    """The colour at a share, 0 to 1, of a scale of evenly spaced colours."""
+    place = min(max(share, 0.0), 1.0) * (len(scale) - 1)
+    below = min(int(place), len(scale) - 2)
+    red, green, blue = (a + (place - below) * (b - a) for a, b in zip(scale[below], scale[below + 1], strict=True))
+    return red, green, blue
+
+
+def ink(colour: Colour) -> str:
+    """Black or white, whichever is read more easily on a colour, by the contrast that WCAG 2 defines."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
+
+
+def hex_of(colour: Colour) -> str:
+    """A colour as `#rrggbb`."""
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
+def visible(text: str) -> str:
+    """A token's text with nothing in it that moves the text around it: a newline as ⏎, control characters escaped."""
+    return "".join("⏎" if c == "\n" else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,45 @@
+"""Where the places of a canvas stand on the screen: as the text does, and a Sudoku as a grid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..drawing import visible
+from ..replay import Film
+
+SIZES = (4, 6, 9)
+"""Sudokus have so many rows and columns."""
+
+SPECIAL = r"<\|[^>]*\|>"
+"""Special tokens, as they are usually written."""
+
+
+def lines_of(film: Film, tokens: Sequence[int]) -> list[list[int]]:
+    """The places of a body in lines: a line ends with a token that ends one, or with a row of a grid."""
+    size = grid_size(film)
+    lines: list[list[int]] = [[]]
+    for place, token in enumerate(tokens):
+        lines[-1].append(place)
+        row, column = divmod(place, size + 1) if size else (0, 0)
+        if ends_line(film.name(token)) or (size and row < size and column == size):
+            lines.append([])
+    return [line for line in lines if line]
+
+
+def grid_size(film: Film) -> int:
+    """Rows of the Sudoku that the prompt is, such as `1... ..3. .1.. ...4`, whose answer has the same shape; else 0."""
+    text = re.sub(SPECIAL, " ", "".join(film.name(token) for token in film.prefix))
+    groups = text.split()
+    size = len(groups)
+    is_grid = size in SIZES and all(len(group) == size and set(group) <= set("0123456789._") for group in groups)
+    return size if is_grid and len(film.body) >= size * (size + 1) - 1 else 0
+
+
+def ends_line(text: str) -> bool:
+    return text.endswith("\n")
+
+
+def shown(text: str) -> str:
+    """A token's text as it is drawn; one without any text has a sign of its own."""
+    return visible(text) or "∅"

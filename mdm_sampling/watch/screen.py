@@ -1,0 +1,183 @@
+"""The live view: it draws each step, keeps a pace and listens to keys. Decoding goes on when it returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..interfaces import ModelBackend
+from ..records import Canvas, StepRecord
+from ..replay import Film, Replay
+from ..trace import TraceLines
+from .keys import Keys
+from .layout import shown
+from .view import Lane, filled_text, legend, picture
+
+NARROWEST = 48  # columns that a lane needs beside another
+SLOWEST, FASTEST = 0.25, 64.0
+KEYS = "space pause · ←→ step · +- speed · q quit"
+
+
+class Screen:
+    """Shows lanes on a terminal, or a line for each step where there is none.
+
+    Args:
+        console: where to.
+        speed: most steps a second.
+        together: whether all lanes are shown side by side; else one, and keys choose which.
+    """
+
+    def __init__(self, console: Console, speed: float, together: bool = False, keys: Keys | None = None) -> None:
+        self.console = console
+        self.speed = speed
+        self.together = together
+        self.keys = keys or Keys()
+        self.paused = self.closed = False
+        self.back = 0  # steps that the view is behind
+        self.tallest = 0  # lines of a lane so far, so that nothing jumps where a step weighed no moves
+        self.row = 0
+        self.live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        if self.console.is_terminal:
+            self.keys.__enter__()
+            self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+            self.keys.__exit__(*error)
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """Show the lanes after their latest steps, and come back when it is time for the next."""
+        if self.closed:
+            return
+        if self.live is None:
+            for lane in lanes:
+                if lane.film.frames:
+                    self.console.print(plain_line(lane), soft_wrap=True, markup=False, highlight=False)
+            return
+        self.back = 0
+        self._draw(lanes)
+        due = time.monotonic() + 1 / self.speed
+        while not self.closed and (self.paused or time.monotonic() < due):
+            key = self.keys.read(0.1 if self.paused else max(0.0, due - time.monotonic()))
+            if key is None:
+                continue
+            if self._obey(key, lanes):
+                return
+            due = time.monotonic() + 1 / self.speed
+            self._draw(lanes)
+
+    def _obey(self, key: str, lanes: Sequence[Lane]) -> bool:
+        """Do what a key says; whether the next step is asked for."""
+        most = max(len(lane.film.frames) for lane in lanes)
+        if key == "pause":
+            self.paused = not self.paused
+        elif key == "back":
+            self.paused, self.back = True, min(self.back + 1, most)
+        elif key == "forward":
+            self.paused, self.back = True, self.back - 1
+            return self.back < 0
+        elif key in ("faster", "slower"):
+            factor = 2.0 if key == "faster" else 0.5
+            self.speed = min(FASTEST, max(SLOWEST, self.speed * factor))
+        elif key in ("previous", "next"):
+            self.row = (self.row + (1 if key == "next" else -1)) % len(lanes)
+        elif key == "quit":
+            self.closed = True
+        return False
+
+    def _draw(self, lanes: Sequence[Lane]) -> None:
+        assert self.live is not None
+        self.live.update(self.render(lanes), refresh=True)
+
+    def render(self, lanes: Sequence[Lane]) -> RenderableType:
+        """What is on the screen."""
+        width, height = self.console.size
+        shown_lanes = list(lanes) if self.together else [lanes[min(self.row, len(lanes) - 1)]]
+        columns = max(1, min(len(shown_lanes), width // NARROWEST))
+        rows = -(-len(shown_lanes) // columns)
+        room = (height - 3) // rows
+        most = max(len(lane.film.frames) for lane in shown_lanes) - self.back
+        pictures = [
+            picture(lane, max(0, min(len(lane.film.frames), most)), self.console, width // columns, room)
+            for lane in shown_lanes
+        ]
+        options = self.console.options.update_width(width // columns)
+        self.tallest = max(self.tallest, *(len(self.console.render_lines(each, options)) for each in pictures))
+        grid = Table.grid()
+        for each in pictures:
+            each.height = min(self.tallest, room)
+        for first in range(0, len(pictures), columns):
+            grid.add_row(*pictures[first : first + columns])
+        return Group(grid, legend(), self._footer(lanes))
+
+    def _footer(self, lanes: Sequence[Lane]) -> Text:
+        parts = [f"{self.speed:g} steps/s at most"]
+        if self.paused:
+            parts = ["paused" if not self.back else f"paused, {self.back} steps back"]
+        if self.keys.available:
+            parts.append(KEYS + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
+        return Text(" · ".join(parts), style="dim")
+
+
+class Watcher:
+    """An observer that shows a batch's rows on a screen. It changes nothing of what is decoded.
+
+    Args:
+        screen: entered for as long as a batch takes.
+        backend: names the tokens.
+        spec: the sampler's settings.
+        title: of the planner.
+        first: the number of the batch's first row.
+    """
+
+    def __init__(self, screen: Screen, backend: ModelBackend, spec: dict[str, Any], title: str, first: int = 0) -> None:
+        self.screen = screen
+        self.lines = TraceLines(backend, spec)
+        self.replay = Replay()
+        self.title = title
+        self.first = first
+
+    def begin(self, canvas: Canvas, seeds: list[int]) -> None:
+        self.replay.add(self.lines.opening(canvas, seeds))
+        films = self.replay.batch
+        names = [f"{self.title}, row {self.first + i}" if len(films) > 1 else self.title for i in range(len(films))]
+        self.lanes = [Lane(name, film) for name, film in zip(names, films, strict=True)]
+        self.began = time.monotonic()
+
+    def add(self, record: StepRecord) -> None:
+        took = time.monotonic() - self.began
+        self.replay.add(self.lines.step(record))
+        taking_part = [self.lanes[row] for row in record.rows.tolist()]
+        for lane in taking_part:
+            lane.seconds += took
+        self.screen.step(self.lanes if self.screen.live else taking_part)
+        self.began = time.monotonic()
+
+
+def plain_line(lane: Lane) -> str:
+    """A lane's latest step in a line, for logs."""
+    film = lane.film
+    frame = film.frames[-1]
+    text = "".join("_" if token == film.mask_id else shown(film.name(token)) for token in block_tokens(film))
+    weighed = f", {len(frame.candidates)} moves weighed" if frame.candidates else ""
+    return (
+        f"{lane.title}: step {len(film.frames)}, {filled_text(film, frame)}; "
+        f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}: {text}"
+    )
+
+
+def block_tokens(film: Film) -> list[int]:
+    """The tokens of the block that is being filled."""
+    start, stop = film.frames[-1].block
+    return film.canvas[start:stop]

@@ -1,0 +1,223 @@
+"""Traces and the films that are rebuilt from them: what a trace says is what happened."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toys import EOS, MASK, toy_callable, toy_transformer
+
+import mdm_sampling as mdm
+from mdm_sampling.replay import Film, Replay
+from mdm_sampling.trace import TOP, TraceLines
+
+ROWS = [([3, 4, 5], [MASK] * 9), ([6], [MASK, 2, MASK, MASK, 1]), ([1, 2], [MASK] * 6)]
+
+
+def traced(
+    sampler: mdm.Sampler, rows: Any = ROWS, seed: int = 0
+) -> tuple[mdm.Result, list[Film], list[tuple[mdm.StepRecord, torch.Tensor]]]:
+    """A run, its films, and its records with the canvas before each."""
+    file = io.StringIO()
+    seen: list[tuple[mdm.StepRecord, torch.Tensor]] = []
+
+    class Keep:
+        def begin(self, canvas: mdm.Canvas, seeds: list[int]) -> None:
+            self.before = canvas.tokens
+
+        def add(self, record: mdm.StepRecord) -> None:
+            seen.append((record, self.before))
+            self.before = record.canvas.tokens
+
+    observers = [mdm.Trace(file, sampler.backend, sampler.spec()), Keep()]
+    result = sampler.fill(rows, seed, batch_size=len(rows), observers=observers)
+    replay = Replay()
+    for line in file.getvalue().splitlines():
+        replay.add(json.loads(line))
+    return result, replay.films, seen
+
+
+SAMPLERS = {
+    "info-gain": {"planner": mdm.InfoGain(candidates=4, position_temperature=1.0)},
+    "bypass, dual": {"planner": mdm.Bypass(0.3, mdm.InfoGain(candidates=3)), "cache": mdm.DualCache()},
+    "drawn tokens": {"planner": mdm.Random(), "token_sampler": mdm.GumbelMax(1.0)},
+    "ends early": {"planner": mdm.Confidence(), "eos": "finish", "token_sampler": mdm.GumbelMax(2.0)},
+}
+
+
+@pytest.mark.parametrize("parts", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("model", [toy_transformer, toy_callable])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int) -> None:
+    sampler = mdm.Sampler(model(), block_length=4, steps=7, **parts)
+    result, films, _ = traced(sampler, seed=seed)
+    for film, sequence, row, history in zip(films, result.sequences, result.rows, result.histories, strict=True):
+        assert film.prefix + film.canvas == sequence
+        assert len(film.frames) == row.steps == len(history.step_entropy)
+        assert film.cumulative_entropy[-1] == pytest.approx(row.cumulative_entropy, abs=1e-4)
+        assert sum(frame.forwards for frame in film.frames) == row.forwards
+        assert sum(frame.token_forwards for frame in film.frames) == row.token_forwards
+        tokens, filled_at = film.after(len(film.frames))
+        assert tokens == film.canvas
+        ended = {place for frame in film.frames for place in frame.ended}
+        assert [-1 if place in ended else step for place, step in enumerate(filled_at)] == history.order
+        assert film.after(0) == (film.body, [-1] * len(film.body))
+
+
+def test_rows_that_end_early_are_traced_to_their_end() -> None:
+    found = [
+        traced(mdm.Sampler(toy_callable(), block_length=4, steps=7, **SAMPLERS["ends early"]), seed=s) for s in range(6)
+    ]
+    assert any(frame.ended for _, films, _ in found for film in films for frame in film.frames)
+    for _, films, _ in found:
+        assert all(film.canvas[place] == EOS for film in films for frame in film.frames for place in frame.ended)
+
+
+def test_a_frame_says_what_the_model_said_of_every_masked_place() -> None:
+    """Against a forward of our own over the canvas before the step."""
+    backend = toy_callable()
+    _, films, records = traced(mdm.Sampler(backend, block_length=4, steps=7, planner=mdm.InfoGain(candidates=3)))
+    steps_of = dict.fromkeys(range(len(films)), 0)
+    for record, before in records:
+        for i, row in enumerate(record.rows.tolist()):
+            film, frame = films[row], films[row].frames[steps_of[row]]
+            steps_of[row] += 1
+            canvas = replace(record.canvas, tokens=before)
+            probabilities = wanted(backend, canvas, row)
+            for place, entropy, token, confidence in zip(
+                frame.masked, frame.masked_entropy, frame.likeliest, frame.likeliest_confidence, strict=True
+            ):
+                p = probabilities[canvas.start + place]
+                assert entropy == pytest.approx(float(-(p * p.clamp(min=1e-12).log()).sum()), abs=1e-3)
+                assert confidence == pytest.approx(float(p.max()), abs=1e-3)
+                assert p[token] == pytest.approx(float(p.max()), abs=1e-6)
+            for place, top in zip(frame.places, frame.top, strict=True):
+                p = probabilities[canvas.start + place]
+                assert [probability for _, probability in top] == pytest.approx(p.topk(TOP).values.tolist(), abs=1e-3)
+                assert all(p[token] == pytest.approx(probability, abs=1e-3) for token, probability in top)
+            assert set(frame.places) <= set(frame.masked)
+            assert film.frames[0].block[0] == 0
+            assert record.unmask[i].sum() == len(frame.places)
+
+
+def wanted(backend: mdm.ModelBackend, canvas: mdm.Canvas, row: int) -> torch.Tensor:
+    hidden = backend.trunk(canvas, mdm.Span(0, canvas.length), None)[row]
+    logits = backend.head(hidden).double()
+    logits[:, backend.mask_id] = -torch.inf
+    return logits.softmax(-1)
+
+
+def test_the_chosen_move_is_the_one_that_was_made() -> None:
+    sampler = mdm.Sampler(
+        toy_callable(), block_length=9, steps=5, planner=mdm.InfoGain(candidates=6, position_temperature=1.0)
+    )
+    result, films, _ = traced(sampler)
+    weighed = 0
+    for film, history in zip(films, result.histories, strict=True):
+        moves = {moves.step: moves for moves in history.weighed}
+        for step, frame in enumerate(film.frames):
+            assert bool(frame.candidates) == (step in moves)
+            if frame.candidates:
+                weighed += 1
+                (chosen,) = [move for move in frame.candidates if move["chosen"]]
+                assert (chosen["places"], chosen["tokens"]) == (frame.places, frame.tokens)
+                assert moves[step].score[moves[step].chosen] == pytest.approx(max(moves[step].score))
+                assert moves[step].cost == pytest.approx([move["cost"] for move in frame.candidates], abs=1e-6)
+    assert weighed > 3
+
+
+def test_every_token_of_a_film_has_a_name(base: mdm.Sampler, tmp_path: Path) -> None:
+    sampler = replace(base, gen_length=20, steps=10, planner=mdm.InfoGain())
+    with (tmp_path / "trace.jsonl").open("w") as file:
+        sampler.generate("1... ..3. .1.. ...4", observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
+    (film,) = mdm.read_trace(tmp_path / "trace.jsonl")
+    codec = sampler.backend.codec
+    assert codec is not None
+    for token in (*film.prefix, *film.body, *film.canvas, *(t for frame in film.frames for t in all_tokens(frame))):
+        assert film.names[token] == codec.token_text(token)
+    assert film.spec == sampler.spec()
+
+
+def all_tokens(frame: Any) -> Sequence[int]:
+    moves = [token for move in frame.candidates for token in move["tokens"]]
+    return [*frame.tokens, *frame.likeliest, *moves, *(token for place in frame.top for token, _ in place)]
+
+
+def test_a_model_without_a_tokenizer_has_its_ids_shown() -> None:
+    _, films, _ = traced(mdm.Sampler(toy_callable(), block_length=4, steps=7))
+    assert films[0].name(5) == "[5]"
+
+
+def test_reopened_places_are_masked_again(tmp_path: Path) -> None:
+    planner = Reopening()
+    result, films, _ = traced(mdm.Sampler(toy_callable(), block_length=9, steps=9, planner=planner))
+    assert any(frame.reopened for film in films for frame in film.frames)
+    for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
+        assert film.prefix + film.canvas == sequence
+        assert film.after(len(film.frames))[1] == history.order
+
+
+class Reopening(mdm.PositionPlanner):
+    """Fills the first places and, now and then, reopens one that was filled before."""
+
+    needs = mdm.Needs(remasking=True)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        unmask = mdm.top_places(
+            -torch.arange(step.masked.shape[1]).expand_as(step.masked).double(), step.masked, step.quota
+        )
+        first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2)
+        return mdm.Plan(unmask=unmask, remask=first)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no trace"),
+        ("{}\n", "line 1 is not a trace's line"),
+        ("hello\n", "line 1 is not"),
+        ('{"step": 0, "block": [0, 1], "rows": [], "names": {}}\n', "line 1 is not"),
+        ('{"canvas": {}, "seeds": [], "spec": {}}\n', "another version"),
+        ("[1, 2]\n", "line 1 is not"),
+        ("\udcff", "not UTF-8"),
+    ],
+)
+def test_what_is_no_trace_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(mdm.SpecError, match=message):
+        mdm.read_trace(file)
+
+
+def test_a_missing_trace_is_named(tmp_path: Path) -> None:
+    with pytest.raises(mdm.SpecError, match=r"nothing\.jsonl cannot be read"):
+        mdm.read_trace(tmp_path / "nothing.jsonl")
+
+
+def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
+    file = tmp_path / "t.jsonl"
+    with file.open("w") as out:
+        sampler.fill(ROWS, observers=[mdm.Trace(out, sampler.backend, sampler.spec())])
+    text = file.read_text()
+    file.write_text(text[:-30])
+    steps = len(text.splitlines()) - 2
+    assert max(len(film.frames) for film in mdm.read_trace(file)) <= steps
+    lines = text.splitlines(keepends=True)
+    file.write_text(lines[0] + lines[2])  # a step is missing
+    with pytest.raises(mdm.SpecError, match="line 2"):
+        mdm.read_trace(file)
+
+
+def test_lines_are_the_same_for_a_file_and_for_a_view() -> None:
+    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
+    canvas = sampler.canvas(ROWS)
+    lines = TraceLines(sampler.backend, sampler.spec())
+    made = [lines.opening(canvas, [0, 0, 0]), *(lines.step(record) for record in sampler.iterate(canvas))]
+    file = io.StringIO()
+    sampler.fill(ROWS, observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
+    assert [json.loads(line) for line in file.getvalue().splitlines()] == json.loads(json.dumps(made))

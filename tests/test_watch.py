@@ -1,0 +1,305 @@
+"""The live view: what it shows, that it listens to keys, and that it changes nothing."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from select import select
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+import mdm_sampling as mdm
+from mdm_sampling.cli import main
+from mdm_sampling.cli.watch import compared
+from mdm_sampling.replay import Film, Frame
+from mdm_sampling.watch import Screen, Watcher
+from mdm_sampling.watch.keys import Keys
+from mdm_sampling.watch.layout import grid_size, lines_of
+from mdm_sampling.watch.lockstep import watch
+from mdm_sampling.watch.view import HOLE, Lane, canvas_lines, picture
+
+PUZZLE = "1... ..3. .1.. ...4"
+MASK, END = 9, 8
+NAMES = {0: "a", 1: " b", 2: "\n", 3: "[bold]", 4: "\x1b[31m", 5: "中", MASK: "_", END: "<|end|>"}
+
+
+class Pressed(Keys):
+    """Keys that are pressed one after the other, whenever somebody listens."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.available = True
+        self.names: Iterator[str] = iter(names)
+        self.heard: list[str] = []
+
+    def __enter__(self) -> "Pressed":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def read(self, seconds: float) -> str | None:
+        name = next(self.names, None)
+        self.heard += [] if name is None else [name]
+        return name
+
+
+def terminal(width: int = 100, height: int = 40) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system="truecolor")
+
+
+@st.composite
+def films(draw: st.DrawFn) -> Film:
+    """A film of a random canvas, filled in random order."""
+    body = draw(st.lists(st.sampled_from([MASK, MASK, *NAMES]), min_size=1, max_size=60))
+    film = Film(draw(st.lists(st.integers(0, 5), max_size=30)), body, MASK, END, 0, {}, NAMES)
+    while holes := film.masked(0, len(body)):
+        count = draw(st.integers(1, len(holes)))
+        places = sorted(draw(st.permutations(holes))[:count])
+        tokens = [draw(st.integers(0, 5)) for _ in places]
+        move = {"places": places, "tokens": tokens, "cost": 0.5, "next_entropy": 0.25, "score": -0.75, "chosen": True}
+        film.add(
+            Frame(
+                block=(0, len(body)),
+                places=places,
+                tokens=tokens,
+                confidence=[0.5] * count,
+                entropy=[0.5] * count,
+                top=[[(0, 0.5)]] * count,
+                masked=holes,
+                masked_entropy=[draw(st.floats(0, 12)) for _ in holes],
+                likeliest=[0] * len(holes),
+                likeliest_confidence=[0.5] * len(holes),
+                reopened=[],
+                ended=[],
+                candidates=[move] * draw(st.integers(0, 20)),
+                forwards=1,
+                token_forwards=1,
+            )
+        )
+    return film
+
+
+@given(film=films(), width=st.integers(24, 140), height=st.integers(12, 60), data=st.data())
+def test_a_picture_fits_and_shows_every_mask(film: Film, width: int, height: int, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(0, len(film.frames)))
+    console = terminal(width, height)
+    with console.capture() as captured:
+        console.print(picture(Lane("x", film), steps, console, width, height))
+    assert "\x1b[31m" not in captured.get()  # a token cannot change the terminal
+    assert all(cell_len(Text.from_ansi(line).plain) <= width for line in captured.get().splitlines())
+    assert len(captured.get().splitlines()) <= height or film.frames
+    lines, active = canvas_lines(film, steps, width)
+    tokens, _ = film.after(steps)
+    assert sum(line.plain.count(HOLE) for line in lines) == tokens.count(MASK)
+    assert all(line.cell_len <= width for line in lines)
+    assert 0 <= active < len(lines)
+
+
+def test_a_sudoku_is_a_grid_while_it_is_masked() -> None:
+    sampler = mdm.load(gen_length=20, block_length=20, steps=20)
+    (lane,) = watched({"confidence": replace(sampler, planner=mdm.Confidence())}, PUZZLE)
+    assert grid_size(lane.film) == 4
+    assert lines_of(lane.film, lane.film.body) == [list(range(5 * row, 5 * row + 5)) for row in range(4)]
+    film = Film([], [0, 2, 1, MASK], MASK, END, 0, {}, NAMES)
+    assert grid_size(film) == 0
+    assert lines_of(film, film.body) == [[0, 1], [2, 3]]
+
+
+def watched(samplers: dict[str, mdm.Sampler], prompt: str, screen: Screen | None = None) -> list[Lane]:
+    """The lanes after all steps, on a screen without keys that waits for nothing."""
+    sampler = next(iter(samplers.values()))
+    with screen or Screen(terminal(), speed=1e6, together=True, keys=Pressed()) as shown:
+        return watch(samplers, sampler.prompt_rows([prompt])[0], 3, shown)
+
+
+@pytest.mark.parametrize("console", [terminal(), Console(file=io.StringIO())], ids=["terminal", "log"])
+def test_watching_changes_nothing(base: mdm.Sampler, console: Console) -> None:
+    sampler = replace(base, gen_length=20, steps=12, planner=mdm.InfoGain(candidates=4))
+    prompts = [PUZZLE, "..2. 4... ...1 .3..", PUZZLE]
+    alone = sampler.generate(prompts, 3)
+    with Screen(console, 1e6, keys=Pressed()) as screen:
+        seen = sampler.generate(prompts, 3, observers=[Watcher(screen, sampler.backend, sampler.spec(), "info-gain")])
+    assert seen.sequences == alone.sequences
+    assert [row.forwards for row in seen.rows] == [row.forwards for row in alone.rows]
+    assert "info-gain, row 1" in console.file.getvalue() or console.is_terminal  # type: ignore[attr-defined]
+
+
+def test_planners_side_by_side_decode_as_they_do_alone(base: mdm.Sampler) -> None:
+    planners = {"confidence": mdm.Confidence(), "info-gain": mdm.InfoGain(candidates=4), "random": mdm.Random()}
+    samplers = {name: replace(base, gen_length=20, steps=8, planner=planner) for name, planner in planners.items()}
+    for lane in watched(samplers, PUZZLE):
+        alone = samplers[lane.title].generate(PUZZLE, 3)
+        assert lane.film.prefix + lane.film.canvas == alone.sequences[0]
+        assert lane.film.cumulative_entropy[-1] == pytest.approx(alone.rows[0].cumulative_entropy, abs=1e-5)
+        assert len(lane.film.frames) == alone.rows[0].steps
+        assert lane.seconds > 0
+
+
+def lanes_of(steps: int) -> list[Lane]:
+    film = Film([], [MASK] * 5, MASK, END, 0, {}, NAMES)
+    for place in range(steps):
+        film.add(
+            Frame(
+                (0, 5),
+                [place],
+                [0],
+                [1.0],
+                [0.0],
+                [[]],
+                list(range(place, 5)),
+                [0.0] * (5 - place),
+                [],
+                [],
+                [],
+                [],
+                [],
+                1,
+                1,
+            )
+        )
+    return [Lane("a", film), Lane("b", film)]
+
+
+def test_a_pause_waits_for_a_step_or_an_end_of_the_pause() -> None:
+    keys = Pressed(["pause", "back", "back", "forward", "forward", "forward", "pause"])
+    with Screen(terminal(), speed=1000.0, keys=keys) as screen:
+        screen.step(lanes_of(3))
+        assert keys.heard == ["pause", "back", "back", "forward", "forward", "forward"]  # the last asks for a new step
+        assert screen.paused
+        screen.step(lanes_of(4))
+        assert not screen.paused
+
+
+def test_the_view_goes_back_to_what_was_shown_before() -> None:
+    screen = Screen(terminal(), speed=1.0)
+    lanes = lanes_of(4)
+    screen._obey("back", lanes)
+    screen._obey("back", lanes)
+    assert "step 2 " in drawn(screen, lanes)
+    screen._obey("forward", lanes)
+    assert "step 3 " in drawn(screen, lanes)
+
+
+def drawn(screen: Screen, lanes: list[Lane]) -> str:
+    console = Console(file=io.StringIO(), width=100, height=40)
+    with console.capture() as captured:
+        console.print(screen.render(lanes))
+    return captured.get()
+
+
+def test_keys_choose_the_row_and_the_speed_and_end_the_view() -> None:
+    screen, lanes = Screen(terminal(), speed=1.0), lanes_of(2)
+    screen._obey("next", lanes)
+    assert "─ b ─" in drawn(screen, lanes)
+    screen._obey("next", lanes)
+    assert "─ a ─" in drawn(screen, lanes)
+    for _ in range(20):
+        screen._obey("slower", lanes)
+    assert screen.speed == 0.25
+    for _ in range(20):
+        screen._obey("faster", lanes)
+    assert screen.speed == 64
+    keys = Pressed(["quit"])
+    with Screen(terminal(), speed=0.25, keys=keys) as screen:
+        began = time.monotonic()
+        for steps in (1, 2, 3):
+            screen.step(lanes_of(steps))  # at 4 seconds a step this would take 12
+        assert time.monotonic() - began < 3
+
+
+def test_lists_of_planners_keep_their_parameters() -> None:
+    assert compared(["confidence,info-gain"]) == ["confidence", "info-gain"]
+    assert compared(["info-gain:candidates=4,future=sum,margin", "random"]) == [
+        "info-gain:candidates=4,future=sum",
+        "margin",
+        "random",
+    ]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_without_a_terminal_each_step_is_a_line() -> None:
+    code, stdout, _ = run(
+        "watch", "--compare", "confidence,info-gain:4", "--steps", "5", "--max-new-tokens", "20", PUZZLE
+    )
+    lines = stdout.splitlines()
+    assert code == 0
+    assert sum(line.startswith("confidence: step") for line in lines) == 5
+    assert sum(line.startswith("info-gain:4: step") for line in lines) == 5
+    assert "moves weighed" in stdout
+    assert "\x1b" not in stdout
+
+
+def test_generate_and_infill_print_the_same_when_watched() -> None:
+    for command in (["generate", PUZZLE, PUZZLE], ["infill", "1__4 __1_ _1__ ___1"]):
+        plain, watched_too = run(*command, "--steps", "6"), run(*command, "--steps", "6", "--watch")
+        assert plain[0] == watched_too[0] == 0
+        assert watched_too[1] == plain[1]
+        assert "step 1" in watched_too[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compare", "confidence,nope", PUZZLE], "unknown name 'nope'"),
+        (["--compare", "confidence,confidence", PUZZLE], "twice"),
+        (["--compare", "confidence", "--planner", "margin", PUZZLE], "--planner would be ignored"),
+        (["--compare", "confidence,margin", "--candidate-number", "4", PUZZLE], "would be ignored"),
+        (["--infill", "--chat", "1_"], "--chat would be ignored"),
+        (["--speed", "0", PUZZLE], "--speed"),
+        ([""], "empty"),
+        (["hello"], "tokenizer does not know"),
+    ],
+)
+def test_bad_input_is_a_sentence(arguments: list[str], message: str) -> None:
+    code, stdout, stderr = run("watch", *arguments)
+    assert code in (1, 2)
+    assert not stdout
+    assert message in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_real_terminal_is_given_back_as_it_was(tmp_path: Path) -> None:
+    """Space pauses, an arrow steps, and q lets the run end by itself; the terminal's settings are restored."""
+    import termios
+
+    leader, follower = pty.openpty()
+    before = termios.tcgetattr(follower)
+    command = [sys.executable, "-m", "mdm_sampling", "watch", "--speed", "0.25", "--steps", "20", PUZZLE]
+    settings = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=settings) as process:
+        seen = read_until(leader, b"steps/s at most")
+        assert termios.tcgetattr(follower) != before  # single keys
+        os.write(leader, b" ")
+        seen += read_until(leader, b"paused")
+        os.write(leader, b"\x1b[C")
+        seen += read_until(leader, b"step 1 ")
+        os.write(leader, b"q")
+        assert process.wait(60) == 0
+    assert termios.tcgetattr(follower) == before
+    assert b"info-gain" in seen
+    assert b"Traceback" not in seen
+
+
+def read_until(terminal: int, text: bytes) -> bytes:
+    seen, due = b"", time.monotonic() + 30
+    while text not in seen and time.monotonic() < due:
+        if select([terminal], [], [], 1)[0]:
+            seen += os.read(terminal, 4096)
+    assert text in seen, seen
+    return seen
