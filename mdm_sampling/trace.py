@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+import torch
 from torch import Tensor
 
 from .interfaces import ModelBackend
@@ -20,9 +21,12 @@ TOP = 5
 DIGITS = 4
 """Decimals of the numbers of places that a step only looked at; those that it filled are kept as they are."""
 
+AT_ONCE = 16
+"""Steps that are written together: the likeliest tokens of a few places cost as much as those of many."""
+
 
 class Trace:
-    """An observer that writes the lines of `TraceLines` to a file. `read_trace` reads them.
+    """An observer that writes the lines of `TraceLines` to a file, a few steps at a time. `read_trace` reads them.
 
     Args:
         file: open for writing text.
@@ -33,12 +37,22 @@ class Trace:
     def __init__(self, file: IO[str], backend: ModelBackend, spec: dict[str, Any]) -> None:
         self.file = file
         self.lines = TraceLines(backend, spec)
+        self.records: list[StepRecord] = []
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
+        self.flush()
         self._write(self.lines.opening(canvas, seeds))
 
     def add(self, record: StepRecord) -> None:
-        self._write(self.lines.step(record))
+        self.records.append(record)
+        if len(self.records) == AT_ONCE or not bool(record.canvas.masked.any()):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the steps that are held back; only a run that was cut off leaves any."""
+        records, self.records = self.records, []
+        for line in self.lines.steps(records):
+            self._write(line)
 
     def _write(self, line: dict[str, Any]) -> None:
         self.file.write(json.dumps(line, separators=(",", ":")) + "\n")
@@ -73,8 +87,11 @@ class TraceLines:
             "names": self._new_names(token for row in (*prefixes, *bodies) for token in row),
         }
 
-    def step(self, record: StepRecord) -> dict[str, Any]:
-        """The line of a step."""
+    def steps(self, records: Sequence[StepRecord]) -> list[dict[str, Any]]:
+        """The lines of consecutive steps."""
+        return [self._step(record, top) for record, top in zip(records, _top_tokens(records), strict=True)]
+
+    def _step(self, record: StepRecord, tops: list[list[Any]]) -> dict[str, Any]:
         first = record.block.start - self.start
         after = record.canvas.masked
         ended = (self.masked & ~after)[record.rows]
@@ -83,7 +100,7 @@ class TraceLines:
         seen = _seen(record.prediction)
         filled = _by_row(record.unmask, record.tokens, record.confidence, record.entropy)
         rows = []
-        for i, (row, top) in enumerate(zip(record.rows.tolist(), _top_tokens(record), strict=True)):
+        for i, (row, top) in enumerate(zip(record.rows.tolist(), tops, strict=True)):
             tokens, confidence, entropy = filled[i]
             rows.append(
                 {
@@ -153,13 +170,24 @@ def _seen(prediction: Prediction) -> list[dict[str, Any]]:
     ]
 
 
-def _top_tokens(record: StepRecord) -> list[list[list[tuple[int, float]]]]:
-    """For each row and place that was filled, the likeliest tokens and their probabilities before the step."""
-    found: list[list[list[tuple[int, float]]]] = [[] for _ in range(len(record.rows))]
-    for (rows, _), logits in record.prediction.at(record.unmask).chunks():
+def _top_tokens(records: Sequence[StepRecord]) -> list[list[list[list[tuple[int, float]]]]]:
+    """For each step, row and place that was filled, the likeliest tokens and their probabilities before the step."""
+    found: list[list[list[list[tuple[int, float]]]]] = [[[] for _ in record.rows] for record in records]
+    if not records:
+        return found
+    where = [record.unmask.nonzero(as_tuple=True) for record in records]
+    owners = [(number, row) for number, (rows, _) in enumerate(where) for row in rows.tolist()]
+    predictions = [record.prediction for record in records]
+    hidden = torch.cat([each.hidden[here] for each, here in zip(predictions, where, strict=True)])
+    context = torch.cat([each.context[rows] for each, (rows, _) in zip(predictions, where, strict=True)])
+    filled = Prediction(
+        hidden[:, None], torch.ones_like(context[:, :1], dtype=torch.bool), predictions[0].head, context
+    )
+    for (places, _), logits in filled.chunks():
         values, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(min(TOP, logits.shape[-1] - 1), dim=-1)
-        for row, tokens, probabilities in zip(rows.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
-            found[row].append(list(zip(tokens, _rounded(probabilities), strict=True)))
+        for place, tokens, shares in zip(places.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
+            number, row = owners[place]
+            found[number][row].append(list(zip(tokens, _rounded(shares), strict=True)))
     return found
 
 

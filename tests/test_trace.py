@@ -217,7 +217,10 @@ def test_lines_are_the_same_for_a_file_and_for_a_view() -> None:
     sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
     canvas = sampler.canvas(ROWS)
     lines = TraceLines(sampler.backend, sampler.spec())
-    made = [lines.opening(canvas, [0, 0, 0]), *(lines.step(record) for record in sampler.iterate(canvas))]
+    made = [
+        lines.opening(canvas, [0, 0, 0]),
+        *(line for record in sampler.iterate(canvas) for line in lines.steps([record])),
+    ]
     file = io.StringIO()
     sampler.fill(ROWS, observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
     assert [json.loads(line) for line in file.getvalue().splitlines()] == json.loads(json.dumps(made))

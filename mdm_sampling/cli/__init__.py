@@ -7,10 +7,12 @@ import click
 COMMANDS = {
     "generate": "Continue prompts.",
     "infill": "Fill the masks of a text.",
+    "watch": "Watch a canvas being decoded, one planner or several side by side.",
     "run": "Decode a file of prompts; a job that is stopped goes on.",
     "compare": "Compare planners, caches and tokens a step on a task.",
     "evaluate": "Run lm-evaluation-harness tasks.",
     "results": "Show, filter, merge and export results folders.",
+    "report": "Make a page that shows traces step by step.",
     "list": "Show the parts that are installed.",
     "plugins": "List, inspect, check and begin plug-ins.",
 }

@@ -58,6 +58,7 @@ def decode_and_print(
         if options["trace_file"] is not None:
             file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
             observers.append(Trace(file, sampler.backend, sampler.spec()))
+            stack.callback(observers[0].flush)  # what a run that is stopped has not written yet
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             label = f"{min(first + size, len(rows))}/{len(rows)}"

@@ -28,12 +28,16 @@ def lines_of(film: Film, tokens: Sequence[int]) -> list[list[int]]:
 
 
 def grid_size(film: Film) -> int:
-    """Rows of the Sudoku that the prompt is, such as `1... ..3. .1.. ...4`, whose answer has the same shape; else 0."""
-    text = re.sub(SPECIAL, " ", "".join(film.name(token) for token in film.prefix))
-    groups = text.split()
-    size = len(groups)
-    is_grid = size in SIZES and all(len(group) == size and set(group) <= set("0123456789._") for group in groups)
-    return size if is_grid and len(film.body) >= size * (size + 1) - 1 else 0
+    """Rows of the Sudoku that the prompt is, such as `1... ..3. .1.. ...4`, or the body itself; 0 if neither is one."""
+    prompt = "".join(film.name(token) for token in film.prefix)
+    body = "".join("_" if token == film.mask_id else film.name(token) for token in film.body)
+    for text in (prompt, body):
+        groups = re.sub(SPECIAL, " ", text).split()
+        size = len(groups)
+        is_grid = size in SIZES and all(len(group) == size and set(group) <= set("0123456789._") for group in groups)
+        if is_grid and len(film.body) >= size * (size + 1) - 1:
+            return size
+    return 0
 
 
 def ends_line(text: str) -> bool:

@@ -38,7 +38,7 @@ def watch(
             record = next(records, None)
             if record is not None:
                 lane.seconds += time.monotonic() - began
-                replay.add(lines.step(record))
+                replay.add(*lines.steps([record]))
                 going.append((lane, records, lines, replay))
         runs = going
         if runs:

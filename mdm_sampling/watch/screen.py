@@ -157,7 +157,7 @@ class Watcher:
 
     def add(self, record: StepRecord) -> None:
         took = time.monotonic() - self.began
-        self.replay.add(self.lines.step(record))
+        self.replay.add(*self.lines.steps([record]))
         taking_part = [self.lanes[row] for row in record.rows.tolist()]
         for lane in taking_part:
             lane.seconds += took

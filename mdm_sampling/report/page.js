@@ -1,0 +1,730 @@
+"use strict";
+
+// Shows the films in the page's data, see report/data.py for what stands there.
+// Whatever a model wrote goes into text nodes and attributes of labels only, never into markup.
+
+const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("data").textContent);
+
+const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
+const VALUE = new Map([...DIGITS].map((digit, value) => [digit, value]));
+const LEVELS = 64 ** 2 - 1;
+
+const VIRIDIS = ["440154", "482475", "414487", "355f8d", "2a788e", "21918c", "22a884", "44bf70", "7ad151", "bddf26", "fde725"]
+  .map((colour) => [0, 2, 4].map((at) => parseInt(colour.slice(at, at + 2), 16)));
+const CURVES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito
+const DASHES = ["", "7 4", "2 3"]; // for the second and third half dozen
+
+const LARGE_UP_TO = 120; // places of a canvas that has room for large ones
+const OPEN_PROMPT_UP_TO = 200; // tokens
+
+// What is shown. Step 0 is before the first step; step k shows what step k saw and did.
+const shown = { film: null, step: 0, chosen: null, pointed: null, cells: [], timer: null };
+
+// Reading the data
+
+/** A reader of one of a film's texts of records: it is asked for the places one after the other. */
+function entryReader(text, width, places) {
+  const last = new Int32Array(places);
+  let at = 0;
+  return (place) => {
+    if (text[at] === ".") {
+      at += 1;
+      return last[place];
+    }
+    let number = 0;
+    for (const end = at + width; at < end; at += 1) number = number * 64 + VALUE.get(text[at]);
+    last[place] = number;
+    return number;
+  };
+}
+
+/** Fills, ends and reopens what a step did in `tokens`, and tells `note` each place, the kind and its number. */
+function play(film, step, tokens, note = () => {}) {
+  film.places[step].forEach((place, i) => {
+    tokens[place] = film.filled[step][i];
+    note(place, "filled", i);
+  });
+  for (const place of film.reopenedAt.get(step) ?? []) {
+    tokens[place] = film.mask;
+    note(place, "reopened", 0);
+  }
+  for (const place of film.endedAt.get(step) ?? []) {
+    tokens[place] = film.end;
+    note(place, "ended", 0);
+  }
+}
+
+/** Adds to a film what its data only imply: its steps, their blocks, and its last canvas. */
+function complete(film) {
+  film.steps = film.places.length;
+  film.reopenedAt = new Map(film.reopened);
+  film.endedAt = new Map(film.ended);
+  film.blockAt = [];
+  film.blocks.forEach(([step, start, stop], i) => {
+    const end = i + 1 < film.blocks.length ? film.blocks[i + 1][0] : film.steps;
+    for (let at = step; at < end; at += 1) film.blockAt.push([start, Math.min(stop, film.body.length)]);
+  });
+  film.final = stateAfter(film, film.steps);
+}
+
+/** What the model said of each masked place of the block at each step; made when a film is first shown. */
+function recordsOf(film) {
+  if (film.records) return film.records;
+  const places = film.body.length;
+  const entropy = entryReader(film.seen.entropy, 2, places);
+  const probability = entryReader(film.seen.probability, 2, places);
+  const token = entryReader(film.seen.token, data.width, places);
+  const tokens = [...film.body];
+  film.records = film.places.map((_, step) => {
+    const found = new Map();
+    const [start, stop] = film.blockAt[step];
+    for (let place = start; place < stop; place += 1) {
+      if (tokens[place] === film.mask) found.set(place, [entropy(place), token(place), probability(place)]);
+    }
+    play(film, step, tokens);
+    return found;
+  });
+  return film.records;
+}
+
+/** The tokens after so many steps, and of each place the step that filled it, from 1 (0: none), and how. */
+function stateAfter(film, steps) {
+  const state = {
+    tokens: [...film.body],
+    step: new Int32Array(film.body.length),
+    how: film.body.map((token) => (token === film.mask ? "masked" : "given")),
+    number: new Int32Array(film.body.length),
+  };
+  for (let step = 0; step < steps; step += 1) {
+    play(film, step, state.tokens, (place, how, number) => {
+      state.step[place] = step + 1;
+      state.how[place] = how;
+      state.number[place] = number;
+    });
+  }
+  return state;
+}
+
+/** The step whose view is shown: before the first step what the first one saw. Undefined if there are none. */
+function viewed() {
+  return shown.film.steps ? Math.max(shown.step, 1) - 1 : undefined;
+}
+
+/** What the model said of a place in the view that is shown: {entropy, token, probability}, or null. */
+function seen(place) {
+  const found = viewed() === undefined ? undefined : recordsOf(shown.film)[viewed()].get(place);
+  if (!found) return null;
+  const [entropy, token, probability] = found;
+  return { entropy: (entropy / LEVELS) * data.range, token, probability: probability / LEVELS };
+}
+
+// Elements, texts and numbers
+
+/** A new element with classes and children; a string becomes text. */
+function element(name, classes = "", ...children) {
+  const made = document.createElement(name);
+  if (classes) made.className = classes;
+  made.append(...children);
+  return made;
+}
+
+function svgElement(name, attributes, text = "") {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text) made.textContent = text;
+  return made;
+}
+
+/** A character that cannot be seen, or turns text around, as one that can be seen; else null. */
+function signFor(character) {
+  if (character === "\n") return "⏎";
+  if (character === "\t") return "⇥";
+  if (character === " ") return "·";
+  if (character < " ") return String.fromCharCode(0x2400 + character.charCodeAt(0));
+  return /[\u007f-\u00a0\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/.test(character) ? "�" : null;
+}
+
+/** A text with everything in it visible, as nodes. In running text spaces stay, and lines break. */
+function visible(text, running = false) {
+  const nodes = [];
+  let plain = "";
+  for (const character of text) {
+    const sign = running && character === " " ? null : signFor(character);
+    if (sign === null) {
+      plain += character;
+      continue;
+    }
+    nodes.push(plain, element("span", "blank", sign));
+    plain = running && character === "\n" ? "\n" : "";
+  }
+  return [...nodes, plain].filter((node) => node !== "");
+}
+
+const textOf = (token) => data.tokens[token][1];
+
+/** A token's nodes; the end token, which may stand there hundreds of times, is one sign. */
+function faceOf(token, film) {
+  if (token === film.end) return ["■"];
+  return textOf(token) === "" ? [element("span", "blank", "∅")] : visible(textOf(token));
+}
+
+function tokenChip(token) {
+  const name = textOf(token);
+  return element("span", "token", ...(name === "" ? ["∅"] : visible(name)));
+}
+
+function spoken(token) {
+  return `“${textOf(token).replaceAll("\n", "⏎")}”`;
+}
+
+function number(value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  const least = 10 ** -digits;
+  return value > 0 && value < least / 2 ? `<${least}` : value.toFixed(digits).replace("-", "−");
+}
+
+function count(many, one) {
+  return `${many.toLocaleString("en")} ${many === 1 ? one : `${one}s`}`;
+}
+
+// Colours
+
+/** The colour of a step, from 1, among so many. */
+function stepColour(step, steps) {
+  const at = steps > 1 ? ((step - 1) / (steps - 1)) * (VIRIDIS.length - 1) : 0;
+  const low = Math.min(Math.floor(at), VIRIDIS.length - 2);
+  return VIRIDIS[low].map((part, i) => Math.round(part + (VIRIDIS[low + 1][i] - part) * (at - low)));
+}
+
+/** Black or white, whichever has more contrast on the colour, which is 4.5 to 1 or more. */
+function inkOn(colour) {
+  const [red, green, blue] = colour.map((part) => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  return luminance > 0.1791 ? "#000000" : "#ffffff";
+}
+
+const css = (colour) => `rgb(${colour.join(" ")})`;
+
+// The canvas
+
+/** The places in lines. They are those of the last canvas from the start, so that nothing jumps. */
+function linesOf(film) {
+  const lines = [[]];
+  film.final.tokens.forEach((token, place) => {
+    lines[lines.length - 1].push(place);
+    const breaks = token === film.mask ? 0 : textOf(token).split("\n").length - 1;
+    for (let i = 0; i < breaks; i += 1) lines.push([]);
+  });
+  return lines;
+}
+
+function buildCanvas(film) {
+  shown.cells = film.final.tokens.map((token, place) => {
+    const sizer = element("span", "sizer", ...(token === film.mask ? [] : faceOf(token, film)));
+    sizer.setAttribute("aria-hidden", "true");
+    const cell = element("div", "place-cell", sizer, element("span", "face"));
+    cell.setAttribute("role", "gridcell");
+    cell.dataset.place = place;
+    cell.tabIndex = place === 0 ? 0 : -1;
+    return cell;
+  });
+  const lines = linesOf(film).map((places) => {
+    const line = element("div", "line", ...places.map((place) => shown.cells[place]));
+    line.setAttribute("role", places.length ? "row" : "presentation");
+    return line;
+  });
+  byId("canvas").classList.toggle("large", film.body.length <= LARGE_UP_TO);
+  byId("canvas").replaceChildren(...lines);
+}
+
+function drawCanvas() {
+  const film = shown.film;
+  const state = stateAfter(film, shown.step);
+  const [start, stop] = film.blockAt[viewed()] ?? [0, 0];
+  shown.state = state;
+  shown.cells.forEach((cell, place) => {
+    const classes = ["place-cell"];
+    if (place >= start && place < stop) classes.push("in-block");
+    if (place === start) classes.push("block-first");
+    if (place === stop - 1) classes.push("block-last");
+    if (state.how[place] !== "given" && shown.step > 0 && state.step[place] === shown.step) {
+      classes.push(state.how[place] === "reopened" ? "reopened" : "new");
+    }
+    drawPlace(cell, place, state, classes);
+  });
+}
+
+function drawPlace(cell, place, state, classes) {
+  const film = shown.film;
+  const face = cell.lastChild;
+  const isMasked = state.tokens[place] === film.mask;
+  const said = isMasked ? seen(place) : null;
+  let colour = null;
+  if (isMasked) classes.push(said ? "masked" : "unseen");
+  else if (state.how[place] === "given") classes.push("given");
+  else colour = stepColour(state.step[place], film.steps);
+  if (place === shown.chosen) classes.push("chosen");
+  cell.className = classes.join(" ");
+  face.style.setProperty("--heat", said && data.range ? said.entropy / data.range : 0);
+  face.style.backgroundColor = colour ? css(colour) : "";
+  face.style.color = colour ? inkOn(colour) : "";
+  const sign = isMasked ? (classes.includes("reopened") ? "reopened" : "empty") : String(state.tokens[place]);
+  if (face.dataset.sign === sign) return;
+  face.dataset.sign = sign;
+  if (isMasked) face.replaceChildren(sign === "reopened" ? "↺" : "");
+  else face.replaceChildren(...faceOf(state.tokens[place], film));
+}
+
+function buildPrompt(film) {
+  const text = film.prefix.map(textOf).join("");
+  byId("prompt").replaceChildren(...visible(text, true));
+  byId("prompt-box").hidden = film.prefix.length === 0;
+  byId("prompt-box").open = film.prefix.length <= OPEN_PROMPT_UP_TO;
+}
+
+// Details of a place
+
+/** What is known of a place at this step: a heading, figures as [name, text], and [token, probability, is it the one]. */
+function factsOf(place) {
+  const film = shown.film;
+  const state = shown.state;
+  const token = state.tokens[place];
+  const step = state.step[place];
+  const how = state.how[place];
+  if (token === film.mask) {
+    const said = seen(place);
+    const again = how === "reopened" ? [["masked again", `in step ${step}`]] : [];
+    if (!said) return { heading: "masked", figures: [...again, ["model", "has not looked at it in this step"]], bars: [] };
+    const likeliest = [said.token, said.probability, true];
+    return { heading: "masked", figures: [...again, ["entropy", `${number(said.entropy)} nats`]], bars: [likeliest] };
+  }
+  if (how === "given") return { token, heading: "given from the start", figures: [], bars: [] };
+  const when = ["filled", `in step ${step} of ${film.steps}`];
+  if (how === "ended") return { token, heading: "", figures: [when, ["why", "the row had ended before it"]], bars: [] };
+  const at = state.number[place];
+  const top = film.top[step - 1][at];
+  const bars = [];
+  for (let i = 0; i < top.length; i += 2) bars.push([top[i], top[i + 1], top[i] === token]);
+  const confidence = ["confidence", number(film.confidence[step - 1][at])];
+  return { token, heading: "", figures: [when, confidence, ["entropy", `${number(film.entropy[step - 1][at])} nats`]], bars };
+}
+
+function drawPlaceDetails() {
+  const place = shown.pointed ?? shown.chosen;
+  if (place === null) return;
+  const { token, heading, figures, bars } = factsOf(place);
+  const title = element("div", "title", element("strong", "", `Place ${place}`));
+  if (token !== undefined) title.append(tokenChip(token));
+  if (heading) title.append(element("span", "quiet", heading));
+  byId("place").replaceChildren(title, definitions(figures), barList(token === undefined, bars));
+}
+
+function definitions(figures) {
+  const list = element("dl", "figures");
+  for (const [name, text] of figures) list.append(element("dt", "", name), element("dd", "", text));
+  return list;
+}
+
+function barList(isMasked, bars) {
+  const box = element("div");
+  if (!bars.length) return box;
+  const list = element("ul", "bars");
+  for (const [token, probability, isTheOne] of bars) {
+    const bar = element("i");
+    bar.style.width = `${100 * probability}%`;
+    const row = element("li", isTheOne ? "the-one" : "", tokenChip(token), element("span", "bar", bar));
+    row.append(element("span", "number", number(probability)));
+    list.append(row);
+  }
+  box.append(element("p", "quiet", isMasked ? "Likeliest token now" : "Likeliest tokens when it was filled"), list);
+  return box;
+}
+
+/** A place in words, for those who hear the page. */
+function labelOf(place) {
+  const { token, heading, figures, bars } = factsOf(place);
+  const name = token === undefined ? "" : `${spoken(token)}, `;
+  const likeliest = token === undefined && bars.length ? `, likeliest ${spoken(bars[0][0])} ${number(bars[0][1])}` : "";
+  const told = [heading, ...figures.map(([what, text]) => `${what} ${text}`)].filter(Boolean).join(", ");
+  return `Place ${place}, ${name}${told}${likeliest}`;
+}
+
+function choose(place) {
+  if (shown.chosen !== null) {
+    shown.cells[shown.chosen].classList.remove("chosen");
+    shown.cells[shown.chosen].tabIndex = -1;
+  } else {
+    shown.cells[0].tabIndex = -1;
+  }
+  shown.chosen = place;
+  const cell = shown.cells[place];
+  cell.tabIndex = 0;
+  cell.classList.add("chosen");
+  cell.setAttribute("aria-label", labelOf(place));
+  drawPlaceDetails();
+}
+
+/** The place that an arrow leads to: the next one, or in the line above or below the nearest one. */
+function neighbour(place, key) {
+  if (key === "ArrowLeft") return Math.max(place - 1, 0);
+  if (key === "ArrowRight") return Math.min(place + 1, shown.cells.length - 1);
+  const way = key === "ArrowUp" ? -1 : 1;
+  const { offsetTop: here, offsetLeft: left } = shown.cells[place];
+  let best = place;
+  let line = null;
+  for (let at = place + way; at >= 0 && at < shown.cells.length; at += way) {
+    const { offsetTop, offsetLeft } = shown.cells[at];
+    if (offsetTop === here) continue;
+    if (line !== null && offsetTop !== line) break;
+    if (line === null || Math.abs(offsetLeft - left) < Math.abs(shown.cells[best].offsetLeft - left)) best = at;
+    line = offsetTop;
+  }
+  return best;
+}
+
+// Candidates
+
+function drawCandidates() {
+  const moves = shown.step ? shown.film.candidates[shown.step - 1] : [];
+  if (!moves.length) {
+    const text = shown.step ? "No candidates were weighed at this step." : "Before the first step.";
+    byId("candidates").replaceChildren(element("p", "quiet", text));
+    return;
+  }
+  const head = element("tr");
+  for (const [name, title, classes] of [
+    ["", "", "star"], ["Places", "", ""], ["Tokens", "", ""],
+    ["C", "Cost: summed entropy of the places, nats", "number"],
+    ["H", "Mean entropy of the masked places after the move, nats", "number"],
+    ["J", "Score: the larger the better", "number"],
+  ]) {
+    const cell = element("th", classes, name || element("span", "hidden", "Winner"));
+    cell.scope = "col";
+    if (title) cell.title = title;
+    head.append(cell);
+  }
+  const body = element("tbody", "", ...moves.map(candidateRow));
+  const note = element("p", "quiet", "C cost, H entropy that remains, J score; ★ was taken.");
+  byId("candidates").replaceChildren(element("table", "", element("thead", "", head), body), note);
+}
+
+function candidateRow([places, tokens, cost, after, score, isWinner]) {
+  const star = element("td", "star");
+  if (isWinner) star.append("★", element("span", "hidden", "winner"));
+  const texts = element("td", "tokens");
+  tokens.forEach((token, i) => texts.append(...(i ? [" "] : []), tokenChip(token)));
+  const figures = [cost, after, score].map((value) => element("td", "number", number(value)));
+  return element("tr", isWinner ? "winner" : "", star, element("td", "places", places.join(", ")), texts, ...figures);
+}
+
+// Decoding order of all films
+
+function buildOrder() {
+  const longest = Math.max(...data.films.map((film) => film.body.length));
+  const rows = data.films.flatMap((film, i) => [rowButton(i, film.name), orderStrip(film, longest)]);
+  const axis = element("div", "axis", element("span", "", "place 0"), element("span", "", String(longest - 1)));
+  byId("order").replaceChildren(...rows, axis);
+}
+
+/** A film's places as a strip, a pixel each, in the colours of their steps. */
+function orderStrip(film, longest) {
+  const strip = element("canvas");
+  strip.width = film.body.length;
+  strip.height = 1;
+  strip.style.width = `${(100 * film.body.length) / longest}%`;
+  strip.setAttribute("role", "img");
+  strip.setAttribute("aria-label", `Decoding order of ${film.name}`);
+  const pixels = strip.getContext("2d");
+  film.final.tokens.forEach((token, place) => {
+    if (token === film.mask || film.final.how[place] === "given") return;
+    pixels.fillStyle = css(stepColour(film.final.step[place], film.steps));
+    pixels.fillRect(place, 0, 1, 1);
+  });
+  return strip;
+}
+
+/** A button that shows a film. */
+function rowButton(film, ...children) {
+  const button = element("button", "row-button", ...children);
+  button.type = "button";
+  button.dataset.film = film;
+  button.title = `Show ${data.films[film].name}`;
+  button.addEventListener("click", () => showFilm(film));
+  return button;
+}
+
+// Cumulative entropy of all films
+
+const curveColour = (film) => CURVES[film % CURVES.length];
+const curveDashes = (film) => DASHES[Math.floor(film / CURVES.length) % DASHES.length];
+
+/** Round numbers from 0 up to the first that is not below `most`, at most so many more. */
+function ticks(most, many) {
+  const rough = (most || 1) / many;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const unit = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= rough * 0.999);
+  return Array.from({ length: Math.ceil((most || 1) / unit - 1e-9) + 1 }, (_, i) => i * unit);
+}
+
+/** The places of steps and nats in the picture, which is as wide as there is room. */
+function curveScales() {
+  const width = Math.max(byId("curves").clientWidth, 200);
+  const steps = Math.max(...data.films.map((film) => film.steps), 1);
+  const nats = ticks(Math.max(...data.films.map((film) => film.cumulative.at(-1) ?? 0)), 4);
+  const [left, right, top, bottom] = [44, width - 10, 10, 212];
+  const most = nats[nats.length - 1];
+  return {
+    width, steps, nats, left, right, top, bottom,
+    x: (step) => left + (step / steps) * (right - left),
+    y: (entropy) => bottom - (entropy / most) * (bottom - top),
+  };
+}
+
+function drawCurves() {
+  const scales = curveScales();
+  const picture = svgElement("svg", { viewBox: `0 0 ${scales.width} 240`, role: "img", "aria-label": curvesInWords() });
+  picture.append(...axes(scales));
+  const current = data.films.indexOf(shown.film);
+  const order = [...data.films.keys()].filter((film) => film !== current).concat(current);
+  picture.append(...order.map((film) => curve(film, scales, film === current)));
+  const line = svgElement("line", { class: "now", y1: scales.top, y2: scales.bottom });
+  const dot = svgElement("circle", { class: "now-dot", r: 5.5, fill: curveColour(current) });
+  picture.append(line, dot);
+  byId("curves").replaceChildren(picture);
+  shown.marker = { scales, line, dot };
+  drawMarker();
+}
+
+function axes({ nats, steps, left, right, bottom, x, y }) {
+  const digits = Math.max(0, -Math.floor(Math.log10(nats[1])));
+  const made = nats.flatMap((value) => [
+    svgElement("line", { class: "grid-line", x1: left, x2: right, y1: y(value), y2: y(value) }),
+    svgElement("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(digits)),
+  ]);
+  for (const step of new Set(ticks(steps, 6).map(Math.round).filter((step) => step <= steps))) {
+    made.push(svgElement("text", { x: x(step), y: bottom + 20, "text-anchor": "middle" }, String(step)));
+  }
+  return made;
+}
+
+function curve(film, { x, y }, isCurrent) {
+  const points = [0, ...data.films[film].cumulative].map((entropy, step) => `${x(step).toFixed(1)},${y(entropy).toFixed(1)}`);
+  return svgElement("polyline", {
+    class: isCurrent ? "curve current" : "curve",
+    points: points.join(" "), stroke: curveColour(film), "stroke-dasharray": curveDashes(film),
+  });
+}
+
+function curvesInWords() {
+  return `Cumulative entropy: ${data.films.map((film) => `${film.name} ${number(film.cumulative.at(-1) ?? 0)} nats`).join(", ")}`;
+}
+
+function drawMarker() {
+  const { scales, line, dot } = shown.marker;
+  const at = scales.x(shown.step);
+  line.setAttribute("x1", at);
+  line.setAttribute("x2", at);
+  dot.setAttribute("cx", at);
+  dot.setAttribute("cy", scales.y(entropyAfter(shown.film, shown.step)));
+}
+
+function buildCurveNames() {
+  const names = data.films.map((film, i) => {
+    const sample = svgElement("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" });
+    sample.append(svgElement("line", {
+      x1: 0, x2: 24, y1: 5, y2: 5, stroke: curveColour(i), "stroke-width": 3, "stroke-dasharray": curveDashes(i),
+    }));
+    const total = element("span", "quiet", number(film.cumulative.at(-1) ?? 0));
+    return rowButton(i, sample, element("span", "", film.name), total);
+  });
+  byId("curve-names").replaceChildren(...names);
+}
+
+const entropyAfter = (film, steps) => (steps ? film.cumulative[steps - 1] : 0);
+
+// Settings
+
+/** A spec as [name, text], the parameters of its parts under their dotted names. */
+function specFigures(spec, before = "") {
+  return Object.entries(spec).flatMap(([name, value]) => {
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) return specFigures(value, `${before}${name}.`);
+    const isNone = value === null || (Array.isArray(value) && value.length === 0);
+    return [[before + name, isNone ? "none" : typeof value === "string" ? value : JSON.stringify(value)]];
+  });
+}
+
+function buildSettings(film) {
+  const total = (values) => values.reduce((sum, value) => sum + value, 0).toLocaleString("en");
+  const figures = [
+    ["row", film.name],
+    ["seed", String(film.seed)],
+    ["places", String(film.body.length)],
+    ["steps", String(film.steps)],
+    ["forwards", total(film.forwards)],
+    ["token forwards", total(film.token_forwards)],
+    ["cumulative entropy", `${number(entropyAfter(film, film.steps))} nats`],
+  ];
+  const entry = ([name, text]) => element("div", "", element("dt", "", name), element("dd", "", text));
+  byId("row-figures").replaceChildren(...figures.map(entry));
+  byId("spec").replaceChildren(...specFigures(film.spec).map(entry));
+}
+
+// Steps
+
+/** The step that is shown, in words. */
+function stepInWords() {
+  const film = shown.film;
+  if (shown.step === 0) return `Step 0 of ${film.steps}: before the first step`;
+  const places = film.places[shown.step - 1];
+  const filled = places.slice(0, 3).map((place, i) => `${spoken(film.filled[shown.step - 1][i])} at place ${place}`);
+  const more = places.length > 3 ? ` and ${places.length - 3} more` : "";
+  const again = film.reopenedAt.get(shown.step - 1);
+  return `Step ${shown.step} of ${film.steps}: ${filled.join(", ")}${more}${again ? `; ${count(again.length, "place")} masked again` : ""}`;
+}
+
+function showStep(step) {
+  const film = shown.film;
+  shown.step = Math.max(0, Math.min(step, film.steps));
+  byId("step").value = shown.step;
+  byId("step").setAttribute("aria-valuetext", `step ${shown.step} of ${film.steps}`);
+  byId("count").textContent = `step ${shown.step} of ${film.steps}`;
+  for (const id of ["first", "previous"]) byId(id).disabled = shown.step === 0;
+  for (const id of ["next", "last"]) byId(id).disabled = shown.step === film.steps;
+  const forwards = film.forwards.slice(0, shown.step).reduce((sum, value) => sum + value, 0);
+  const entropy = number(entropyAfter(film, shown.step));
+  byId("summary").textContent = `${entropy} nats so far, ${count(forwards, "forward")}`;
+  drawCanvas();
+  drawCandidates();
+  drawMarker();
+  drawPlaceDetails();
+  if (shown.chosen !== null) shown.cells[shown.chosen].setAttribute("aria-label", labelOf(shown.chosen));
+  if (shown.timer === null) byId("said").textContent = stepInWords();
+}
+
+/** A step that someone asked for stops the playing. */
+function goTo(step) {
+  pause();
+  showStep(step);
+}
+
+function pause() {
+  if (shown.timer === null) return;
+  clearTimeout(shown.timer);
+  shown.timer = null;
+  document.body.classList.remove("playing");
+  byId("play").setAttribute("aria-label", "Play");
+  byId("said").textContent = stepInWords();
+}
+
+function startPlaying() {
+  if (shown.step === shown.film.steps) showStep(0);
+  document.body.classList.add("playing");
+  byId("play").setAttribute("aria-label", "Pause");
+  const tick = () => {
+    showStep(shown.step + 1);
+    if (shown.step < shown.film.steps) shown.timer = setTimeout(tick, 1000 / Number(byId("speed").value));
+    else pause();
+  };
+  shown.timer = setTimeout(tick, 0);
+}
+
+function showFilm(index) {
+  pause();
+  const film = data.films[index];
+  Object.assign(shown, { film, chosen: null, pointed: null });
+  byId("row").value = index;
+  byId("step").max = film.steps;
+  for (const button of document.querySelectorAll(".row-button")) {
+    button.setAttribute("aria-pressed", String(Number(button.dataset.film) === index));
+  }
+  byId("place").replaceChildren(element("p", "quiet", "Point at a place of the canvas, tap it, or walk there with the keyboard."));
+  buildPrompt(film);
+  buildCanvas(film);
+  buildSettings(film);
+  drawCurves();
+  showStep(shown.step);
+}
+
+// Keys, pointers and the theme
+
+const placeOf = (node) => {
+  const cell = node instanceof Element ? node.closest(".place-cell") : null;
+  return cell ? Number(cell.dataset.place) : null;
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const here = event.target;
+  if (here.matches("select, input[type=range]") && event.key !== " ") return; // have keys of their own
+  if (here.matches("select, button, summary") && event.key === " ") return;
+  const place = placeOf(here);
+  if (place !== null && event.key.startsWith("Arrow")) {
+    shown.cells[neighbour(place, event.key)].focus();
+  } else if (event.key === "ArrowLeft") goTo(shown.step - 1);
+  else if (event.key === "ArrowRight") goTo(shown.step + 1);
+  else if (event.key === "Home") goTo(0);
+  else if (event.key === "End") goTo(shown.film.steps);
+  else if (event.key === " ") togglePlaying();
+  else return;
+  event.preventDefault();
+}
+
+function togglePlaying() {
+  if (shown.timer === null) startPlaying();
+  else pause();
+}
+
+function point(place) {
+  if (shown.pointed === place) return;
+  shown.pointed = place;
+  drawPlaceDetails();
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
+  byId("theme").setAttribute("aria-label", `Switch to the ${theme === "dark" ? "light" : "dark"} theme`);
+}
+
+function listen() {
+  byId("first").addEventListener("click", () => goTo(0));
+  byId("previous").addEventListener("click", () => goTo(shown.step - 1));
+  byId("play").addEventListener("click", togglePlaying);
+  byId("next").addEventListener("click", () => goTo(shown.step + 1));
+  byId("last").addEventListener("click", () => goTo(shown.film.steps));
+  byId("step").addEventListener("input", (event) => goTo(Number(event.target.value)));
+  byId("row").addEventListener("change", (event) => showFilm(Number(event.target.value)));
+  document.addEventListener("keydown", onKey);
+  const canvas = byId("canvas");
+  canvas.addEventListener("pointerover", (event) => event.pointerType === "mouse" && point(placeOf(event.target)));
+  canvas.addEventListener("pointerleave", () => point(null));
+  canvas.addEventListener("click", (event) => shown.cells[placeOf(event.target)]?.focus());
+  canvas.addEventListener("focusin", (event) => choose(placeOf(event.target)));
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  setTheme(system.matches ? "dark" : "light");
+  system.addEventListener("change", () => setTheme(system.matches ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  let width = byId("curves").clientWidth;
+  new ResizeObserver(() => {
+    if (byId("curves").clientWidth === width) return;
+    width = byId("curves").clientWidth;
+    drawCurves();
+  }).observe(byId("curves"));
+}
+
+function start() {
+  data.films.forEach(complete);
+  byId("row").replaceChildren(...data.films.map((film, i) => new Option(film.name, i)));
+  byId("entropy-top").textContent = `${number(data.range, 2)} nats`;
+  byId("order-scale").style.background = `linear-gradient(to right, ${VIRIDIS.map(css).join(", ")})`;
+  buildOrder();
+  buildCurveNames();
+  listen();
+  showFilm(0);
+}
+
+start();

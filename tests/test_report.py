@@ -1,0 +1,275 @@
+"""The page of traces: its data say what the films say, its markup is safe, and the command says what is wrong."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from films import MASK, any_film, big_film, made_film
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mdm_sampling.cli import main
+from mdm_sampling.replay import Film, Frame
+from mdm_sampling.report import page, write_page
+from mdm_sampling.report.data import page_data
+
+PUZZLE = "1... ..3. .1.. ...4"
+EVIL = "</script><img src=x onerror=alert(1)><!--&lt;\u2028"
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
+
+
+class Elements(HTMLParser):
+    """The tags of a page, and the texts of its script elements by their type."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[tuple[str, str | None], str] = {}
+        self.inside: tuple[str, str | None] | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = (tag, dict(attrs).get("type"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self.inside is not None:
+            self.texts[self.inside] = self.texts.get(self.inside, "") + data
+
+
+def data_of(text: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(Elements(text).texts["script", "application/json"])
+    return data
+
+
+class Entries:
+    """Reads one text of records as the documentation of the encoding says."""
+
+    def __init__(self, text: str, width: int) -> None:
+        self.text, self.width, self.at, self.before = text, width, 0, dict[int, int]()
+
+    def read(self, place: int) -> int:
+        if self.text[self.at] == ".":
+            self.at += 1
+        else:
+            entry = self.text[self.at : self.at + self.width]
+            self.at += self.width
+            self.before[place] = sum(ALPHABET.index(digit) * 64**i for i, digit in enumerate(reversed(entry)))
+        return self.before[place]
+
+
+def close(found: list[float], wanted: list[float], within: float) -> bool:
+    return len(found) == len(wanted) and all(abs(a - b) <= within for a, b in zip(found, wanted, strict=True))
+
+
+def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
+    """Play what is written of a film, and compare it with the film step by step."""
+
+    def ids(numbers: list[int]) -> list[int]:
+        assert all(data["tokens"][number][1] == film.name(data["tokens"][number][0]) for number in numbers)
+        return [data["tokens"][number][0] for number in numbers]
+
+    assert (ids(written["prefix"]), ids(written["body"])) == (film.prefix, film.body)
+    assert (ids([written["mask"]]), ids([written["end"]])) == ([film.mask_id], [film.end_id])
+    assert (written["seed"], written["spec"]) == (film.seed, film.spec)
+    assert close(written["cumulative"], film.cumulative_entropy, 1e-4)
+    assert len(written["places"]) == len(film.frames)
+    seen = written["seen"]
+    entropies, probabilities = Entries(seen["entropy"], 2), Entries(seen["probability"], 2)
+    likeliest = Entries(seen["token"], data["width"])
+    canvas, blocks = list(film.body), {step: (start, stop) for step, start, stop in written["blocks"]}
+    block = (0, 0)
+    for number, frame in enumerate(film.frames):
+        block = blocks.get(number, block)
+        masked = [p for p in range(*block) if p < len(canvas) and canvas[p] == film.mask_id]
+        assert (block, masked) == (frame.block, frame.masked)
+        step = data["range"] / 4095
+        assert close([entropies.read(p) * step for p in masked], frame.masked_entropy, step / 2 + 1e-9)
+        assert close([probabilities.read(p) / 4095 for p in masked], frame.likeliest_confidence, 0.5 / 4095 + 1e-9)
+        assert ids([likeliest.read(p) for p in masked]) == frame.likeliest
+        check_fills(written, number, frame, ids)
+        for place, token in zip(frame.places, frame.tokens, strict=True):
+            canvas[place] = token
+        for place in dict(written["reopened"]).get(number, []):
+            canvas[place] = film.mask_id
+        for place in dict(written["ended"]).get(number, []):
+            canvas[place] = ids([written["end"]])[0]
+    assert canvas == film.canvas
+    assert all(entries.at == len(entries.text) for entries in (entropies, probabilities, likeliest))
+
+
+def check_fills(written: dict[str, Any], number: int, frame: Frame, ids: Any) -> None:
+    assert (written["places"][number], ids(written["filled"][number])) == (frame.places, frame.tokens)
+    assert close(written["confidence"][number], frame.confidence, 1e-4)
+    assert close(written["entropy"][number], frame.entropy, 1e-4)
+    for top, place in zip(written["top"][number], frame.top, strict=True):
+        assert ids(top[::2]) == [token for token, _ in place]
+        assert close(top[1::2], [probability for _, probability in place], 1e-4)
+    moves = written["candidates"][number]
+    scores = [move[4] for move in moves]
+    assert scores == sorted(scores, reverse=True)
+    for move in moves:
+        found = [m for m in frame.candidates if m["places"] == move[0] and abs(m["score"] - move[4]) <= 1e-4]
+        assert found
+        assert ids(move[1]) == found[0]["tokens"]
+        assert close(move[2:4], [found[0]["cost"], found[0]["next_entropy"]], 1e-4)
+    assert sum(move[5] for move in moves) == bool(moves)
+    assert written["forwards"][number] == frame.forwards
+    assert written["token_forwards"][number] == frame.token_forwards
+
+
+@given(st.lists(any_film(), min_size=1, max_size=3))
+def test_the_page_says_what_the_films_say(films: list[Film]) -> None:
+    """Read back from the page's text by a reader that shares nothing with the writer."""
+    data = data_of(page({"made": films}))
+    assert len(data["films"]) == len(films)
+    for written, film in zip(data["films"], films, strict=True):
+        check(data, written, film)
+
+
+def test_what_did_not_change_takes_one_character() -> None:
+    film = made_film(["a", "b", "c"], block=3)
+    for frame in film.frames:
+        frame.masked_entropy[:] = [0.5] * len(frame.masked)
+        frame.likeliest[:] = [4] * len(frame.masked)
+    seen = page_data({"made": [film]})["films"][0]["seen"]
+    assert seen["entropy"] == "--" * 3 + "..."
+    assert seen["token"][-3:] == "..."
+
+
+@pytest.mark.parametrize("block", [32, 1024])
+def test_a_thousand_tokens_make_a_page_below_three_megabytes(block: int) -> None:
+    film = big_film(block)
+    assert len(film.frames) == 512
+    text = page({"big": [film]})
+    assert len(text.encode()) < 3e6
+    if block == 32:
+        assert len(text.encode()) < 1e6
+    check(data_of(text), data_of(text)["films"][0], film)
+
+
+def test_what_a_model_wrote_is_data() -> None:
+    text = page({EVIL: [made_film([EVIL, "a"], block=2, prompt=EVIL)]}, title=EVIL)
+    elements = Elements(text)
+    assert "img" not in [tag for tag, _ in elements.tags]
+    assert [tag for tag, _ in elements.tags].count("script") == 2
+    assert not re.search("[<>&\u2028]", elements.texts["script", "application/json"])
+    assert EVIL in [text for _, text in data_of(text)["tokens"]]
+    assert data_of(text)["films"][0]["name"] == EVIL
+
+
+def test_a_text_that_is_a_slot_of_the_page_stays_text() -> None:
+    film = made_film(["{{script}}", "\ud800"], block=2)
+    data = data_of(page({"made": [film]}, title="{{data}}"))
+    assert {"{{script}}", "\ud800"} <= {text for _, text in data["tokens"]}
+
+
+def test_the_page_needs_nothing_else_and_lets_run_only_its_own_program() -> None:
+    text = page({"made": [made_film(["a"], block=1)]})
+    elements = Elements(text)
+    policy = next(a["content"] for _, a in elements.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for kind in ("style", "script"):
+        digest = hashlib.sha256(elements.texts[kind, None].encode()).digest()
+        assert f"{kind}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|eval\(|fetch\(", elements.texts["script", None])
+    assert not [a for _, a in elements.tags if a.keys() & {"src", "href", "style", "onclick"}]
+
+
+def test_numbers_that_json_has_none_for_are_left_out() -> None:
+    film = made_film(["a", "b"], block=2, candidates=2)
+    move: Any = film.frames[0].candidates[1]
+    move["next_entropy"] = float("nan")
+    move["score"] = float("-inf")
+    assert page_data({"made": [film]})["films"][0]["candidates"][0][1][3:5] == [None, None]
+    page({"made": [film]})
+
+
+def test_a_row_without_a_step_yet_makes_a_page() -> None:
+    film = Film([5], [MASK, MASK], MASK, None, 0, {}, {})
+    written = data_of(page({"made": [film]}))["films"][0]
+    assert (written["places"], written["end"], written["seen"]["token"]) == ([], None, "")
+
+
+def test_rows_are_named_by_their_trace_and_number() -> None:
+    film = made_film(["a"], block=1)
+    data = page_data({"one": [film], "two": [film, film]})
+    assert [written["name"] for written in data["films"]] == ["one", "two, row 1", "two, row 2"]
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("before")
+    write_page({"made": [made_film(["a"], block=1)]}, file)
+    assert file.read_text().startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+# The command
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("trace") / "steps.jsonl"
+    result = run("generate", "--threshold", "none", "--steps", "10", "--trace", file, PUZZLE, "..2. 4... ...1 .3..")
+    assert result.exit_code == 0, result.stderr
+    return file
+
+
+def test_the_command_writes_a_page_beside_the_first_trace(trace: Path) -> None:
+    result = run("report", trace, "--title", "A <title>")
+    file = trace.with_suffix(".html")
+    assert result.exit_code == 0, result.stderr
+    assert re.fullmatch(rf"{re.escape(str(file))}: \d+ kB\n", result.stdout)
+    text = file.read_text()
+    assert "<h1>A &lt;title&gt;</h1>" in text
+    assert [film["name"] for film in data_of(text)["films"]] == ["steps, row 1", "steps, row 2"]
+    assert run("report", trace).exit_code == 0  # over the page that is there
+
+
+def test_traces_of_the_same_name_are_told_apart_and_the_same_trace_is_shown_once(trace: Path, tmp_path: Path) -> None:
+    other = tmp_path / "steps.jsonl"
+    other.write_bytes(trace.read_bytes())
+    page_file = tmp_path / "both.html"
+    assert run("report", trace, other, trace, "--output", page_file).exit_code == 0
+    names = [film["name"] for film in data_of(page_file.read_text())["films"]]
+    assert names == [f"{file}, row {row}" for file in (trace, other) for row in (1, 2)]
+
+
+def test_what_is_wrong_is_said_in_a_sentence(trace: Path, tmp_path: Path) -> None:
+    empty, text, page_like = tmp_path / "empty.jsonl", tmp_path / "text.txt", tmp_path / "trace.html"
+    empty.write_text("")
+    text.write_text("no trace\n")
+    page_like.write_bytes(trace.read_bytes())
+    for arguments, code, words in [
+        ([], 2, "Missing argument"),
+        ([tmp_path / "none.jsonl"], 2, "does not exist"),
+        ([tmp_path], 2, "is a directory"),
+        ([empty], 1, "holds no trace"),
+        ([text], 1, "line 1 is not a trace's line"),
+        ([trace, "-o", tmp_path / "none" / "page.html"], 2, "there is no folder"),
+        ([trace, "-o", tmp_path], 2, "is a directory"),
+        ([trace, "-o", trace], 2, "is a trace, which the page would overwrite"),
+        ([page_like], 2, "is a trace, which the page would overwrite"),
+    ]:
+        result = run("report", *arguments)
+        assert (result.exit_code, result.stdout) == (code, ""), result.stderr
+        assert words in result.stderr
+        assert result.stderr.rpartition("Error: ")[2].count("\n") == 1
+    assert page_like.read_bytes() == trace.read_bytes()
+    assert sorted(tmp_path.iterdir()) == sorted([empty, text, page_like])

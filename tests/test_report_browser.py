@@ -1,0 +1,322 @@
+"""The page of traces in a browser: Chromium without a window, and without a network.
+
+Where Chromium is missing these tests are skipped, unless MDM_REQUIRE_BROWSER is 1: then it is a failure.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from films import big_film, made_film
+
+from mdm_sampling.report import write_page
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+WIDTHS = (1280, 400)
+EVIL = "</script><img src=x onerror=alert(1)>"
+WORDS = ["Why", " is", " the", " sky", " blue", "?", "\n"]
+WORDS += ["Because", " light", " is", " scattered", ".", "\n", " &", EVIL]
+MINUS = "\N{MINUS SIGN}"
+
+
+def refuse(reason: str) -> None:
+    if os.environ.get("MDM_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"MDM_REQUIRE_BROWSER is set, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for all tests."""
+    try:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+    except ImportError:
+        refuse("selenium is not installed")
+    for file in (CHROMIUM, DRIVER):
+        if not file.exists():
+            refuse(f"there is no {file}")
+    with tempfile.TemporaryDirectory() as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"):
+            options.add_argument(f"--{argument}")
+        options.add_argument("--disable-dev-shm-usage")  # containers have little of it
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        yield driver
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trace of two rows, whose second block begins at step 5, and one that masks a place again."""
+    films = {
+        "made": [
+            made_film(WORDS, block=10, per_step=2, candidates=3, given=[0, 5], seed=seed, prompt=EVIL + "\nWhy?")
+            for seed in (0, 1)
+        ],
+        "again": [made_film(["x", "y\n", "z", "<end>"], block=4, reopened={2: 1})],
+    }
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    write_page(films, file, title=EVIL)
+    return file
+
+
+@pytest.fixture
+def opened(chromium: Any, page_file: Path) -> Iterator[Any]:
+    """The page, just opened; in the end its console must be empty: no error, no breach of the policy."""
+    show(chromium, page_file)
+    yield chromium
+    assert chromium.get_log("browser") == []
+
+
+def show(chromium: Any, file: Path, width: int = 1280) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    chromium.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+    chromium.get_log("browser")
+    chromium.get(file.as_uri())
+
+
+def find(chromium: Any, selector: str) -> Any:
+    return chromium.find_element("css selector", selector)
+
+
+def find_all(chromium: Any, selector: str) -> list[Any]:
+    found: list[Any] = chromium.find_elements("css selector", selector)
+    return found
+
+
+def cell(chromium: Any, place: int) -> Any:
+    return find(chromium, f'[data-place="{place}"]')
+
+
+def text(chromium: Any, selector: str) -> str:
+    found: str = find(chromium, selector).get_attribute("textContent")
+    return found
+
+
+def faces(chromium: Any) -> list[str]:
+    """What each place shows."""
+    found: list[str] = chromium.execute_script(
+        "return [...document.querySelectorAll('#canvas .face')].map((face) => face.textContent)"
+    )
+    return found
+
+
+def press(chromium: Any, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    ActionChains(chromium).send_keys(*keys).perform()
+
+
+def test_keys_and_buttons_move_the_canvas(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    assert text(opened, "#count") == "step 0 of 7"
+    assert faces(opened)[:6] == ["Why", "", "", "", "", "?"]
+    shown = [faces(opened)]
+    for key, step in [
+        (Keys.ARROW_RIGHT, 1),
+        (Keys.ARROW_RIGHT, 2),
+        (Keys.ARROW_LEFT, 1),
+        (Keys.END, 7),
+        (Keys.HOME, 0),
+    ]:
+        press(opened, key)
+        assert text(opened, "#count") == f"step {step} of 7"
+        assert text(opened, "#said").startswith(f"Step {step} of 7")
+        assert find(opened, "#step").get_property("value") == str(step)
+        shown.append(faces(opened))
+    assert shown[1] == shown[3] != shown[0] == shown[5]
+    assert find_all(opened, "#canvas .new") == []
+    assert shown[4][:7] == ["Why", "·is", "·the", "·sky", "·blue", "?", "⏎"]
+    for button, step in [("next", 1), ("last", 7), ("previous", 6), ("first", 0)]:
+        find(opened, f"#{button}").click()
+        assert text(opened, "#count") == f"step {step} of 7"
+
+
+def test_the_slider_moves_the_canvas_also_by_keys(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    slider = find(opened, "#step")
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert text(opened, "#count") == "step 3 of 7"
+    assert len(find_all(opened, "#canvas .new")) == 2
+    assert len(find_all(opened, ".in-block")) == 10
+    slider.send_keys(Keys.END)
+    assert text(opened, "#count") == "step 7 of 7"
+    assert len(find_all(opened, ".in-block")) == 5
+    slider.send_keys(Keys.HOME)
+    assert text(opened, "#count") == "step 0 of 7"
+
+
+def test_playing_goes_to_the_end_and_stops(opened: Any) -> None:
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+
+    Select(find(opened, "#speed")).select_by_value("30")
+    find(opened, "body").click()
+    press(opened, " ")
+    WebDriverWait(opened, 10, 0.05).until(lambda driver: text(driver, "#count") == "step 7 of 7")
+    WebDriverWait(opened, 10, 0.05).until(lambda driver: find(driver, "#play").get_attribute("aria-label") == "Play")
+    assert text(opened, "#said").startswith("Step 7 of 7")
+
+
+def test_the_canvas_stands_in_the_lines_of_its_text(opened: Any) -> None:
+    lines = opened.execute_script(
+        "return [...document.querySelectorAll('.line')].map((line) => [...line.children].map((c) => c.dataset.place))"
+    )
+    assert lines == [[str(p) for p in range(*span)] for span in ((0, 7), (7, 13), (13, 15))]
+
+
+@pytest.mark.parametrize("by", ["pointer", "focus", "tap"])
+def test_a_place_shows_its_details(opened: Any, by: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    ways: dict[str, Callable[[Any], Any]] = {
+        "pointer": lambda place: ActionChains(opened).move_to_element(place).perform(),
+        "focus": lambda place: opened.execute_script("arguments[0].focus()", place),
+        "tap": lambda place: place.click(),
+    }
+    ways[by](cell(opened, 1))
+    details = text(opened, "#place")
+    assert "Place 1" in details
+    assert "masked" in details
+    assert "nats" in details
+    assert "Likeliest token now" in details
+    assert len(find_all(opened, ".bars li")) == 1
+    opened.execute_script("document.getElementById('last').click()")
+    details = text(opened, "#place")
+    assert "·is" in details
+    assert "of 7" in details
+    assert "confidence" in details
+    assert len(find_all(opened, ".bars li")) == 3
+    ways[by](cell(opened, 0))
+    assert "given from the start" in text(opened, "#place")
+
+
+def test_the_arrows_walk_over_the_canvas_while_it_has_the_focus(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    opened.execute_script("arguments[0].focus()", cell(opened, 0))
+    for key, place in [(Keys.ARROW_RIGHT, 1), (Keys.ARROW_DOWN, 8), (Keys.ARROW_DOWN, 14), (Keys.ARROW_LEFT, 13)]:
+        press(opened, key)
+        label = opened.switch_to.active_element.get_attribute("aria-label")
+        assert label.startswith(f"Place {place},")
+    assert text(opened, "#count") == "step 0 of 7"
+    assert len(find_all(opened, "#canvas [tabindex='0']")) == 1  # the canvas is one stop of the tab key
+
+
+def test_the_candidates_are_those_of_the_step(opened: Any) -> None:
+    from selenium.webdriver import Keys
+
+    tables = []
+    for _ in range(2):
+        press(opened, Keys.ARROW_RIGHT)
+        tables.append(text(opened, "#candidates"))
+        assert len(find_all(opened, "#candidates tbody tr")) == 3
+        assert len(find_all(opened, "#candidates tr.winner")) == 1
+        scores = [float(c.text.replace(MINUS, "-")) for c in find_all(opened, "#candidates td:last-child")]
+        assert scores == sorted(scores, reverse=True)
+    assert tables[0] != tables[1]
+
+
+def test_the_chooser_and_the_names_show_another_row(opened: Any) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    chooser = Select(find(opened, "#row"))
+    assert [option.text for option in chooser.options] == ["made, row 1", "made, row 2", "again"]
+    chooser.select_by_index(2)
+    find(opened, "#next").click()
+    assert text(opened, "#count") == "step 1 of 5"
+    assert text(opened, "#candidates") == "No candidates were weighed at this step."
+    find_all(opened, "#order button")[1].click()
+    assert text(opened, "#count") == "step 1 of 7"
+    assert "seed1" in text(opened, "#row-figures")
+    find_all(opened, "#curve-names button")[0].click()
+    assert chooser.first_selected_option.text == "made, row 1"
+    assert len(find_all(opened, "#order canvas")) == len(find_all(opened, "#curves polyline")) == 3
+
+
+def test_a_place_that_is_masked_again_is_marked(opened: Any) -> None:
+    opened.execute_script("showFilm(2)")
+    marked = []
+    for step in range(1, 6):
+        opened.execute_script("showStep(arguments[0])", step)
+        marked.append([c.get_attribute("data-place") for c in find_all(opened, ".reopened[data-place]")])
+    assert [["1"] if step == 3 else [] for step in range(1, 6)] == marked
+    assert faces(opened) == ["x", "y⏎", "z", "■"]
+
+
+def test_what_a_model_wrote_stays_text(opened: Any) -> None:
+    opened.execute_script("showStep(7)")
+    assert faces(opened)[-1] == EVIL.replace(" ", "·")
+    assert text(opened, "#prompt") == EVIL + "⏎\nWhy?"
+    assert text(opened, "h1") == opened.title == EVIL
+    opened.execute_script("arguments[0].focus()", cell(opened, 14))
+    assert EVIL.replace(" ", "·") in text(opened, "#place")
+    assert find_all(opened, "img") == []
+    with pytest.raises(Exception, match="no such alert"):
+        opened.switch_to.alert.accept()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_both_themes_at_both_widths(chromium: Any, page_file: Path, width: int, theme: str) -> None:
+    """Nothing is wider than the window, and all text has enough contrast with what is behind it."""
+    scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+    show(chromium, page_file, width)
+    for step in (0, 4, 7):
+        chromium.execute_script("showStep(arguments[0]); shown.cells[3].focus()", step)
+        assert chromium.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert chromium.execute_script(CONTRASTS) == []
+    assert chromium.execute_script("return document.documentElement.dataset.theme") == theme
+    ground = chromium.execute_script("return getComputedStyle(document.body).backgroundColor")
+    find(chromium, "#theme").click()
+    assert chromium.execute_script("return getComputedStyle(document.body).backgroundColor") != ground
+    assert chromium.get_log("browser") == []
+
+
+CONTRASTS = """
+const parts = (colour) => (colour.match(/[\\d.]+/g) ?? []).map(Number);
+const light = (colour) => {
+  const [r, g, b] = parts(colour).map((part) => part / 255)
+    .map((share) => (share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (node) => {
+  const colour = getComputedStyle(node).backgroundColor;
+  return parts(colour)[3] === 0 ? behind(node.parentElement) : colour;
+};
+return [...document.querySelectorAll("body *")].filter((node) => {
+  const style = getComputedStyle(node);
+  const hasText = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
+  return hasText && node.getClientRects().length && style.visibility === "visible" && style.opacity === "1"
+    && !node.closest("svg, script, style, option, :disabled") && behind(node).startsWith("rgb");
+}).map((node) => {
+  const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+  return [node.className, node.textContent, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+}).filter(([, , contrast]) => contrast < 4.5);
+"""
+
+
+@pytest.mark.parametrize("block", [32, 1024])
+def test_a_thousand_tokens_open_within_two_seconds(chromium: Any, tmp_path: Path, block: int) -> None:
+    file = tmp_path / "big.html"
+    write_page({"big": [big_film(block)]}, file)
+    times = []
+    for _ in range(3):
+        show(chromium, file)
+        times.append(chromium.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd"))
+    assert min(times) < 2000, times
+    step = "const start = performance.now(); showStep(300); return performance.now() - start"
+    assert min(chromium.execute_script(step) for _ in range(3)) < 500
+    assert text(chromium, "#count") == "step 300 of 512"
+    assert chromium.get_log("browser") == []
