@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -92,26 +92,28 @@ class Film:
 
     def add(self, frame: Frame) -> None:
         """Take the next step."""
+        self._change(self.canvas, frame)
+        self.frames.append(frame)
+
+    def _change(self, canvas: list[int], frame: Frame) -> None:
         for place, token in zip(frame.places, frame.tokens, strict=True):
-            self.canvas[place] = token
+            canvas[place] = token
         for place in frame.reopened:
-            self.canvas[place] = self.mask_id
+            canvas[place] = self.mask_id
         for place in frame.ended:
             assert self.end_id is not None
-            self.canvas[place] = self.end_id
-        self.frames.append(frame)
+            canvas[place] = self.end_id
 
     def after(self, steps: int) -> tuple[list[int], list[int]]:
         """The body's token ids after so many steps, and for each place the step that filled it, from 0; -1 for none."""
-        shown = Film(**{f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"frames": []})
-        filled = [-1] * len(self.body)
+        canvas, filled = list(self.body), [-1] * len(self.body)
         for number, frame in enumerate(self.frames[:steps]):
-            shown.add(frame)
+            self._change(canvas, frame)
             for place in (*frame.places, *frame.ended):
                 filled[place] = number
             for place in frame.reopened:
                 filled[place] = -1
-        return shown.canvas, filled
+        return canvas, filled
 
     def masked(self, start: int, stop: int) -> list[int]:
         """The masked places of [start, stop)."""
