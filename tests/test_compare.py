@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, compare, grid
+from mdm_sampling.jobs.plan import Batch
+from mdm_sampling.jobs.worker import Worker
+from mdm_sampling.results.store import Line
 
 
 def test_a_line_says_what_the_sampler_does_alone(base: mdm.Sampler) -> None:
@@ -113,3 +117,45 @@ def test_both_families_are_compared_on_a_file_of_questions(
     assert len(found.lines) == 6
     assert all(line["tokens"] == 5 and line["steps"] == 3 for line in found.lines)
     assert sum(line.startswith("| 2 |") for line in found.markdown().splitlines()) == 2
+
+
+class Mixed(mdm.Task):
+    """Prompts and canvases."""
+
+    def items(self, count: int | None, seed: int) -> list[mdm.Item]:
+        prompts = mdm.Sudoku(form="prompt").items(3, 0)
+        return [item for pair in zip(prompts, TASK.items(3, 0), strict=True) for item in pair]
+
+    def grade(self, item: mdm.Item, text: str) -> mdm.Grade:
+        return mdm.Grade(text, 1.0)
+
+    @property
+    def gen_length(self) -> int:
+        return 20
+
+
+@dataclass
+class Backwards:
+    """An engine of somebody else: the last batch first, by a worker that is built from what can be sent."""
+
+    sizes: list[int]
+
+    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Generator[list[Line], None, None]:
+        other = Worker.from_recipe(json.loads(json.dumps(worker.recipe())))
+        assert len({id(way.sampler.backend) for way in other.ways}) == 1, "the model was loaded for each setting"
+        for batch in reversed(batches):
+            self.sizes.append(len(batch.rows))
+            yield json.loads(json.dumps(other.decode(Batch.from_json(batch.to_json()))))
+
+
+def test_another_engine_gives_the_same_lines_in_the_order_asked(base: mdm.Sampler) -> None:
+    """Prompts, whose texts end at an end token, and canvases, whose texts don't, are decoded apart."""
+    wanted = grid(["confidence", "info-gain:2"], tokens_per_step=[2])
+    backwards = Backwards([])
+    here = compare(base, Mixed(), wanted, seeds=[0, 1], batch_size=4)
+    there = compare(base, Mixed(), wanted, seeds=[0, 1], batch_size=4, engine=backwards)
+    assert backwards.sizes == [2, 4] * 4
+    for line, other in zip(here.lines, there.lines, strict=True):
+        assert other.pop("seconds") > 0
+        del line["seconds"]
+        assert other == line

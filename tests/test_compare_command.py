@@ -54,12 +54,13 @@ def test_a_toml_file_gives_the_options_and_the_command_line_comes_first(tmp_path
     config = tmp_path / "grid.toml"
     config.write_text(
         'task = "sudoku:holes=4"\nitems = 2\nplanner = ["info-gain", "confidence"]\ntokens-per-step = 2\n'
-        "candidate_number = [2, 3]\nseed = [0, 1]\nplots = false\n"
+        'candidate_number = [2, 3]\nseed = [0, 1]\nplots = false\nengine = "local"\nbatch_size = "auto"\n'
     )
     done = run_compare("--config", config, "--out", tmp_path / "a", "--items", "3")
     assert done.exit_code == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "a" / "results.jsonl").read_text().splitlines()]
     assert len(lines) == 3 * 3 * 2
+    assert {line["batch_size"] for line in lines} == {6}
     assert {line["planner"] for line in lines} == {"info-gain:candidates=2", "info-gain:candidates=3", "confidence"}
 
 
@@ -114,6 +115,9 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--task", "sudoku:file=none.csv"], 1, ["none.csv cannot be read"]),
         (["--task", "jsonl:none.jsonl"], 1, ["none.jsonl cannot be read"]),
         (["--model", "/no/such/model"], 1, ["/no/such/model"]),
+        (["--workers", "2"], 2, ["--workers would be ignored without --engine ray"]),
+        (["--engine", "slurm"], 2, ["'slurm' is not one of 'local', 'ray'"]),
+        (["--batch-size", "0"], 2, ["0 is not in the range"]),
         (["--config", "none.toml"], 2, ["none.toml", "does not exist"]),
         (["extra"], 2, ["unexpected extra argument"]),
     ],

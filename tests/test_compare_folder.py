@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from compared import TASK, without_times
+from faults import fill_but
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
@@ -230,3 +231,66 @@ def test_bad_arguments_are_refused(base: mdm.Sampler, task: mdm.Task, options: d
 
 def test_a_seed_that_is_given_twice_counts_once(base: mdm.Sampler) -> None:
     assert len(compare(base, Odd(), grid(["confidence"], tokens_per_step=[1]), seeds=[0, 0]).lines) == 2
+
+
+# --- What the folder holds, and rows and memory that fail ---------------------------------------------------------
+
+
+def test_a_line_has_the_fields_that_folders_have_always_had(base: mdm.Sampler, tmp_path: Path) -> None:
+    compare(base, TASK, grid(["confidence"], tokens_per_step=[4]), items=1, folder=tmp_path)
+    (line,) = lines_of(tmp_path)
+    assert " ".join(line) == (
+        "item digest seed row_seed planner cache tokens_per_step block_length score answer text tokens steps forwards "
+        "token_forwards cumulative_entropy seconds batch_size order spec machine"
+    )
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    base: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What did not fit under one setting may fit under another, which is tried."""
+    wanted = grid(["confidence", "margin"], tokens_per_step=[4])
+    whole = compare(base, TASK, wanted, items=8, batch_size=2)
+    refused = []
+
+    def fault(rows: Any) -> None:
+        if len(rows) > 2:
+            refused.append(len(rows))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    sizes = fill_but(monkeypatch, fault)
+    found = compare(base, TASK, wanted, items=8, batch_size="auto", folder=tmp_path)
+    assert refused == [8, 4] * 2
+    assert sizes == [1, *[2] * 8], "one row to warm up, then halves"
+    assert without_times(found.lines) == without_times(whole.lines)
+    assert all(line["batch_size"] == 2 for line in lines_of(tmp_path))
+    with pytest.raises(torch.OutOfMemoryError):
+        compare(base, TASK, wanted, items=8, batch_size=4)
+
+
+def test_a_row_that_cannot_be_decoded_stops_the_comparison_and_the_others_are_kept(
+    base: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no line, so that the next call decodes it."""
+    wanted = grid(["confidence", "margin"], tokens_per_step=[4])
+    item = TASK.items(6, 0)[4]
+    bad = base.masked_rows([item.body or ""])[0][1]
+
+    def fault(rows: Any) -> None:
+        if any(list(body) == list(bad) for _, body in rows):
+            raise mdm.PredictionError("the model returned logits that are not finite")
+
+    with monkeypatch.context() as patch:
+        fill_but(patch, fault)
+        with pytest.raises(
+            mdm.MDMError, match=f"item '{item.name}' could not be decoded with confidence: the model returned logits"
+        ):
+            compare(base, TASK, wanted, items=6, batch_size=3, folder=tmp_path)
+    kept = lines_of(tmp_path)
+    assert [line["item"] for line in kept] == [each.name for each in TASK.items(6, 0) if each.name != item.name]
+    assert len(compare(base, TASK, wanted, items=6, batch_size=3, folder=tmp_path).lines) == 12
+    assert lines_of(tmp_path)[:5] == kept

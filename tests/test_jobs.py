@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from faults import fill_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interrupts import interruptible
@@ -24,7 +25,7 @@ import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.jobs import Asked, Job, read_rows
 from mdm_sampling.jobs.job import whole_batches
-from mdm_sampling.jobs.plan import Ready, plan
+from mdm_sampling.jobs.plan import BatchSize, Ready, plan
 from mdm_sampling.results.store import Line
 
 PUZZLES = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(12, 0)]
@@ -308,20 +309,6 @@ def test_a_disk_that_is_full_loses_nothing(
 # --- Rows and memory that fail while decoding ---------------------------------------------------------------------
 
 
-def fill_but(sampler: mdm.Sampler, monkeypatch: pytest.MonkeyPatch, fault: Any) -> list[int]:
-    """Let `fault` look at the rows of each batch first; the sizes of the batches that were decoded."""
-    sizes = []
-    fill = mdm.Sampler.fill
-
-    def faulty(self: mdm.Sampler, rows: Any, *args: Any, **options: Any) -> mdm.Result:
-        fault(rows)
-        sizes.append(len(rows))
-        return fill(self, rows, *args, **options)
-
-    monkeypatch.setattr(mdm.Sampler, "fill", faulty)
-    return sizes
-
-
 def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_smaller(
     sampler: mdm.Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +321,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_next_ones_are_smaller(
             refused.append(len(rows))
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    sizes = fill_but(sampler, monkeypatch, fault)
+    sizes = fill_but(monkeypatch, fault)
     outcome = job_of(sampler, tmp_path, PUZZLES, batch_size="auto").run()
     assert [row["text"] for row in output_of(outcome.output)] == expected
     assert refused == [12, 6]
@@ -351,7 +338,7 @@ def test_without_auto_a_full_memory_stops_the_job_and_keeps_what_is_done(
         if len(calls) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    fill_but(sampler, monkeypatch, fault)
+    fill_but(monkeypatch, fault)
     with pytest.raises(torch.OutOfMemoryError):
         job_of(sampler, tmp_path).run()
     assert job_of(sampler, tmp_path).run().before == 3
@@ -366,7 +353,7 @@ def test_a_row_that_cannot_be_decoded_gets_its_error_and_its_batch_goes_on(
         if any(tuple(prefix) == bad for prefix, _ in rows):
             raise mdm.PredictionError("the model returned logits that are not finite")
 
-    fill_but(sampler, monkeypatch, fault)
+    fill_but(monkeypatch, fault)
     outcome = job_of(sampler, tmp_path).run()
     rows = output_of(outcome.output)
     assert outcome.errors == 1
@@ -380,7 +367,7 @@ def test_settings_with_which_nothing_works_stop_the_job_at_once(
     def fault(rows: Any) -> None:
         raise mdm.ContractError("planner P() made no progress")
 
-    fill_but(sampler, monkeypatch, fault)
+    fill_but(monkeypatch, fault)
     with pytest.raises(mdm.MDMError, match="not one of the first 3 rows could be decoded: planner P"):
         job_of(sampler, tmp_path).run()
     assert not (tmp_path / "out.jsonl").exists()
@@ -392,11 +379,11 @@ def test_settings_with_which_nothing_works_stop_the_job_at_once(
 @settings(max_examples=60)
 @given(
     lengths=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=20),
-    size=st.none() | st.integers(1, 5),
+    size=st.just("auto") | st.integers(1, 5),
     tokens=st.none() | st.integers(1, 60),
 )
 def test_batches_hold_every_row_once_within_their_limits(
-    lengths: list[tuple[int, int]], size: int | None, tokens: int | None
+    lengths: list[tuple[int, int]], size: BatchSize, tokens: int | None
 ) -> None:
     rows = [Ready(i, str(i), ((1,) * a, (2,) * b), 0, "") for i, (a, b) in enumerate(lengths)]
     batches = plan(rows, size, tokens)
@@ -406,7 +393,7 @@ def test_batches_hold_every_row_once_within_their_limits(
     assert longest == sorted(longest, reverse=True)
     for batch in batches:
         width = max(len(row.row[0]) for row in batch.rows) + max(len(row.row[1]) for row in batch.rows)
-        assert len(batch.rows) <= (size or 64)
+        assert len(batch.rows) <= (64 if size == "auto" else size)
         assert tokens is None or len(batch.rows) == 1 or width * len(batch.rows) <= tokens
 
 

@@ -1,4 +1,4 @@
-"""The Ray engine on a local cluster: the local engine's output, byte by byte, also when a worker is killed."""
+"""The Ray engine on a local cluster: what the local engine gives, byte by byte, also when a worker is killed."""
 
 import json
 import os
@@ -6,13 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from compared import TASK, without_times
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
+from mdm_sampling.compare import compare, grid
+from mdm_sampling.jobs import RayEngine
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
@@ -30,6 +36,15 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     done = subprocess.run(command(file, folder / "local.jsonl"), capture_output=True, text=True, env=environment())
     assert done.returncode == 3, done.stderr
     return file, (folder / "local.jsonl").read_bytes()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """This process computes as those of `environment` do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def environment() -> dict[str, str]:
@@ -61,15 +76,51 @@ def workers_of(parent: int) -> list[int]:
     return sorted(p for p, name in names.items() if name.startswith("ray::MapWorker") and descends(p))
 
 
-def test_a_worker_gives_the_local_engines_output(job: tuple[Path, bytes], tmp_path: Path) -> None:
+def test_workers_give_the_local_engines_output(
+    job: tuple[Path, bytes], base: mdm.Sampler, one_thread: None, tmp_path: Path
+) -> None:
+    """Those of a job, and those of a comparison, which decode all its settings with one model each."""
     file, expected = job
     output = tmp_path / "out.jsonl"
-    ray = command(file, output, "--engine", "ray", "--workers", "1")
-    done = subprocess.run(ray, capture_output=True, text=True, env=environment(), timeout=300)
-    assert done.returncode == 3, done.stderr
-    assert output.read_bytes() == expected
+    config = tmp_path / "grid.toml"
+    config.write_text(
+        'task = "sudoku:holes=3-5"\nitems = 6\nplanner = ["confidence", "info-gain:2"]\ntokens_per_step = [1, 2]\n'
+        'batch_size = 4\nengine = "ray"\nworkers = 2\nplots = false\n'
+    )
+    commands = [
+        command(file, output, "--engine", "ray", "--workers", "1")[3:],
+        ["compare", "--config", str(config), "--out", str(tmp_path / "ray")],
+    ]
+    script = Path(__file__).parent / "on_ray.py"
+    done = subprocess.run(
+        [sys.executable, script, json.dumps(commands)], capture_output=True, text=True, env=environment(), timeout=300
+    )
+    assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    codes = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [code for code, _ in codes] == [3, 0], codes
+    assert output.read_bytes() == expected
     assert len((tmp_path / "out.jsonl.job" / "results.jsonl").read_text().splitlines()) == 59
+    held = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
+    settings = grid(["confidence", "info-gain:2"], tokens_per_step=[1, 2])
+    local = compare(base, TASK, settings, items=6, batch_size=4)
+    assert len(held) == 24
+    assert without_times(held) == without_times(local.lines)
+
+
+def test_what_cannot_be_sent_to_a_worker_is_refused(base: mdm.Sampler) -> None:
+    class Mine(mdm.ScorePlanner):
+        def score(self, step: mdm.Step) -> torch.Tensor:
+            return step.confidence
+
+    backend = mdm.load_backend()
+    backend.source = None
+    for sampler, planner, words in [
+        (base, Mine(), "a part is not registered: .*Mine"),
+        (replace(base, backend=backend), "margin", "this model was passed in memory"),
+    ]:
+        with pytest.raises(mdm.SpecError, match=words):
+            compare(sampler, TASK, grid([planner]), items=1, engine=RayEngine(2))
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(job: tuple[Path, bytes], tmp_path: Path) -> None:

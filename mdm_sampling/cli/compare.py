@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .config import read_config
+from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .options import (
     INFO_GAIN,
     MODEL_OPTIONS,
@@ -72,7 +73,7 @@ COMPARE_OPTIONS = [
         help="Places of an answer.  [default: the task's, else the checkpoint's]",
     ),
     cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
-    cli_option("--batch-size", type=Whole(min=1), default=16, show_default=True, help="Rows."),
+    batch_size_option(16),
     cli_option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
@@ -91,7 +92,7 @@ COMPARE_OPTIONS = [
 
 
 @click.command("compare")
-@with_options(COMPARE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
+@with_options(COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
 
@@ -108,6 +109,7 @@ def command(**options: Any) -> None:
 
         task = make_part("tasks", "--task", options["task"])
         settings = make_settings(options)
+        engine = make_engine(options)
         if options["out"] is not None and options["out"] in (Path(), Path("/")):
             raise click.UsageError("--out needs a folder of its own.")
         plotting = wants_plots(options["plots"])
@@ -125,6 +127,7 @@ def command(**options: Any) -> None:
                     batch_size=options["batch_size"],
                     chat=options["chat"],
                     folder=folder,
+                    engine=engine,
                     progress=show,
                 )
             except KeyboardInterrupt:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .config import read_config
+from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    Finite,
     Whole,
     cli_option,
     follow_leader,
@@ -25,19 +25,9 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from ..jobs import Outcome
-    from ..jobs.local import Engine
 
 SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
-
-
-class BatchSize(click.ParamType[int | str]):
-    """A number of rows, or `auto`."""
-
-    name = "integer|auto"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        return "auto" if value == "auto" else int(Whole(min=1).convert(value, param, ctx))
 
 
 JOB_OPTIONS = [
@@ -58,29 +48,13 @@ JOB_OPTIONS = [
         "--max-new-tokens", type=Whole(min=1), help="Places to generate.  [default: the checkpoint's, else 128]"
     ),
     cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
-    cli_option(
-        "--batch-size",
-        type=BatchSize(),
-        default="8",
-        show_default=True,
-        help="Most rows decoded together; auto for as many as fit into memory, found by halving.",
-    ),
+    batch_size_option(8),
     cli_option("--batch-tokens", type=Whole(min=1), help="Most places decoded together, padding included."),
     cli_option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
         help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
     ),
-    cli_option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="ray decodes on many devices or machines.",
-    ),
-    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
-    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
-    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started for the job]"),
     cli_option(
         "--changed",
         is_flag=True,
@@ -99,7 +73,7 @@ JOB_OPTIONS = [
     callback=read_config,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@with_options(JOB_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
+@with_options(JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
 
@@ -148,20 +122,6 @@ def command(**options: Any) -> None:
                 )
                 sys.exit(130)
         tell(outcome)
-
-
-def make_engine(options: dict[str, Any]) -> Engine:
-    """The engine that the options describe; those of Ray are refused without it."""
-    from ..jobs import LocalEngine, RayEngine
-
-    given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
-    if options["engine"] == "ray":
-        if options["tp_plan"] is not None:
-            raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
-        return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
-    if given:
-        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} would be ignored without --engine ray.")
-    return LocalEngine()
 
 
 def tell(outcome: Outcome) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from ..errors import SpecError, require
+from ..errors import MDMError, SpecError, require
 from ..interfaces import Task
-from ..machine import describe_machine
+from ..jobs.local import Engine, LocalEngine
+from ..jobs.plan import Batch, BatchSize, Ready, check_batch_size, most_rows
+from ..jobs.worker import Way, Worker
 from ..records import Grade, Item
 from ..results.store import Line, Store
 from ..sampler import Sampler
@@ -35,7 +37,7 @@ class Comparison:
     Attributes:
         question: the task, the model and whatever else all settings share.
         settings: in the order in which they were asked.
-        lines: one for each item, setting and seed.
+        lines: one for each item, setting and seed, in the order in which they were asked.
     """
 
     question: dict[str, Any]
@@ -68,9 +70,10 @@ def compare(
     seeds: Sequence[int] = (0,),
     items: int | None = None,
     item_seed: int = 0,
-    batch_size: int = 16,
+    batch_size: BatchSize = 16,
     chat: bool | None = None,
     folder: Path | None = None,
+    engine: Engine | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
     """Decode the same items with the same seeds under every setting, and grade them.
@@ -81,14 +84,20 @@ def compare(
         seeds: each item is decoded once with each.
         items: how many; None for the task's own number.
         item_seed: draws the items.
-        batch_size: rows decoded together; it does not change what is decoded.
+        batch_size: rows decoded together; it does not change what is decoded. "auto" for as many as fit into memory,
+            found by halving.
         chat: whether to apply the chat template; None applies it if the model has one.
         folder: keeps the results; a call that was cut off goes on from there, and more settings, seeds or items add
             to it. Raises `SpecError` if it holds the results of another task or model.
+        engine: where batches are decoded; None for this process.
         progress: called with the numbers of rows that are done and wanted, also before the first.
+
+    Raises:
+        MDMError: for a row that cannot be decoded; what was decoded is in the folder.
     """
     require(len(seeds) > 0 and len(settings) > 0, "a comparison needs a setting and a seed")
-    require(batch_size >= 1 and (items is None or items >= 1), "items and batch_size must be at least 1")
+    require(items is None or items >= 1, f"items must be at least 1, got {items}")
+    check_batch_size(batch_size)
     seeds = list(dict.fromkeys(seeds))
     length = task.gen_length
     base = base if length is None else replace(base, gen_length=length)
@@ -100,20 +109,24 @@ def compare(
         check_can_resume(question, settings)
     with Store(folder, question, name=QUESTION, identity=IDENTITY) as store:
         done = {line_key(line) for line in store.lines}
-        wanted = {
-            each_key(setting, each, seed): (setting, each, seed)
-            for setting in settings
-            for seed in seeds
-            for each in asked
-        }
+        every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
+        wanted = {trial.key: trial for trial in every}
         count = len(done & wanted.keys())
         progress(count, len(wanted))
-        work = [what for key, what in wanted.items() if key not in done]
-        for lines in decoded(work, base, task, batch_size, longest):
-            store.add(lines)
-            count += len(lines)
-            progress(count, len(wanted))
-        found = [line for line in store.lines if line_key(line) in wanted]
+        trials = [trial for key, trial in wanted.items() if key not in done]
+        ways, batches = planned(trials, base, longest, batch_size)
+        worker = Worker(ways, splits=batch_size == "auto", warms_up=True)
+        with closing((engine or LocalEngine()).decode(worker, batches)) as decoded:
+            for lines in decoded:
+                good = [line for line in lines if line["error"] is None]
+                store.add([trials[line["number"]].line(line, task) for line in good])
+                count += len(good)
+                progress(count, len(wanted))
+                refuse_failed(lines, trials)
+        held = {line_key(line): line for line in store.lines}
+    found = [held[key] for key in wanted if key in held]
+    if len(found) < len(wanted):
+        raise MDMError(f"the engine ended with {len(found)} of {len(wanted)} rows decoded")
     return Comparison(question | {"items": len(asked), "seeds": seeds}, settings, found)
 
 
@@ -135,13 +148,46 @@ class Asked:
         return self.item.body is None
 
 
-def each_key(setting: Setting, asked: Asked, seed: int) -> tuple[Any, ...]:
-    """What tells a result from all others of a question."""
-    return (asked.digest, seed, *setting.key.values())
+@dataclass(frozen=True)
+class Trial:
+    """One line that is wanted: an item decoded under a setting with a seed."""
+
+    setting: Setting
+    asked: Asked
+    seed: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the result from all others of a question."""
+        return (self.asked.digest, self.seed, *self.setting.key.values())
+
+    def ready(self, number: int) -> Ready:
+        """The trial as a row of a batch."""
+        item, (prefix, body) = self.asked.item, self.asked.row
+        row = (tuple(prefix), tuple(body))
+        return Ready(number, item.name, row, row_seed(item, self.seed), self.asked.digest)
+
+    def line(self, decoded: Line, task: Task) -> Line:
+        """The graded result, from a worker's line."""
+        grade = graded(task, self.asked.item, decoded["text"])
+        return {
+            "item": self.asked.item.name,
+            "digest": self.asked.digest,
+            "seed": self.seed,
+            "row_seed": decoded["seed"],
+            **self.setting.key,
+            "score": grade.score,
+            "answer": grade.answer,
+            "text": decoded["text"],
+            "tokens": sum(step >= 0 for step in decoded["order"]),
+            **{name: decoded[name] for name in ("steps", "forwards", "token_forwards", "cumulative_entropy")},
+            "seconds": decoded["batch_seconds"] / decoded["batch_size"],
+            **{name: decoded[name] for name in ("batch_size", "order", "spec", "machine")},
+        }
 
 
 def line_key(line: Line) -> tuple[Any, ...]:
-    """The same, from the result's line."""
+    """What tells a line from all others, as `Trial.key`."""
     return (line["digest"], line["seed"], *(line[name] for name in KEY))
 
 
@@ -154,24 +200,35 @@ def checked_items(task: Task, items: Sequence[Item]) -> Sequence[Item]:
     return items
 
 
-def decoded(
-    work: Sequence[tuple[Setting, Asked, int]], base: Sampler, task: Task, batch_size: int, longest: int
-) -> Iterator[list[Line]]:
-    """Decode the work, which is ordered by setting, a batch at a time; no body is longer than `longest` places.
+def planned(
+    trials: Sequence[Trial], base: Sampler, longest: int, batch_size: BatchSize
+) -> tuple[list[Way], list[Batch]]:
+    """The ways and the batches that decode trials, which are ordered by setting; no body is longer than `longest`.
 
-    Prompts and canvases, whose texts end differently, are kept in batches apart.
+    Prompts and canvases, whose texts end differently, are kept in batches apart. The number of a row in a batch is its
+    trial's.
     """
-    warm = False
-    for setting, mine in groupby(work, key=lambda what: what[0]):
-        decoder = Decoder(setting, setting.applied_to(base, longest), task)
-        pending = [(asked, seed) for _, asked, seed in mine]
+    ways: list[Way] = []
+    batches: list[Batch] = []
+    rows = most_rows(batch_size)
+    for setting, mine in groupby(enumerate(trials), key=lambda each: each[1].setting):
+        sampler, pending = setting.applied_to(base, longest), list(mine)
         for is_prompt in (True, False):
-            alike = [each for each in pending if each[0].is_prompt == is_prompt]
-            for first in range(0, len(alike), batch_size):
-                if not warm:  # what is done once in a process belongs to no setting's time
-                    decoder.decode(alike[:1])
-                    warm = True
-                yield decoder.decode(alike[first : first + batch_size])
+            alike = [trial.ready(number) for number, trial in pending if trial.asked.is_prompt == is_prompt]
+            if alike:
+                ways.append(Way(sampler, until_eos=is_prompt))
+            for first in range(0, len(alike), rows):
+                batches.append(Batch(len(batches), tuple(alike[first : first + rows]), len(ways) - 1))
+    return ways, batches
+
+
+def refuse_failed(lines: Sequence[Line], trials: Sequence[Trial]) -> None:
+    """Raise `MDMError` for a row that could not be decoded: without it the others would answer another question."""
+    for line in lines:
+        if line["error"] is not None:
+            trial = trials[line["number"]]
+            what = f"item {trial.asked.item.name!r} could not be decoded with {trial.setting.key['planner']}"
+            raise MDMError(f"{what}: {line['error']}")
 
 
 def check_can_resume(question: dict[str, Any], settings: Sequence[Setting]) -> None:
@@ -206,59 +263,12 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
     }
 
 
-class Decoder:
-    """Decodes and grades batches under one setting."""
-
-    def __init__(self, setting: Setting, sampler: Sampler, task: Task) -> None:
-        self.setting = setting
-        self.sampler = sampler
-        self.task = task
-        self.constant = {"spec": sampler.spec(), "machine": describe_machine()}
-
-    def decode(self, batch: Sequence[tuple[Asked, int]]) -> list[Line]:
-        """Results of items with their seeds: all prompts or all canvases."""
-        began = time.perf_counter()
-        row_seeds = [row_seed(asked.item, seed) for asked, seed in batch]
-        result = self.sampler.fill(
-            [asked.row for asked, _ in batch],
-            row_seeds,
-            batch_size=len(batch),
-            until_eos=batch[0][0].is_prompt,
-        )
-        seconds = (time.perf_counter() - began) / len(batch)
-        lines = []
-        for (asked, seed), text, report, history in zip(
-            batch, result.texts, result.rows, result.histories, strict=True
-        ):
-            grade = self._grade(asked.item, text)
-            lines.append(
-                {
-                    "item": asked.item.name,
-                    "digest": asked.digest,
-                    "seed": seed,
-                    "row_seed": report.seed,
-                    **self.setting.key,
-                    "score": grade.score,
-                    "answer": grade.answer,
-                    "text": text,
-                    "tokens": sum(step >= 0 for step in history.order),
-                    "steps": report.steps,
-                    "forwards": report.forwards,
-                    "token_forwards": report.token_forwards,
-                    "cumulative_entropy": report.cumulative_entropy,
-                    "seconds": seconds,
-                    "batch_size": len(batch),
-                    "order": history.order,
-                    **self.constant,
-                }
-            )
-        return lines
-
-    def _grade(self, item: Item, text: str) -> Grade:
-        grade = self.task.grade(item, text)
-        if not 0 <= grade.score <= 1:
-            raise SpecError(f"task {text_of_part(self.task)} gave a score of {grade.score}, expected 0 to 1")
-        return grade
+def graded(task: Task, item: Item, text: str) -> Grade:
+    """The grade. Raises `SpecError` for a score that is none."""
+    grade = task.grade(item, text)
+    if not 0 <= grade.score <= 1:
+        raise SpecError(f"task {text_of_part(task)} gave a score of {grade.score}, expected 0 to 1")
+    return grade
 
 
 def row_seed(item: Item, seed: int) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import MDMError, SpecError, require
 from ..results.store import Line, Store
@@ -15,8 +16,8 @@ from ..sampler import Sampler
 from .inputs import Asked
 from .local import Engine, LocalEngine
 from .outputs import check_output, write_output
-from .plan import Batch, Ready, encode, plan
-from .worker import Worker
+from .plan import Batch, BatchSize, Ready, check_batch_size, encode, plan
+from .worker import Way, Worker
 
 QUESTION = "job.json"
 IDENTITY = ("item", "number", "digest", "seed", "settings", "batch", "error")
@@ -66,17 +67,14 @@ class Job:
     seed: int = 0
     chat: bool | None = None
     infill: bool = False
-    batch_size: int | Literal["auto"] = 8
+    batch_size: BatchSize = 8
     batch_tokens: int | None = None
     changed: bool = False
     engine: Engine = field(default_factory=LocalEngine)
 
     def __post_init__(self) -> None:
         require(len(self.asked) > 0, "a job needs rows")
-        require(
-            self.batch_size == "auto" or (isinstance(self.batch_size, int) and self.batch_size >= 1),
-            f"batch_size must be at least 1, or 'auto', got {self.batch_size!r}",
-        )
+        check_batch_size(self.batch_size)
         require(
             self.batch_tokens is None or self.batch_tokens >= 1,
             f"batch_tokens must be at least 1, got {self.batch_tokens}",
@@ -99,8 +97,8 @@ class Job:
         """
         check_output(Path(self.output))
         ready, bad = encode(self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill)
-        worker = Worker(self.sampler, until_eos=not self.infill, splits=self.batch_size == "auto")
-        batches = plan(ready, None if self.batch_size == "auto" else self.batch_size, self.batch_tokens)
+        worker = Worker([Way(self.sampler, until_eos=not self.infill)], splits=self.batch_size == "auto")
+        batches = plan(ready, self.batch_size, self.batch_tokens)
         question = self._question(ready, bad, worker)
         opened = Store(
             self.place, question, name=QUESTION, identity=IDENTITY, changed=self.changed, complete=whole_batches
@@ -110,11 +108,12 @@ class Job:
             done = {_line_key(line) for line in store.lines} & wanted
             before = len(done)
             progress(before, len(ready))
-            for lines in self.engine.decode(worker, pending(batches, done, worker)):
-                refuse_if_nothing_works(lines, done)
-                store.add(lines)
-                done |= {_line_key(line) for line in lines}
-                progress(len(done), len(ready))
+            with closing(self.engine.decode(worker, pending(batches, done, worker))) as decoded:
+                for lines in decoded:
+                    refuse_if_nothing_works(lines, done)
+                    store.add([without_order(line) for line in lines])
+                    done |= {_line_key(line) for line in lines}
+                    progress(len(done), len(ready))
             lines = list({_line_key(line): line for line in store.lines if _line_key(line) in wanted}.values())
             write_output(Path(self.output), lines, bad)
         errors = len(bad) + sum(line["error"] is not None for line in lines)
@@ -122,7 +121,8 @@ class Job:
 
     def _question(self, ready: Sequence[Ready], bad: Sequence[Asked], worker: Worker) -> dict[str, Any]:
         """What must be the same for a job to go on."""
-        if worker.weights is None or worker.spec["backend"] is None:
+        (spec,) = worker.specs
+        if worker.weights is None or spec["backend"] is None:
             raise SpecError(
                 "this model was passed in memory, so a job could not tell or load it again; load it by name"
             )
@@ -130,7 +130,7 @@ class Job:
         return {
             "input": sha256(repr(sorted(map(str, rows))).encode()).hexdigest()[:16],
             "rows": len(self.asked),
-            "spec": worker.spec,
+            "spec": spec,
             "weights": worker.weights,
             "seed": self.seed,
             "chat": self.chat,
@@ -142,7 +142,7 @@ class Job:
 
 def pending(batches: Sequence[Batch], done: set[Any], worker: Worker) -> list[Batch]:
     """The batches that have rows left; of a changed job's only those rows."""
-    left = [Batch(b.number, tuple(row for row in b.rows if _key(row, worker) not in done)) for b in batches]
+    left = [replace(b, rows=tuple(row for row in b.rows if _key(row, worker) not in done)) for b in batches]
     return [batch for batch in left if batch.rows]
 
 
@@ -155,6 +155,11 @@ def whole_batches(lines: Sequence[Line]) -> int:
     return len(lines) - last % size
 
 
+def without_order(line: Line) -> Line:
+    """The line as a job keeps it: of a million rows, the step of each place would be as large as the token ids."""
+    return {name: value for name, value in line.items() if name != "order"}
+
+
 def refuse_if_nothing_works(lines: Sequence[Line], done: set[Any]) -> None:
     """Raise `MDMError` if not one row of the first batch could be decoded: then it is not the rows that are bad."""
     errors = Counter(line["error"] for line in lines)
@@ -164,7 +169,7 @@ def refuse_if_nothing_works(lines: Sequence[Line], done: set[Any]) -> None:
 
 def _key(row: Ready, worker: Worker) -> tuple[Any, ...]:
     """What tells a result from all others that a folder may hold."""
-    return row.number, row.digest, row.seed, worker.settings
+    return row.number, row.digest, row.seed, worker.settings[0]
 
 
 def _line_key(line: Line) -> tuple[Any, ...]:

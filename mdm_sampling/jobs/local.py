@@ -1,8 +1,8 @@
-"""The engine that decodes in this process."""
+"""What an engine is, and the one that decodes in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -12,10 +12,14 @@ from .worker import Worker
 
 
 class Engine(Protocol):
-    """Decodes batches, in any order, somewhere."""
+    """Decodes batches somewhere: `worker.decode(batch)` of each batch once, in any order.
 
-    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Iterator[list[Line]]:
-        """The lines of each batch, as soon as it is finished."""
+    Another process decodes with a worker of its own: `worker.recipe()` and `batch.to_json()` are what to send, and
+    `Worker.from_recipe` and `Batch.from_json` read them.
+    """
+
+    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Generator[list[Line], None, None]:
+        """The lines of each batch, as soon as it is finished. Closing the generator early ends all work."""
 
 
 @final
@@ -23,6 +27,6 @@ class Engine(Protocol):
 class LocalEngine:
     """One batch after the other, with the model that is loaded already."""
 
-    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Iterator[list[Line]]:
+    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Generator[list[Line], None, None]:
         for batch in batches:
             yield worker.decode(batch)

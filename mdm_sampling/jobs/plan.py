@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from typing import Literal
 from zlib import crc32
 
-from ..errors import MDMError
+from ..errors import MDMError, require
 from ..sampler import Sampler
 from .inputs import Asked
 
+BatchSize = int | Literal["auto"]
+"""Most rows of a batch; "auto" for as many as fit into memory, found by halving."""
 AUTO_ROWS = 64
 """Rows that a batch may have at most where it is chosen by what fits into memory."""
 
@@ -46,10 +49,26 @@ class Ready:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that are decoded together."""
+    """Rows that are decoded together, in one of a worker's ways.
+
+    Attributes:
+        number: its place in the plan.
+        rows: what is decoded.
+        way: the number of the way, see `Worker`.
+    """
 
     number: int
     rows: tuple[Ready, ...]
+    way: int = 0
+
+    def to_json(self) -> str:
+        """The batch as text, to be sent to another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Batch:
+        values = json.loads(text)
+        return cls(values["number"], tuple(Ready(**row) for row in values["rows"]), values["way"])
 
 
 def encode(
@@ -83,24 +102,39 @@ def encode(
     return ready, bad
 
 
-def plan(rows: Sequence[Ready], batch_size: int | None, batch_tokens: int | None) -> list[Batch]:
+def check_batch_size(batch_size: BatchSize) -> None:
+    """Raise `SpecError` unless it is a number of rows, or "auto"."""
+    require(
+        batch_size == "auto" or (isinstance(batch_size, int) and batch_size >= 1),
+        f"batch_size must be at least 1, or 'auto', got {batch_size!r}",
+    )
+
+
+def most_rows(batch_size: BatchSize) -> int:
+    """Rows of a batch before any halving."""
+    return AUTO_ROWS if batch_size == "auto" else batch_size
+
+
+def plan(rows: Sequence[Ready], batch_size: BatchSize, batch_tokens: int | None) -> list[Batch]:
     """Batches of rows of like lengths, the longest first, so that what does not fit into memory is seen at once.
 
     Args:
-        batch_size: most rows of a batch; None for `AUTO_ROWS`.
+        batch_size: most rows of a batch.
         batch_tokens: most places of a batch's canvas, padding included; None for no such limit. A row that is longer
             by itself has a batch of its own.
     """
     ordered = sorted(rows, key=lambda row: (-row.places, -len(row.row[0]), row.number))
-    return [Batch(number, tuple(part)) for number, part in enumerate(_parts(ordered, batch_size, batch_tokens))]
+    return [
+        Batch(number, tuple(part)) for number, part in enumerate(_parts(ordered, most_rows(batch_size), batch_tokens))
+    ]
 
 
-def _parts(ordered: Sequence[Ready], batch_size: int | None, batch_tokens: int | None) -> Iterator[list[Ready]]:
+def _parts(ordered: Sequence[Ready], rows: int, batch_tokens: int | None) -> Iterator[list[Ready]]:
     part: list[Ready] = []
     for row in ordered:
         grown = [*part, row]
         width = max(len(r.row[0]) for r in grown) + max(len(r.row[1]) for r in grown)
-        full = len(grown) > (batch_size or AUTO_ROWS)
+        full = len(grown) > rows
         if part and (full or (batch_tokens is not None and width * len(grown) > batch_tokens)):
             yield part
             grown = [row]

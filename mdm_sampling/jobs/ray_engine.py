@@ -1,8 +1,8 @@
 """The engine that decodes on many devices or machines: Ray Data's `map_batches` over a pool of actors.
 
-Each actor loads the model once. What a row gets depends on its batch and its seed alone, so the output is the local
-engine's whatever the number of workers, and whichever of them dies. The driver keeps the folder: a batch counts once
-it is on the driver's disk.
+Each actor loads the model once, for all ways to decode. What a row gets depends on its batch and its seed alone, so the
+output is the local engine's whatever the number of workers, and whichever of them dies. The driver keeps the folder: a
+batch counts once it is on the driver's disk.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 
 from ..errors import MDMError, SpecError, require
 from ..results.store import Line
-from .plan import Batch, Ready
+from .plan import Batch
 from .worker import Worker
 
 MOST_BLOCKS = 10_000
@@ -40,7 +40,7 @@ class RayEngine:
         workers: actors, each with a model of its own.
         gpus_per_worker: how much of a GPU each needs; above 1 for a model that is spread over several.
         address: of a cluster that is running; None for the one that this process is connected to, else to start one for
-            as long as the job takes.
+            as long as the job or the comparison takes.
     """
 
     workers: int = 1
@@ -52,18 +52,19 @@ class RayEngine:
         require(self.gpus_per_worker >= 0, f"gpus_per_worker must be 0 or more, got {self.gpus_per_worker}")
         _ray()
 
-    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Iterator[list[Line]]:
+    def decode(self, worker: Worker, batches: Sequence[Batch]) -> Generator[list[Line], None, None]:
         ray = _ray()
         if not batches:
             return
+        settings = settings_of(worker)
         connected = self.address is None and ray.is_initialized()
         if not connected:
             self._start(ray)
         self._configure(ray)
         try:
-            for row in self._mapped(ray, worker, batches).iter_rows():
+            for row in self._mapped(ray, settings, batches).iter_rows():
                 lines = json.loads(row["lines"])
-                if any(line["settings"] != worker.settings for line in lines):
+                if any(line["settings"] not in worker.settings for line in lines):
                     raise MDMError("a worker loaded another model or other settings than this process has")
                 yield lines
         except ray.exceptions.RayError as error:
@@ -72,14 +73,14 @@ class RayEngine:
             if not connected:
                 ray.shutdown()
 
-    def _mapped(self, ray: Any, worker: Worker, batches: Sequence[Batch]) -> Any:
+    def _mapped(self, ray: Any, settings: dict[str, Any], batches: Sequence[Batch]) -> Any:
         """The dataset of finished batches; nothing runs before it is read."""
-        items = [{"batch": json.dumps(asdict(batch))} for batch in batches]
+        items = [{"batch": batch.to_json()} for batch in batches]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)  # of how retries are given
             return ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS)).map_batches(
                 Decoding,
-                fn_constructor_kwargs={"settings": settings_of(worker)},
+                fn_constructor_kwargs={"settings": settings},
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=self.workers),
                 num_cpus=1,
@@ -128,32 +129,18 @@ class Decoding:
     """What an actor does. It computes with as many threads as the driver has, so that it rounds alike."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        from ..specs import from_spec
-
         torch.set_num_threads(settings["threads"])
         if os.path.isdir(settings["folder"]):
             os.chdir(settings["folder"])  # where a relative name of a model or a file means what it means to the driver
-        self.worker = Worker(from_spec(settings["spec"]), settings["until_eos"], settings["splits"])
+        self.worker = Worker.from_recipe(settings["recipe"])
 
     def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        return {"lines": [json.dumps(self.worker.decode(read_batch(text))) for text in rows["batch"]]}
+        return {"lines": [json.dumps(self.worker.decode(Batch.from_json(text))) for text in rows["batch"]]}
 
 
 def settings_of(worker: Worker) -> dict[str, Any]:
-    """What an actor needs to decode as this process would."""
-    return {
-        "spec": worker.spec,
-        "until_eos": worker.until_eos,
-        "splits": worker.splits,
-        "threads": torch.get_num_threads(),
-        "folder": os.getcwd(),
-    }
-
-
-def read_batch(text: str) -> Batch:
-    """A batch from its JSON."""
-    values = json.loads(text)
-    return Batch(values["number"], tuple(Ready(**row) for row in values["rows"]))
+    """What an actor needs to decode as this process would. Raises `SpecError` for what cannot be sent."""
+    return {"recipe": worker.recipe(), "threads": torch.get_num_threads(), "folder": os.getcwd()}
 
 
 def _ray() -> Any:

@@ -3,79 +3,135 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import Any
 
 import torch
 
-from ..errors import MDMError
+from ..errors import MDMError, SpecError
 from ..machine import describe_machine, is_out_of_memory
 from ..results.store import Line
 from ..sampler import Sampler
+from ..specs import NOT_REGISTERED, from_spec
 from ..weights import fingerprint
 from .plan import Batch, Ready
 
 
-class Worker:
-    """A sampler that turns batches into lines of results.
+@dataclass(frozen=True)
+class Way:
+    """How a batch is decoded.
 
-    Args:
+    Attributes:
         sampler: decodes.
         until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
-        splits: whether a batch that does not fit into memory is halved until it does.
     """
 
-    def __init__(self, sampler: Sampler, until_eos: bool, splits: bool) -> None:
-        self.sampler = sampler
-        self.until_eos = until_eos
+    sampler: Sampler
+    until_eos: bool
+
+
+class Worker:
+    """A model that turns batches into lines of results, each batch in one of several ways.
+
+    Args:
+        ways: a batch names one by its number; all have the same model.
+        splits: whether a batch that does not fit into memory is halved until it does.
+        warms_up: whether the first row is decoded once before any batch, so that what is done once in a process
+            belongs to no batch's seconds.
+
+    Attributes:
+        specs: what rebuilds the sampler of each way.
+        weights: tells the model from others, see `fingerprint`.
+        settings: for each way what tells its lines from those of another spec or model.
+    """
+
+    def __init__(self, ways: Sequence[Way], *, splits: bool, warms_up: bool = False) -> None:
+        self.ways = list(ways)
         self.splits = splits
-        self.too_many: int | None = None  # places of the smallest batch that did not fit
-        self.spec = sampler.spec()
-        self.weights = fingerprint(sampler.backend)
+        self.warms_up = warms_up
+        self.warm = not warms_up
+        self.too_many: dict[int, int] = {}  # for a way the places of its smallest batch that did not fit
+        self.specs = [way.sampler.spec() for way in ways]
+        self.weights = fingerprint(ways[0].sampler.backend) if ways else None
         self.machine = describe_machine()
-        what = [self.spec, self.weights, until_eos]
-        self.settings = sha256(json.dumps(what, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+        self.settings = [digest([spec, self.weights, w.until_eos]) for spec, w in zip(self.specs, ways, strict=True)]
+
+    def recipe(self) -> dict[str, Any]:
+        """What another process needs to decode as this one would, as JSON-able values.
+
+        Raises:
+            SpecError: for a model or a part that only this process has.
+        """
+        for spec in self.specs:
+            if spec["backend"] is None:
+                raise SpecError("this model was passed in memory, so other processes cannot load it; load it by name")
+            for part in [*spec.values(), *spec["processors"]]:
+                if str(part).startswith(NOT_REGISTERED):
+                    raise SpecError(f"a part is {part}; register it in a plug-in, so that other processes can build it")
+        ways = [{"spec": s, "until_eos": w.until_eos} for s, w in zip(self.specs, self.ways, strict=True)]
+        return {"ways": ways, "splits": self.splits, "warms_up": self.warms_up}
+
+    @classmethod
+    def from_recipe(cls, recipe: dict[str, Any]) -> Worker:
+        """The worker of a recipe. The model is loaded once for all ways."""
+        ways: list[Way] = []
+        for way in recipe["ways"]:
+            sampler = from_spec(way["spec"], ways[0].sampler.backend if ways else None)
+            ways.append(Way(sampler, way["until_eos"]))
+        return cls(ways, splits=recipe["splits"], warms_up=recipe["warms_up"])
 
     def decode(self, batch: Batch) -> list[Line]:
         """A line for each row. One that cannot be decoded, not even alone, gets its error."""
-        common: Line = {"batch": [batch.number, len(batch.rows)], "settings": self.settings}
-        common |= {"spec": self.spec, "machine": self.machine}
-        return [line | common for line in self._lines(batch.rows)]
+        if not self.warm:
+            self.warm = True
+            self._lines(batch.way, batch.rows[:1])
+        common: Line = {"batch": [batch.number, len(batch.rows)], "settings": self.settings[batch.way]}
+        common |= {"spec": self.specs[batch.way], "machine": self.machine}
+        return [line | common for line in self._lines(batch.way, batch.rows)]
 
-    def _lines(self, rows: Sequence[Ready]) -> list[Line]:
-        if self._is_too_large(rows):
-            return self._halves(rows)
+    def _lines(self, way: int, rows: Sequence[Ready]) -> list[Line]:
+        if self._is_too_large(way, rows):
+            return self._halves(way, rows)
         try:
-            return self._decoded(rows)
+            return self._decoded(self.ways[way], rows)
         except (MDMError, RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 _free_memory()
                 if not self.splits:
                     raise
-                self.too_many = min(self.too_many or _places(rows), _places(rows))
+                self.too_many[way] = min(self.too_many.get(way, _places(rows)), _places(rows))
             # What is wrong with one row is no reason to lose the others.
-            return self._halves(rows) if len(rows) > 1 else [failed(rows[0], error)]
+            return self._halves(way, rows) if len(rows) > 1 else [failed(rows[0], error)]
 
-    def _is_too_large(self, rows: Sequence[Ready]) -> bool:
-        return len(rows) > 1 and self.too_many is not None and _places(rows) >= self.too_many
+    def _is_too_large(self, way: int, rows: Sequence[Ready]) -> bool:
+        return len(rows) > 1 and way in self.too_many and _places(rows) >= self.too_many[way]
 
-    def _halves(self, rows: Sequence[Ready]) -> list[Line]:
+    def _halves(self, way: int, rows: Sequence[Ready]) -> list[Line]:
         middle = len(rows) // 2
-        return self._lines(rows[:middle]) + self._lines(rows[middle:])
+        return self._lines(way, rows[:middle]) + self._lines(way, rows[middle:])
 
-    def _decoded(self, rows: Sequence[Ready]) -> list[Line]:
-        found = self.sampler.fill(
+    def _decoded(self, way: Way, rows: Sequence[Ready]) -> list[Line]:
+        began = time.perf_counter()
+        found = way.sampler.fill(
             [each.row for each in rows],
             [each.seed for each in rows],
             batch_size=len(rows),
-            until_eos=self.until_eos,
+            until_eos=way.until_eos,
         )
-        lines = []
-        for each, text, sequence, report in zip(rows, found.texts, found.sequences, found.rows, strict=True):
-            line = identity(each) | {"text": text, "tokens": sequence} | asdict(report) | {"error": None}
-            lines.append(line)
-        return lines
+        together = {"batch_size": len(rows), "batch_seconds": time.perf_counter() - began, "error": None}
+        columns = zip(rows, found.texts, found.sequences, found.rows, found.histories, strict=True)
+        return [
+            identity(each) | {"text": text, "tokens": tokens} | asdict(report) | {"order": history.order} | together
+            for each, text, tokens, report, history in columns
+        ]
+
+
+def digest(values: Any) -> str:
+    """A few characters that differ between different values."""
+    return sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
 def identity(row: Ready) -> Line:

@@ -1,0 +1,60 @@
+"""The options that say where and in what batches rows are decoded, shared by `run` and `compare`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Finite, Whole, cli_option
+
+if TYPE_CHECKING:
+    from ..jobs.local import Engine
+
+
+class BatchSize(click.ParamType[int | str]):
+    """A number of rows, or `auto`."""
+
+    name = "integer|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "auto" if value == "auto" else int(Whole(min=1).convert(value, param, ctx))
+
+
+def batch_size_option(default: int) -> Any:
+    """`--batch-size` with this default."""
+    return cli_option(
+        "--batch-size",
+        type=BatchSize(),
+        default=str(default),
+        show_default=True,
+        help="Most rows decoded together; auto for as many as fit into memory, found by halving.",
+    )
+
+
+ENGINE_OPTIONS = [
+    cli_option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="ray decodes on many devices or machines.",
+    ),
+    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
+    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
+    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
+]
+
+
+def make_engine(options: dict[str, Any]) -> Engine:
+    """The engine that the options describe; those of Ray are refused without it."""
+    from ..jobs import LocalEngine, RayEngine
+
+    given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
+    if options["engine"] == "ray":
+        if options["tp_plan"] is not None:
+            raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
+        return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
+    if given:
+        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} would be ignored without --engine ray.")
+    return LocalEngine()
