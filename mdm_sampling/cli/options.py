@@ -387,6 +387,13 @@ def make_token_sampler(options: dict[str, Any]) -> Any:
     return Greedy()
 
 
+def refuse_with_infill(options: dict[str, Any]) -> None:
+    """Raise a usage error for an option that texts with masks have no use for."""
+    for name in ("max_new_tokens", "chat"):
+        if options["infill"] and options[name] is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+
+
 def was_given(option: str) -> bool:
     source = click.get_current_context().get_parameter_source(option)
     return source is not ParameterSource.DEFAULT

@@ -19,6 +19,7 @@ from .options import (
     follow_leader,
     make_sampler,
     plain_errors,
+    refuse_with_infill,
     with_options,
 )
 from .progress import progress
@@ -89,10 +90,7 @@ def command(**options: Any) -> None:
         from ..jobs import Job, read_rows
         from ..jobs.outputs import check_output
 
-        if options["infill"]:
-            for name in ("max_new_tokens", "chat"):
-                if options[name] is not None:
-                    raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+        refuse_with_infill(options)
         if options["output"].exists() and options["output"].samefile(options["input"]):
             raise click.UsageError("--output would overwrite the input.")
         check_output(options["output"])

@@ -20,6 +20,7 @@ from .options import (
     make_sampler,
     plain_errors,
     prompts_from,
+    refuse_with_infill,
     sampling_options,
     was_given,
     with_options,
@@ -60,10 +61,7 @@ def command(prompt: str | None, **options: Any) -> None:
     texts = prompts_from(() if prompt is None else (prompt,), None)
     if len(texts) > 1:
         raise click.UsageError("watch shows one text; for several there is generate --watch.")
-    if options["infill"]:
-        for name in ("max_new_tokens", "chat"):
-            if options[name] is not None:
-                raise click.UsageError(f"--{name.replace('_', '-')} would be ignored with --infill.")
+    refuse_with_infill(options)
     specs = compared(options["compare"])
     if specs and was_given("planner"):
         raise click.UsageError("--planner would be ignored: --compare names the planners.")
