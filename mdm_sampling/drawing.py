@@ -1,8 +1,9 @@
-"""What all pictures of a canvas share: viridis for the order of filling, ink that reads on it, and visible texts."""
+"""What all pictures share: viridis for the order of filling, ink that reads on it, visible texts, styles of curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 Colour = tuple[float, float, float]
 """Red, green and blue from 0 to 1."""
@@ -52,3 +53,14 @@ def hex_of(colour: Colour) -> str:
 def visible(text: str) -> str:
     """A token's text with nothing in it that moves the text around it: a newline as ⏎, control characters escaped."""
     return "".join("⏎" if c == "\n" else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999933")
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
+"""Colours of Okabe and Ito, which people with any kind of colour vision tell apart; curves differ in marker as well."""
+
+
+def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for each name; the pairs repeat after 72."""
+    pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    return dict(zip(names, pairs, strict=False))

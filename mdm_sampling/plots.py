@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 from unicodedata import east_asian_width
 
-from .drawing import Colour, ink
+from .drawing import Colour, ink, styles
 from .errors import SpecError, require
 from .notebook import GREY, last_step, token_texts
 from .records import Result, RowHistory, Weighed
@@ -97,8 +97,6 @@ def plot_entropy(results: Result | Mapping[str, Result], row: int | None = None,
         row: one row only; None draws a line for each. Up to eight rows of one result have a name each.
         ax: draw the cumulative entropy here, instead of both into a figure of its own.
     """
-    from .compare.plots import styles
-
     series = _series(results, row)
     panels = _panels(ax, 4.2, (3, 2))
     for name, (colour, marker) in styles(list(series)).items():

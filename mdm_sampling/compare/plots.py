@@ -1,24 +1,18 @@
-"""The figures of a comparison, as PNG and SVG. Needs the extra `plot` (matplotlib).
-
-Colours are Okabe and Ito's, which people with any kind of colour vision tell apart; planners differ in marker as well.
-"""
+"""The figures of a comparison, as PNG and SVG. Needs the extra `plot` (matplotlib)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..drawing import styles
 from ..errors import SpecError
 from .report import PLOTS, model_name
 from .statistics import Interval, Summary
 
 if TYPE_CHECKING:
     from .engine import Comparison
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999933")
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
 
 
 def draw(comparison: Comparison, folder: Path) -> list[Path]:
@@ -43,12 +37,6 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
                 figure.savefig(file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
                 written.append(file)
     return written
-
-
-def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each name; the pairs repeat after 72."""
-    pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    return dict(zip(names, pairs, strict=False))
 
 
 def series_name(summary: Summary, varied: set[str]) -> str:
