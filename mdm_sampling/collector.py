@@ -47,9 +47,14 @@ class Collector:
         spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
         self.counts.index_add_(1, record.rows, spent)
         self.entropy.index_add_(0, record.rows, record.entropy.sum(1).double())
-        elapsed = time.perf_counter() - self.began
+        self.stopped = time.perf_counter()
+        elapsed = self.stopped - self.began
         for row in record.rows.tolist():
             self.seconds[row] = elapsed
+
+    def go_on(self) -> None:
+        """The next step begins: what observers did since the last one belongs to no row's seconds."""
+        self.began += time.perf_counter() - self.stopped
 
     def result(self, spec: dict[str, Any]) -> Result:
         self._end()

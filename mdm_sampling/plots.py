@@ -115,7 +115,7 @@ def plot_candidates(result: Result, row: int = 0, ax: Axes | None = None) -> Fig
     Args:
         ax: draw the score, which decides, here, instead of all three into a figure of its own.
     """
-    _rows(result, row)
+    row = _rows(result, row)[0]
     weighed = result.histories[row].weighed
     require(bool(weighed), f"row {row}: no step weighed candidates; use InfoGain without a bypass (--threshold none)")
     values = {
@@ -133,7 +133,10 @@ def _rows(result: Result, row: int | None) -> list[int]:
     """The rows to draw. Raises `SpecError` for one that is not there."""
     count = len(result.histories)
     require(count > 0, "the result has no rows to draw")
-    require(row is None or 0 <= row < count, f"row must be a number from 0 to {count - 1}, got {row}")
+    require(
+        row is None or (isinstance(row, int) and 0 <= row < count),
+        f"row must be a number from 0 to {count - 1}, got {row}",
+    )
     return list(range(count)) if row is None else [row]
 
 

@@ -280,7 +280,7 @@ class RowReport:
         token_forwards: tokens computed for it over all forwards.
         cumulative_entropy: the entropies of all places at the moment they were filled, summed, in nats. A place that
             is reopened and filled again counts each time.
-        seconds: from the start of its batch until the row was finished.
+        seconds: from the start of its batch until the row was finished, without the time that observers took.
     """
 
     seed: int

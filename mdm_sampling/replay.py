@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SpecError
+from .fields import Fields
 from .trace import VERSION
 
 
@@ -101,8 +102,7 @@ class Film:
         for place in frame.reopened:
             canvas[place] = self.mask_id
         for place in frame.ended:
-            assert self.end_id is not None
-            canvas[place] = self.end_id
+            canvas[place] = self.mask_id if self.end_id is None else self.end_id
 
     def after(self, steps: int) -> tuple[list[int], list[int]]:
         """The body's token ids after so many steps, and for each place the step that filled it, from 0; -1 for none."""
@@ -130,53 +130,100 @@ class Replay:
     def __init__(self) -> None:
         self.films: list[Film] = []
         self.batch: list[Film] = []
+        self.steps = 0
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take the next line. Raises `KeyError` and the like for what is no line of a trace."""
+        """Take the next line. Raises `ValueError`, with a sentence that names the field, for what is no such line."""
+        given = Fields(line)
         if "canvas" in line:
-            self._open(line)
+            self._open(given)
             return
-        start, stop = line["block"]
-        self._name(line)
-        for row in line["rows"]:
-            film = self.batch[row["row"]]
-            film.add(_frame((start, stop), film.masked(start, stop), row))
+        if not self.batch:
+            raise ValueError("a step stands before the line that opens its batch")
+        if given.whole("step") != self.steps:
+            raise ValueError(f"step {given.whole('step')} stands where step {self.steps} should")
+        self.steps += 1
+        self._name(given)
+        start, stop = given.wholes("block", 2)
+        for row in given.objects("rows"):
+            film = self.batch[row.whole("row", len(self.batch) - 1)]
+            film.add(_frame(film, (start, stop), row))
 
-    def _open(self, line: Mapping[str, Any]) -> None:
-        canvas = line["canvas"]
-        names: dict[int, str] = {}
-        rows = zip(canvas["prefixes"], canvas["bodies"], line["seeds"], strict=True)
-        self.batch = [
-            Film(prefix, body, canvas["mask_id"], canvas["end_id"], seed, line["spec"], names)
-            for prefix, body, seed in rows
-        ]
+    def _open(self, line: Fields) -> None:
+        canvas = line.inside("canvas")
+        bodies = canvas.lists("bodies")
+        prefixes = canvas.lists("prefixes", len(bodies))
+        seeds = line.value("seeds")
+        if not bodies or not isinstance(seeds, list) or len(seeds) != len(bodies):
+            raise ValueError("there is not one seed for each row")
+        mask_id, names = canvas.whole("mask_id"), dict[int, str]()
+        end_id = None if canvas.value("end_id") is None else canvas.whole("end_id")
+        spec = line.inside("spec").values
+        rows = zip(prefixes, bodies, seeds, strict=True)
+        self.batch = [Film(prefix, body, mask_id, end_id, seed, spec, names) for prefix, body, seed in rows]
         self.films += self.batch
+        self.steps = 0
         self._name(line)
 
-    def _name(self, line: Mapping[str, Any]) -> None:
-        self.batch[0].names.update({int(token): text for token, text in line["names"].items()})
+    def _name(self, line: Fields) -> None:
+        for token, text in line.inside("names").values.items():
+            if not token.isdecimal() or not isinstance(text, str):
+                raise ValueError(f"names has {token!r:.20}: {text!r:.20}, expected a token's id and its text")
+            self.batch[0].names[int(token)] = text
 
 
-def _frame(block: tuple[int, int], masked: list[int], row: Mapping[str, Any]) -> Frame:
-    seen = row["masked"]
-    if not len(masked) == len(seen["entropy"]) == len(seen["tokens"]) == len(seen["confidence"]):
-        raise ValueError("a step does not belong to the canvas before it")
+def _frame(film: Film, block: tuple[int, int], row: Fields) -> Frame:
+    """The row's part of a step. Raises `ValueError` where it cannot follow the canvas that the film has reached."""
+    masked, last = film.masked(*block), len(film.body) - 1
+    seen = row.inside("masked")
+    places = row.wholes("places", most=last)
+    count, ended = len(places), row.wholes("ended", most=last)
+    wrong = next((place for place in (*places, *ended) if film.canvas[place] != film.mask_id), None)
+    if wrong is not None:
+        raise ValueError(f"place {wrong} is filled, but it was not masked")
+    if ended and film.end_id is None:
+        raise ValueError("ended has places, but there is no end token")
     return Frame(
         block=block,
-        **{name: row[name] for name in ("places", "tokens", "confidence", "entropy")},
-        top=[[(token, probability) for token, probability in place] for place in row["top"]],
+        places=places,
+        tokens=row.wholes("tokens", count),
+        confidence=row.numbers("confidence", count),
+        entropy=row.numbers("entropy", count),
+        top=[_likeliest(place) for place in row.list_of("top", count)],
         masked=masked,
-        masked_entropy=seen["entropy"],
-        likeliest=seen["tokens"],
-        likeliest_confidence=seen["confidence"],
-        **{name: row[name] for name in ("reopened", "ended", "candidates", "forwards", "token_forwards")},
+        masked_entropy=seen.numbers("entropy", len(masked)),
+        likeliest=seen.wholes("tokens", len(masked)),
+        likeliest_confidence=seen.numbers("confidence", len(masked)),
+        reopened=row.wholes("reopened", most=last),
+        ended=ended,
+        candidates=[_move(move, last) for move in row.objects("candidates")],
+        forwards=row.whole("forwards"),
+        token_forwards=row.whole("token_forwards"),
     )
+
+
+def _likeliest(pairs: Any) -> list[tuple[int, float]]:
+    """The likeliest tokens of a place and their probabilities."""
+    if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError("top is no list of tokens and probabilities")
+    tokens = Fields({"top": [token for token, _ in pairs]}).wholes("top")
+    return list(zip(tokens, Fields({"top": [p for _, p in pairs]}).numbers("top", len(pairs)), strict=True))
+
+
+def _move(move: Fields, last: int) -> dict[str, Any]:
+    """A move that was weighed. A planner's figures may be infinite."""
+    places = move.wholes("places", most=last)
+    figures = {name: move.value(name) for name in ("cost", "next_entropy", "score")}
+    wrong = next((name for name, figure in figures.items() if not isinstance(figure, int | float)), None)
+    if wrong is not None or not isinstance(move.value("chosen"), bool):
+        raise ValueError(f"{move.where}{wrong or 'chosen'} is of the wrong kind")
+    return {"places": places, "tokens": move.wholes("tokens", len(places)), **figures, "chosen": move.value("chosen")}
 
 
 def read_trace(file: str | Path) -> list[Film]:
     """The films of a trace's rows. A last line that was cut off, as by a kill, is left out.
 
-    Raises `SpecError` for a file that is no trace, or one of an older version.
+    Raises `SpecError`, with the line and the field, for a file that is no trace, or one of an older version.
     """
     replay = Replay()
     try:
@@ -188,13 +235,14 @@ def read_trace(file: str | Path) -> list[Film]:
     for number, text in enumerate(lines[:-1], 1):
         try:
             line = json.loads(text)
-            if "canvas" in line and line.get("trace") != VERSION:
-                raise SpecError(f"{file} is a trace of another version; make it again")
+        except ValueError as error:
+            raise SpecError(f"{file} is no trace: line {number} is not valid JSON ({error})") from error
+        if isinstance(line, dict) and "canvas" in line and line.get("trace") != VERSION:
+            raise SpecError(f"{file} is a trace of another version; make it again")
+        try:
             replay.add(line)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, AssertionError) as error:
-            if isinstance(error, SpecError):
-                raise
-            raise SpecError(f"{file} is no trace: line {number} is not a trace's line") from error
+        except ValueError as error:
+            raise SpecError(f"{file} is no trace: line {number}: {error}") from error
     if not replay.films:
         raise SpecError(f"{file} holds no trace")
     return replay.films

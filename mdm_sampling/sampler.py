@@ -154,6 +154,7 @@ class Sampler:
             for record in self.iterate(canvas, seeds[part]):
                 for observer in (collector, *observers):
                     observer.add(record)
+                collector.go_on()
         return collector.result(self.spec())
 
     def prompt_rows(self, prompts: Sequence[Prompt], chat: bool | None = None) -> Rows:

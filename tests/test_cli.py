@@ -432,8 +432,8 @@ def test_an_interrupt_ends_cleanly_with_whole_lines(many: Path, tmp_path: Path) 
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=180)
-    assert process.returncode == 1
-    assert errors.strip() == "Aborted!"
+    assert process.returncode == 130
+    assert errors.strip() == "Stopped."
     assert all(json.loads(line)["text"] + "\n" == SOLVED for line in [first, *rest.splitlines()])
     assert all(json.loads(line) for line in trace.read_text().splitlines())
 

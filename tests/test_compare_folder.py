@@ -14,13 +14,13 @@ from faults import fill_but
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
-from mdm_sampling.compare.engine import IDENTITY, QUESTION
+from mdm_sampling.compare.engine import QUESTION
 from mdm_sampling.results.store import Store
 
 
 def opened(folder: Path, question: dict[str, Any]) -> Store:
     """A folder as `compare` opens it."""
-    return Store(folder, question, name=QUESTION, identity=IDENTITY)
+    return Store(folder, question, name=QUESTION)
 
 
 class Stop(Exception):
@@ -178,7 +178,9 @@ def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -
 
 def test_any_text_survives_the_folder(tmp_path: Path) -> None:
     """Line ends of Unicode stand inside a line; published readers split there."""
-    line = dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"), "x")
+    counts = ("seed", "tokens_per_step", "block_length", "score", "steps", "forwards", "token_forwards", "tokens")
+    line = dict.fromkeys(("item", "digest", "planner", "cache", "answer"), "x") | dict.fromkeys(counts, 1)
+    line |= {"spec": {}, "cumulative_entropy": 1.0, "seconds": 1.0, "order": [0]}
     lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
     with opened(tmp_path, {}) as store:
         store.add(lines)

@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
+from ..errors import nearest
+
 
 def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -> None:
     """Take a TOML file's values as defaults of the options. An unknown name or a value of a wrong kind is an error."""
     if file is None:
         return
     try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(file.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"{file} is no TOML file: {error}") from error
     options = {
         written.lstrip("-").replace("-", "_"): option
@@ -27,7 +29,10 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     for name, value in values.items():
         option = options.get(name.replace("-", "_"))
         if option is None:
-            raise click.BadParameter(f"{file}: there is no option {name!r}; known: {', '.join(options)}")
+            hint = nearest(name, options, f"known: {', '.join(options)}")
+            raise click.BadParameter(f"{file}: there is no option {name!r}; {hint}")
+        if str(option.name) in defaults:
+            raise click.BadParameter(f"{file}: {name!r} sets an option that the file has set already")
         defaults[str(option.name)] = [checked(v, option, name, file) for v in listed(value, option, name, file)]
         if not option.multiple:
             defaults[str(option.name)] = defaults[str(option.name)][0]
@@ -51,4 +56,6 @@ def checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise click.BadParameter(f"{file}: {name} takes one value, a text or a number, got {value!r}")
+    if "\0" in str(value):
+        raise click.BadParameter(f"{file}: {name} holds a character that no option can")
     return str(value)

@@ -83,6 +83,8 @@ def command(**options: Any) -> None:
       mdm-sampling evaluate --model GSAI-ML/LLaDA-8B-Instruct --device cuda --tasks gsm8k --apply-chat-template
     """
     follow_leader(options)
+    if options["limit"] is not None and options["limit"] > 1 and options["limit"] % 1:
+        raise click.UsageError("--limit is a number of items, or a part of them below 1.")
     multiturn = options["fewshot_as_multiturn"]
     if multiturn is not None and not options["apply_chat_template"]:
         raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")

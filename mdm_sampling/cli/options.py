@@ -51,12 +51,12 @@ class Finite(click.FloatRange):
         return number
 
 
-class TraceFile(click.Path):
-    """The name of a file to write; standard output is for the result."""
+class OutputFile(click.Path):
+    """The name of a file to write; it cannot be standard output."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in ("", "-"):
-            self.fail(f"{value!r} is no file; a trace cannot go to standard output.", param, ctx)
+        if str(value) in ("", "-"):
+            self.fail(f"{value!r} is no file; this cannot go to standard output.", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -195,7 +195,7 @@ OUTPUT_OPTIONS = [
     cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
     cli_option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
     cli_option(
-        "--trace", "trace_file", type=TraceFile(dir_okay=False), help="Write a JSON line for each step to a file."
+        "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."
     ),
 ]
 
@@ -299,14 +299,15 @@ def make_sampler(
     )
 
 
-def make_planner(options: dict[str, Any], others: Sequence[str] = ()) -> Any:
+def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in: str = "--planner") -> Any:
     """The planner of `--planner`, with info-gain's own options and the bypass of `--threshold` around it.
 
     An option that would be ignored is an error, unless one of the `others`, specs of planners beside it, reads it.
+    Errors name the option that the spec is `written_in`.
     """
     spec = options["planner"]
-    shared = any(planner_parameters(other)[0] == "info-gain" for other in others)
-    name, written = planner_parameters(spec)
+    shared = any(planner_parameters(other, written_in)[0] == "info-gain" for other in others)
+    name, written = planner_parameters(spec, written_in)
     for option, parameter in INFO_GAIN:
         if name == "info-gain" and parameter not in written:
             spec = with_parameter(spec, parameter, options[option])
@@ -315,13 +316,13 @@ def make_planner(options: dict[str, Any], others: Sequence[str] = ()) -> Any:
             if "info-gain" in spec and name != "info-gain":
                 why = f"write {parameter}={options[option]} behind its info-gain"
             raise click.UsageError(f"--{option.replace('_', '-')} would be ignored by --planner {spec}: {why}.")
-    planner = make_part("planners", "--planner", spec)
+    planner = make_part("planners", written_in, spec)
     if options["lookahead_batch"] is not None and not looks_ahead(planner) and not shared:
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
     return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
 
 
-def planner_parameters(spec: str) -> tuple[str, dict[str, str]]:
+def planner_parameters(spec: str, written_in: str = "--planner") -> tuple[str, dict[str, str]]:
     """The name and the written parameters of a planner's spec. Raises a usage error that names the option."""
     from ..errors import SpecError
     from ..specs import parameters_of
@@ -329,7 +330,7 @@ def planner_parameters(spec: str) -> tuple[str, dict[str, str]]:
     try:
         return parameters_of("planners", spec)
     except SpecError as error:
-        raise click.BadParameter(str(error), param_hint="--planner") from error
+        raise click.BadParameter(str(error), param_hint=written_in) from error
 
 
 def with_parameter(spec: str, parameter: str, value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -62,7 +63,7 @@ def decode_and_print(
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             label = f"{min(first + size, len(rows))}/{len(rows)}"
-            view = watching(sampler, options["planner"], first) if options["watch"] else None
+            view = watching(sampler, options["planner"], first if len(rows) > 1 else None) if options["watch"] else None
             with view or progress(sampler, rows[part], label) as shown:
                 result = sampler.fill(
                     rows[part], options["seed"], batch_size=size, observers=[*observers, *shown], until_eos=until_eos
@@ -89,13 +90,19 @@ def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress
         yield [Progress(sampler, bar)]
 
 
+def leave_on_sigterm() -> None:
+    """Let a `kill` end the process as an exit does, so that the terminal is given back as it was."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextmanager
-def watching(sampler: Sampler, title: str, first: int) -> Iterator[list[Any]]:
+def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[Any]]:
     """The live view of a batch on stderr."""
     from rich.console import Console
 
     from ..watch import Screen, Watcher
 
+    leave_on_sigterm()
     with Screen(Console(stderr=True), speed=WATCHED) as screen:
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 

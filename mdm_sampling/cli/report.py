@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import cli_option, plain_errors
+from .options import OutputFile, cli_option, plain_errors
+
+if TYPE_CHECKING:
+    from ..replay import Film
+
+BEGINNING = b"<!doctype html>"
 
 
 @click.command("report")
@@ -15,7 +21,7 @@ from .options import cli_option, plain_errors
 @cli_option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(dir_okay=False, path_type=Path),
     help="The page to write.  [default: the first trace's name with .html]",
 )
 @cli_option("--title", default="Decoding traces", show_default=True, help="The page's heading.")
@@ -23,7 +29,7 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str) -> None:
     """Make a page that shows traces step by step: one HTML file, which needs nothing else.
 
     \b
-    mdm-sampling generate --threshold none --json --trace steps.jsonl "1... ..3. .1.. ...4"
+    mdm-sampling generate --threshold none --trace steps.jsonl "1... ..3. .1.. ...4"
     mdm-sampling report steps.jsonl
     """
     with plain_errors():
@@ -35,10 +41,21 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str) -> None:
         if page.resolve() in [trace.resolve() for trace in traces]:
             raise click.UsageError(f"{page} is a trace, which the page would overwrite; name another --output.")
         if not page.parent.is_dir():
-            raise click.UsageError(f"there is no folder {page.parent} to write {page.name} to.")
+            raise click.UsageError(f"the folder {page.parent} does not exist.")
+        if page.is_file() and not page.read_bytes()[: len(BEGINNING)].lower() == BEGINNING:
+            raise click.UsageError(f"{page} exists and is no page, so it is not overwritten; name another --output.")
         films = {name: read_trace(trace) for name, trace in zip(names(traces), traces, strict=True)}
+        for name, rows in films.items():
+            tell_unfinished(name, rows)
         write_page(films, page, title)
         click.echo(f"{page}: {size(page.stat().st_size)}")
+
+
+def tell_unfinished(name: str, films: Sequence[Film]) -> None:
+    """Say on stderr that a trace was cut off."""
+    count = sum(film.mask_id in film.canvas for film in films)
+    if count:
+        click.echo(f"{name}: the trace ends before {count} of {len(films)} rows are filled.", err=True)
 
 
 def names(traces: Sequence[Path]) -> list[str]:

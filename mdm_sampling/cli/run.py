@@ -14,6 +14,7 @@ from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
+    OutputFile,
     Whole,
     cli_option,
     follow_leader,
@@ -39,7 +40,7 @@ JOB_OPTIONS = [
     ),
     cli_option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=OutputFile(path_type=Path),
         help="The file to write, .jsonl or .parquet: a row for each prompt, in their order.",
     ),
     cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),

@@ -58,6 +58,8 @@ def command(prompt: str | None, **options: Any) -> None:
     a terminal it prints a line for each step.
     """
     follow_leader(options)
+    if prompt is None and sys.stdin.isatty():
+        raise click.UsageError("nothing to watch: give a text.")
     texts = prompts_from(() if prompt is None else (prompt,), None)
     if len(texts) > 1:
         raise click.UsageError("watch shows one text; for several there is generate --watch.")
@@ -75,12 +77,15 @@ def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
 
     from ..watch import Screen
     from ..watch.lockstep import watch
+    from .output import leave_on_sigterm
 
-    planners = {spec: make_planner(options | {"planner": spec}, specs) for spec in specs}
+    option = "--compare" if options["compare"] else "--planner"
+    planners = {spec: make_planner(options | {"planner": spec}, specs, option) for spec in specs}
     sampler = make_sampler(options, options["max_new_tokens"], not options["infill"], planners[specs[0]])
     samplers = {spec: replace(sampler, planner=planner) for spec, planner in planners.items()}
     rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
     sampler.check(rows)
+    leave_on_sigterm()
     try:
         with Screen(Console(), options["speed"], together=True) as screen:
             lanes = watch(samplers, rows[0], options["seed"], screen)
@@ -98,11 +103,18 @@ def compared(given: Sequence[str]) -> list[str]:
     for text in given:
         parts: list[str] = []
         for piece in text.split(","):
-            if parts and ("=" in piece.split(":")[0] or parts[-1].count("(") > parts[-1].count(")")):
+            if parts and ("=" in piece.split(":")[0] or is_open(parts[-1])):
                 parts[-1] += f",{piece}"
             else:
                 parts.append(piece.strip())
+        if "" in parts:
+            raise click.UsageError(f"--compare {text!r} has an empty piece.")
         specs += parts
     if len(set(specs)) < len(specs):
         raise click.UsageError("--compare names a planner twice.")
     return specs
+
+
+def is_open(text: str) -> bool:
+    """Whether a bracket of a spec is not closed yet."""
+    return any(text.count(first) > text.count(last) for first, last in ("()", "[]"))

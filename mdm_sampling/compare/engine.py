@@ -27,7 +27,6 @@ from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
 
 QUESTION = "compare.json"
-IDENTITY = ("item", "digest", "seed", *KEY)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def compare(
     question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
-    with Store(folder, question, name=QUESTION, identity=IDENTITY) as store:
+    with Store(folder, question, name=QUESTION) as store:
         done = {line_key(line) for line in store.lines}
         every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
         wanted = {trial.key: trial for trial in every}

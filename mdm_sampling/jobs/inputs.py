@@ -54,6 +54,10 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
         raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
     if not records:
         raise SpecError(f"{file} holds no rows")
+    known = dict.fromkeys(name for record in records if not isinstance(record, str) for name in record)
+    for named in (column, id_column):
+        if named is not None and known and named not in known:
+            raise SpecError(f"{file} has no column {named!r}, it has {', '.join(map(str, known))}")
     column = column or _found_column(file, records)
     return [_asked(number, record, column, id_column) for number, record in enumerate(records)]
 
@@ -66,18 +70,19 @@ def _json_lines(file: Path) -> Iterator[Mapping[str, Any] | str]:
                 continue
             try:
                 value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield f"line {number} is not valid JSON ({error})"
                 continue
             yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
 
 
 def _csv_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
-    with open(file, encoding="utf-8-sig", newline="") as lines:
+    csv.field_size_limit(2**31 - 1)
+    with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         try:
             yield from csv.DictReader(lines)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise SpecError(f"{file} is no CSV file of UTF-8 text ({error})") from error
+        except csv.Error as error:
+            raise SpecError(f"{file} is no CSV file ({error})") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
@@ -106,10 +111,12 @@ def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column:
     if isinstance(record, str):
         return Asked(number, str(number), None, record)
     name = record.get(id_column or "id")
-    row_id = str(number) if name is None else str(name)
+    row_id = str(number) if name is None else str(name).encode("utf-8", "backslashreplace").decode()
     if id_column is not None and name is None:
         return Asked(number, row_id, None, f"there is no {id_column!r} to name the row by")
     prompt = record.get(column)
+    if not _is_unicode(prompt):
+        return Asked(number, row_id, None, f"{column!r} holds what is no Unicode text")
     if isinstance(prompt, str) and prompt.strip():
         return Asked(number, row_id, prompt)
     if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
@@ -117,6 +124,15 @@ def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column:
     if prompt is None:
         return Asked(number, row_id, None, f"there is no {column!r}")
     return Asked(number, row_id, None, f"{column!r} is neither a text nor a list of messages: {prompt!r:.60}")
+
+
+def _is_unicode(prompt: Any) -> bool:
+    """Whether a text, or each of chat messages, can be written as UTF-8; halves of characters cannot."""
+    try:
+        json.dumps(prompt, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_message(value: Any) -> bool:

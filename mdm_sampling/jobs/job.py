@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from .plan import Batch, BatchSize, Ready, check_batch_size, encode, plan
 from .worker import Way, Worker
 
 QUESTION = "job.json"
-IDENTITY = ("item", "number", "digest", "seed", "settings", "batch", "error")
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,15 @@ class Job:
             SpecError: if another process is at this job, or if the input or the settings have changed.
         """
         check_output(Path(self.output))
+        if Path(self.output).resolve().parent == self.place.resolve():
+            raise SpecError(
+                f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
+            )
         ready, bad = encode(self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill)
         worker = Worker([Way(self.sampler, until_eos=not self.infill)], splits=self.batch_size == "auto")
         batches = plan(ready, self.batch_size, self.batch_tokens)
         question = self._question(ready, bad, worker)
-        opened = Store(
-            self.place, question, name=QUESTION, identity=IDENTITY, changed=self.changed, complete=whole_batches
-        )
+        opened = Store(self.place, question, name=QUESTION, changed=self.changed, complete=whole_batches)
         with opened as store:
             wanted = {_key(row, worker) for row in ready}
             done = {_line_key(line) for line in store.lines} & wanted
@@ -147,12 +149,11 @@ def pending(batches: Sequence[Batch], done: set[Any], worker: Worker) -> list[Ba
 
 
 def whole_batches(lines: Sequence[Line]) -> int:
-    """How many lines belong to batches that were written whole; only the last can be torn."""
-    if not lines:
-        return 0
-    number, size = map(int, lines[-1]["batch"])
-    last = next((n for n, line in enumerate(reversed(lines)) if line["batch"] != [number, size]), len(lines))
-    return len(lines) - last % size
+    """How many lines belong to batches that were written whole. Only the last can be torn: `ValueError` for others."""
+    parts = [(size, len(list(part))) for (_, size), part in groupby(lines, key=lambda line: line["batch"])]
+    if any(count % size for size, count in parts[:-1]):
+        raise ValueError("a batch in the middle is not whole")
+    return len(lines) - (parts[-1][1] % parts[-1][0] if parts else 0)
 
 
 def without_order(line: Line) -> Line:

@@ -14,7 +14,13 @@ from ..errors import SpecError
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A file to write to that then takes the place of `file`, which whatever happens is the old one or the new."""
+    """A file to write to that then takes the place of `file`, which whatever happens is the old one or the new.
+
+    Raises `SpecError` for what is no ordinary file, such as a device. A link stays, and its target is replaced.
+    """
+    file = file.resolve()
+    if not file.name or (file.exists() and not file.is_file()):
+        raise SpecError(f"{file} is no ordinary file, and nothing was written")
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         yield temporary

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..errors import SpecError
 from .files import pyarrow_parquet, replacing, write_json_lines
+from .lines import KINDS, fault
 from .store import LINES, Line, Store
 
-KINDS = {"compare.json": "comparison", "job.json": "job"}
 COLUMNS = (
     "folder",
     "item",
@@ -69,12 +69,13 @@ def read_folder(path: Path) -> Folder:
         question = json.loads((path / name).read_text(encoding="utf-8"))
         data = lines_file.read_bytes() if lines_file.exists() else b""
         lines = [json.loads(line) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
+        wrong = next(filter(None, (fault(line, name) for line in lines)), None)
+        if wrong is not None or not isinstance(question, dict):
+            raise ValueError(wrong or f"{name} holds no object")
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path} is damaged ({error})") from error
-    if not isinstance(question, dict) or any(not isinstance(line, dict) for line in lines):
-        raise SpecError(f"{path} is damaged: it holds something else than results")
     return Folder(path, name, question, lines)
 
 
@@ -125,8 +126,18 @@ def export(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
     writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": _write_parquet}
     if file.suffix not in writers:
         raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
+    if not file.parent.is_dir():
+        raise SpecError(f"the folder {file.parent} does not exist")
+    refuse_results(file)
     with replacing(file) as new:
         writers[file.suffix](new, rows)
+
+
+def refuse_results(file: Path) -> None:
+    """Raise `SpecError` for a file in which a results folder keeps its lines or its question."""
+    folder = file.resolve().parent
+    if file.resolve().name in (LINES, *KINDS) and any((folder / name).exists() for name in KINDS):
+        raise SpecError(f"{file} keeps the results of the folder {folder}, and is not overwritten")
 
 
 def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -157,7 +168,7 @@ def merge(folders: Sequence[Folder], into: Path) -> int:
         if other.name != first.name or names:
             what = ", ".join(names) or f"a {KINDS[first.name]} and a {KINDS[other.name]}"
             raise SpecError(f"{first.path} and {other.path} cannot be merged, they differ in: {what}")
-    with Store(into, first.question, name=first.name, identity=("item", "digest")) as store:
+    with Store(into, first.question, name=first.name) as store:
         held = {_identity(line) for line in store.lines}
         for folder in folders:
             new = {_identity(line): line for line in folder.lines if _identity(line) not in held}

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import SpecError
 from .files import replacing
+from .lines import KINDS, fault
 
 Line = dict[str, Any]
 LINES = "results.jsonl"
@@ -30,7 +31,6 @@ class Store(AbstractContextManager["Store"]):
         question: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder
             holds the answers to another question.
         name: the file that keeps the question.
-        identity: what every line must have.
         changed: whether another question than the folder's is written over it instead of being refused.
         complete: how many of the lines count, from the first on; the rest is cut off, as a line is that was not
             written whole.
@@ -42,13 +42,11 @@ class Store(AbstractContextManager["Store"]):
         question: dict[str, Any],
         *,
         name: str,
-        identity: Sequence[str],
         changed: bool = False,
         complete: Callable[[Sequence[Line]], int] = len,
     ) -> None:
         self.folder = folder
         self.name = name
-        self.identity = set(identity)
         self.lines: list[Line] = []
         if folder is None:
             return
@@ -85,21 +83,24 @@ class Store(AbstractContextManager["Store"]):
         assert self.folder is not None
         file, results = self.folder / self.name, self.folder / LINES
         if not file.exists():
+            other = next((kind for name, kind in KINDS.items() if (self.folder / name).exists()), None)
+            if other is not None:
+                raise SpecError(f"{self.folder} is the folder of a {other}; give another folder")
             if results.exists() and results.stat().st_size:
                 raise SpecError(f"{self.folder} holds results without the {self.name} that says of what; move it away")
             replace_file(file, json.dumps(question, indent=1) + "\n")
             return
         try:
-            held = json.loads(file.read_text(encoding="utf-8"))
+            held = json.loads(file.read_bytes().decode())
             if not isinstance(held, dict):
                 raise ValueError("it holds no object")
-        except ValueError as error:
+        except (ValueError, RecursionError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
         if differing and changed:
             replace_file(file, json.dumps(question, indent=1) + "\n")
         elif differing:
-            what = ", ".join(f"{name} {held.get(name)!r}, not {question.get(name)!r}" for name in differing)
+            what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
 
     def _read(self, complete: Callable[[Sequence[Line]], int]) -> list[Line]:
@@ -110,15 +111,26 @@ class Store(AbstractContextManager["Store"]):
         whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
         try:
             lines = [json.loads(line) for line in whole]
-            if any(not isinstance(line, dict) or not self.identity <= set(line) for line in lines):
-                raise ValueError("a line is no result")
-        except ValueError as error:
+            wrong = next(filter(None, (fault(line, self.name) for line in lines)), None)
+            if wrong is not None:
+                raise ValueError(wrong)
+            count = complete(lines)
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
-        count = complete(lines)
         size = sum(len(line) + 1 for line in whole[:count])
         if size < len(data):
             os.truncate(file, size)
         return lines[:count]
+
+
+def difference(name: str, held: Any, asked: Any) -> str:
+    """How two values of a question differ; of settings only those that do."""
+    if isinstance(held, dict) and isinstance(asked, dict):
+        keys = [key for key in {**asked, **held} if held.get(key) != asked.get(key)]
+        return ", ".join(difference(key, held.get(key), asked.get(key)) for key in keys)
+    if name == "input":
+        return "another input"  # of which there is only a digest
+    return f"{name} {held!r}, not {asked!r}"
 
 
 def replace_file(file: Path, text: str) -> None:

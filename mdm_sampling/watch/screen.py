@@ -20,6 +20,7 @@ from .layout import shown
 from .view import Lane, filled_text, legend, picture
 
 NARROWEST = 48  # columns that a lane needs beside another
+LOW = 16  # lines below which only the lanes are shown
 SLOWEST, FASTEST = 0.25, 64.0
 KEYS = "space pause · ←→ step · +- speed · q quit"
 
@@ -45,7 +46,7 @@ class Screen:
         self.live: Live | None = None
 
     def __enter__(self) -> Screen:
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.keys.__enter__()
             self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
             self.live.start()
@@ -106,7 +107,7 @@ class Screen:
         shown_lanes = list(lanes) if self.together else [lanes[min(self.row, len(lanes) - 1)]]
         columns = max(1, min(len(shown_lanes), width // NARROWEST))
         rows = -(-len(shown_lanes) // columns)
-        room = (height - 3) // rows
+        room = (height - (3 if height >= LOW else 0)) // rows
         most = max(len(lane.film.frames) for lane in shown_lanes) - self.back
         pictures = [
             picture(lane, max(0, min(len(lane.film.frames), most)), self.console, width // columns, room)
@@ -119,7 +120,7 @@ class Screen:
             each.height = min(self.tallest, room)
         for first in range(0, len(pictures), columns):
             grid.add_row(*pictures[first : first + columns])
-        return Group(grid, legend(), self._footer(lanes))
+        return Group(grid, legend(), self._footer(lanes)) if height >= LOW else grid
 
     def _footer(self, lanes: Sequence[Lane]) -> Text:
         parts = [f"{self.speed:g} steps/s at most"]
@@ -138,10 +139,12 @@ class Watcher:
         backend: names the tokens.
         spec: the sampler's settings.
         title: of the planner.
-        first: the number of the batch's first row.
+        first: the number of the batch's first row in the run, if that has several.
     """
 
-    def __init__(self, screen: Screen, backend: ModelBackend, spec: dict[str, Any], title: str, first: int = 0) -> None:
+    def __init__(
+        self, screen: Screen, backend: ModelBackend, spec: dict[str, Any], title: str, first: int | None = None
+    ) -> None:
         self.screen = screen
         self.lines = TraceLines(backend, spec)
         self.replay = Replay()
@@ -151,7 +154,8 @@ class Watcher:
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
         self.replay.add(self.lines.opening(canvas, seeds))
         films = self.replay.batch
-        names = [f"{self.title}, row {self.first + i}" if len(films) > 1 else self.title for i in range(len(films))]
+        one = self.first is None and len(films) == 1
+        names = [self.title if one else f"{self.title}, row {(self.first or 0) + i}" for i in range(len(films))]
         self.lanes = [Lane(name, film) for name, film in zip(names, films, strict=True)]
         self.began = time.monotonic()
 
@@ -173,7 +177,7 @@ def plain_line(lane: Lane) -> str:
     weighed = f", {len(frame.candidates)} moves weighed" if frame.candidates else ""
     return (
         f"{lane.title}: step {len(film.frames)}, {filled_text(film, frame)}; "
-        f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}: {text}"
+        f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}; places from {frame.block[0]}: {text}"
     )
 
 

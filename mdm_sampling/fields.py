@@ -1,0 +1,74 @@
+"""Reading values of JSON that may have been changed by hand: each of its kind, or an error that names the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+
+class Fields:
+    """The fields of a JSON object.
+
+    Args:
+        values: what was read.
+        where: put before a field's name in errors, such as "candidates: ".
+
+    All methods raise `ValueError` with a sentence that names the field.
+    """
+
+    def __init__(self, values: Any, where: str = "") -> None:
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where or 'it '}holds no JSON object")
+        self.values = values
+        self.where = where
+
+    def value(self, name: str) -> Any:
+        if name not in self.values:
+            raise ValueError(f"{self.where}{name} is missing")
+        return self.values[name]
+
+    def inside(self, name: str) -> Fields:
+        """The fields of an object in a field."""
+        return Fields(self.value(name), f"{self.where}{name}: ")
+
+    def objects(self, name: str) -> list[Fields]:
+        """The fields of each object of a list."""
+        return [Fields(each, f"{self.where}{name}: ") for each in self.list_of(name)]
+
+    def whole(self, name: str, most: int | None = None) -> int:
+        """A whole number from 0 to `most`."""
+        return self._whole(name, self.value(name), most)
+
+    def wholes(self, name: str, count: int | None = None, most: int | None = None) -> list[int]:
+        """A list of them, of this length."""
+        return [self._whole(name, each, most) for each in self.list_of(name, count)]
+
+    def lists(self, name: str, count: int | None = None) -> list[list[int]]:
+        """A list of lists of whole numbers."""
+        rows = self.list_of(name, count)
+        return [Fields({name: row}, self.where).wholes(name) for row in rows]
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        """A list of numbers, none infinite or nan, of this length."""
+        return [self._number(name, each) for each in self.list_of(name, count)]
+
+    def list_of(self, name: str, count: int | None = None) -> list[Any]:
+        """A list of anything, of this length."""
+        values = self.value(name)
+        if not isinstance(values, list) or (count is not None and len(values) != count):
+            wanted = "a list" if count is None else f"a list of {count}"
+            raise ValueError(f"{self.where}{name} is not {wanted}")
+        return values
+
+    def _whole(self, name: str, value: Any, most: int | None) -> int:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not good or (most is not None and value > most):
+            limit = "" if most is None else f" to {most}"
+            raise ValueError(f"{self.where}{name} has {value!r:.40}, expected a whole number from 0{limit}")
+        return int(value)
+
+    def _number(self, name: str, value: Any) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+            raise ValueError(f"{self.where}{name} has {value!r:.40}, expected a number")
+        return float(value)
