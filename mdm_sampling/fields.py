@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -52,6 +53,15 @@ class Fields:
     def numbers(self, name: str, count: int) -> list[float]:
         """A list of numbers, none infinite or nan, of this length."""
         return [self._number(name, each) for each in self.list_of(name, count)]
+
+    def finite(self) -> Mapping[str, Any]:
+        """All fields, if no number among them is infinite or nan."""
+        try:
+            json.dumps(self.values, allow_nan=False)
+        except ValueError as error:
+            raise ValueError(f"{self.where}a number is infinite or nan") from error
+        values: Mapping[str, Any] = self.values
+        return values
 
     def list_of(self, name: str, count: int | None = None) -> list[Any]:
         """A list of anything, of this length."""

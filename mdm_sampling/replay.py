@@ -153,12 +153,12 @@ class Replay:
         canvas = line.inside("canvas")
         bodies = canvas.lists("bodies")
         prefixes = canvas.lists("prefixes", len(bodies))
-        seeds = line.value("seeds")
-        if not bodies or not isinstance(seeds, list) or len(seeds) != len(bodies):
-            raise ValueError("there is not one seed for each row")
+        seeds = line.list_of("seeds", len(bodies))
+        if not bodies or not all(isinstance(seed, int) for seed in seeds):
+            raise ValueError("seeds has no whole number for each row")
         mask_id, names = canvas.whole("mask_id"), dict[int, str]()
         end_id = None if canvas.value("end_id") is None else canvas.whole("end_id")
-        spec = line.inside("spec").values
+        spec = line.inside("spec").finite()
         rows = zip(prefixes, bodies, seeds, strict=True)
         self.batch = [Film(prefix, body, mask_id, end_id, seed, spec, names) for prefix, body, seed in rows]
         self.films += self.batch

@@ -303,3 +303,25 @@ def read_until(terminal: int, text: bytes) -> bytes:
             seen += os.read(terminal, 4096)
     assert text in seen, seen
     return seen
+
+
+def test_a_dumb_terminal_gets_plain_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    with Screen(console, speed=1.0, keys=Pressed()) as screen:
+        screen.step(lanes_of(2)[:1])
+    assert console.file.getvalue().startswith("a: step 2, filled 1 'a'")  # type: ignore[attr-defined]
+
+
+def test_the_time_of_looking_is_not_counted(base: mdm.Sampler) -> None:
+    class Slow:
+        def begin(self, canvas: mdm.Canvas, seeds: list[int]) -> None:
+            pass
+
+        def add(self, record: mdm.StepRecord) -> None:
+            time.sleep(0.5)
+
+    sampler = replace(base, gen_length=20, steps=4, planner=mdm.Confidence())
+    began = time.monotonic()
+    (row,) = sampler.generate(PUZZLE, observers=[Slow()]).rows
+    assert row.seconds <= time.monotonic() - began - 0.5 * (row.steps - 1)
+    assert row.steps == 4
