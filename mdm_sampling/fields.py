@@ -8,6 +8,16 @@ from math import isfinite
 from typing import Any
 
 
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, neither infinite nor nan."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
 class Fields:
     """The fields of a JSON object.
 
@@ -72,13 +82,12 @@ class Fields:
         return values
 
     def _whole(self, name: str, value: Any, most: int | None) -> int:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not good or (most is not None and value > most):
+        if not is_whole(value) or value < 0 or (most is not None and value > most):
             limit = "" if most is None else f" to {most}"
             raise ValueError(f"{self.where}{name} has {value!r:.40}, expected a whole number from 0{limit}")
         return int(value)
 
     def _number(self, name: str, value: Any) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        if not is_number(value):
             raise ValueError(f"{self.where}{name} has {value!r:.40}, expected a number")
         return float(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends.options import LoadOptions
 from .errors import MDMError, ModelError
+from .fields import is_whole
 from .interfaces import BackendFamily, ModelBackend
 from .registry import registry
 from .sampler import Sampler
@@ -124,7 +125,7 @@ def load(
 
 def default_gen_length(model: str, revision: str | None = None) -> int:
     """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
-    from .backends.checkpoint import is_whole, read_json, stored_file
+    from .backends.checkpoint import read_json, stored_file
     from .backends.embedded import FOLDER
 
     file = stored_file(str(FOLDER) if model == "embedded" else model, "generation_config.json", revision)

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import ModelError
+from ..fields import is_whole
 from .options import LoadOptions
 from .tensor_parallel import distributed_config
 
@@ -79,10 +80,6 @@ def field(config: Mapping[str, Any], name: str, source: str) -> Any:
     if not is_whole(value) or value < 1:
         raise ModelError(f"{source}: config.json says {name}={value!r}, expected a whole number above 0")
     return value
-
-
-def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def refuse_unsupported(config: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]], source: str) -> None:

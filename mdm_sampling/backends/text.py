@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CanvasError, ModelError
+from ..fields import is_whole
 from ..interfaces import Prompt
-from .checkpoint import is_whole
 
 MASK_PATTERN = re.compile(r"\[MASK(?::([^\]]*))?\]")
 MASK_COUNT = re.compile(r"0*[1-9][0-9]{0,5}")

@@ -224,7 +224,7 @@ def write(found: Comparison, folder: Path, plotting: bool) -> None:
 
     from ..compare.report import about, markdown
     from ..compare.table import LEGEND, rich_table
-    from ..results.store import replace_file
+    from ..results.files import replace_file
 
     replace_file(folder / "report.md", markdown(found, plots=plotting))
     if plotting:

@@ -42,13 +42,19 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str) -> None:
             raise click.UsageError(f"{page} is a trace, which the page would overwrite; name another --output.")
         if not page.parent.is_dir():
             raise click.UsageError(f"the folder {page.parent} does not exist.")
-        if page.is_file() and not page.read_bytes()[: len(BEGINNING)].lower() == BEGINNING:
+        if page.is_file() and not is_page(page):
             raise click.UsageError(f"{page} exists and is no page, so it is not overwritten; name another --output.")
         films = {name: read_trace(trace) for name, trace in zip(names(traces), traces, strict=True)}
         for name, rows in films.items():
             tell_unfinished(name, rows)
         write_page(films, page, title)
         click.echo(f"{page}: {size(page.stat().st_size)}")
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file begins as a page does."""
+    with open(file, "rb") as opened:
+        return opened.read(len(BEGINNING)).lower() == BEGINNING
 
 
 def tell_unfinished(name: str, films: Sequence[Film]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
     for named in (column, id_column):
         if named is not None and known and named not in known:
             raise SpecError(f"{file} has no column {named!r}, it has {', '.join(map(str, known))}")
-    column = column or _found_column(file, records)
+    column = column or _found_column(file, known, records[0])
     return [_asked(number, record, column, id_column) for number, record in enumerate(records)]
 
 
@@ -95,14 +95,13 @@ def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
         raise SpecError(f"{file} is no Parquet file ({str(error).splitlines()[0]})") from error
 
 
-def _found_column(file: Path, records: Sequence[Mapping[str, Any] | str]) -> str:
-    """The first usual column that any row has."""
-    known = dict.fromkeys(name for record in records if not isinstance(record, str) for name in record)
+def _found_column(file: Path, known: Mapping[str, None], first: Mapping[str, Any] | str) -> str:
+    """The first usual column among those that any row has."""
     for name in COLUMNS:
         if name in known:
             return name
     if not known:
-        raise SpecError(f"{file} holds no readable row: {records[0]}")
+        raise SpecError(f"{file} holds no readable row: {first}")
     has = ", ".join(map(str, known))
     raise SpecError(f"{file} has no column {' or '.join(COLUMNS)}, it has {has}; name one with column=... (--column)")
 

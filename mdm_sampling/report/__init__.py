@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..replay import Film
-from ..results.files import replacing
+from ..results.files import replace_file
 from .data import page_data
 
 ESCAPED = {character: f"\\u{ord(character):04x}" for character in "<>&"}
@@ -31,9 +31,7 @@ def write_page(films_by_name: Mapping[str, Sequence[Film]], file: str | Path, ti
         file: what to write; what was there goes.
         title: the page's heading.
     """
-    text = page(films_by_name, title)
-    with replacing(Path(file)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    replace_file(Path(file), page(films_by_name, title))
 
 
 def page(films_by_name: Mapping[str, Sequence[Film]], title: str = "Decoding traces") -> str:

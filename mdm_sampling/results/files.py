@@ -32,6 +32,12 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
 
 
+def replace_file(file: Path, text: str) -> None:
+    """Write a text so that the file is either the old one or the new one, whatever happens."""
+    with replacing(file) as new:
+        new.write_text(text, encoding="utf-8")
+
+
 def write_json_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A line of JSON for each row."""
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

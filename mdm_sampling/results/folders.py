@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import SpecError
 from .files import pyarrow_parquet, replacing, write_json_lines
-from .lines import KINDS, fault
+from .lines import KINDS, read_lines
 from .store import LINES, Line, Store
 
 COLUMNS = (
@@ -68,10 +68,9 @@ def read_folder(path: Path) -> Folder:
     try:
         question = json.loads((path / name).read_text(encoding="utf-8"))
         data = lines_file.read_bytes() if lines_file.exists() else b""
-        lines = [json.loads(line) for line in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]]
-        wrong = next(filter(None, (fault(line, name) for line in lines)), None)
-        if wrong is not None or not isinstance(question, dict):
-            raise ValueError(wrong or f"{name} holds no object")
+        lines, _ = read_lines(data, name)
+        if not isinstance(question, dict):
+            raise ValueError(f"{name} holds no object")
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

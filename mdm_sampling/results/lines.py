@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from math import isfinite
 from typing import Any
+
+from ..fields import is_number, is_whole
 
 KINDS = {"compare.json": "comparison", "job.json": "job"}
 """The file that says what a folder's lines have in common, and what made it."""
 
+Line = dict[str, Any]
 Check = Callable[[Any], bool]
-
-
-def is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def is_text(value: Any) -> bool:
@@ -62,6 +57,22 @@ DECODED: dict[str, dict[str, Check]] = {
     "job.json": {**COUNTS, "tokens": is_list_of_whole},
     "compare.json": {**COUNTS, "tokens": is_whole, "order": is_list_of_whole},
 }
+
+
+def read_lines(data: bytes, name: str) -> tuple[list[Line], list[int]]:
+    """The whole lines of a folder whose question is kept in the file `name`, and how many bytes each takes.
+
+    Raises `ValueError` for one that is no result. What follows the last line end was cut off, and is left out.
+    """
+    whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
+    try:
+        lines = [json.loads(line) for line in whole]
+    except RecursionError as error:
+        raise ValueError("a line nests too deep") from error
+    wrong = next(filter(None, (fault(line, name) for line in lines)), None)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return lines, [len(line) + 1 for line in whole]
 
 
 def fault(line: Any, name: str) -> str | None:

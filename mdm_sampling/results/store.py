@@ -16,10 +16,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
-from .files import replacing
-from .lines import KINDS, fault
+from .files import replace_file
+from .lines import KINDS, read_lines
+from .lines import Line as Line
 
-Line = dict[str, Any]
 LINES = "results.jsonl"
 
 
@@ -108,16 +108,12 @@ class Store(AbstractContextManager["Store"]):
         assert self.folder is not None
         file = self.folder / LINES
         data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
         try:
-            lines = [json.loads(line) for line in whole]
-            wrong = next(filter(None, (fault(line, self.name) for line in lines)), None)
-            if wrong is not None:
-                raise ValueError(wrong)
+            lines, sizes = read_lines(data, self.name)
             count = complete(lines)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
-        size = sum(len(line) + 1 for line in whole[:count])
+        size = sum(sizes[:count])
         if size < len(data):
             os.truncate(file, size)
         return lines[:count]
@@ -131,9 +127,3 @@ def difference(name: str, held: Any, asked: Any) -> str:
     if name == "input":
         return "another input"  # of which there is only a digest
     return f"{name} {held!r}, not {asked!r}"
-
-
-def replace_file(file: Path, text: str) -> None:
-    """Write a text so that the file is either the old one or the new one, whatever happens."""
-    with replacing(file) as new:
-        new.write_text(text, encoding="utf-8")

@@ -73,11 +73,12 @@ def windowed(film: Film, steps: int, console: Console, width: int, height: int) 
 
 def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     """The body in lines of at most so many columns, and the number of the line in which the current block begins."""
-    cells = cells_of(film, steps)
+    tokens, filled_at = film.after(steps)
+    cells = cells_of(film, steps, tokens, filled_at)
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
-    for places in lines_of(film, film.after(steps)[0]):
+    for places in lines_of(film, tokens):
         lines.append(Text(no_wrap=True))
         for place in places:
             text, style = cells[place]
@@ -90,9 +91,12 @@ def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     return lines, active
 
 
-def cells_of(film: Film, steps: int) -> list[tuple[str, Style]]:
-    """Text and style of each place: masked ones by their entropy, filled ones by when they were filled."""
-    tokens, filled_at = film.after(steps)
+def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[int]) -> list[tuple[str, Style]]:
+    """Text and style of each place: masked ones by their entropy, filled ones by when they were filled.
+
+    Args:
+        tokens, filled_at: what `film.after(steps)` gives.
+    """
     frame = film.frames[steps - 1] if steps else None
     entropies = {} if frame is None else dict(zip(frame.masked, frame.masked_entropy, strict=True))
     ranks = ranks_of(film, filled_at)
