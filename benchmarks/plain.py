@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from mdm_sampling.backends.slots import cache_argument
+
 
 class CopiedCache(Cache):
     """Keys and values of earlier places, a copy for each candidate, in front of or around what is computed."""
@@ -147,9 +149,9 @@ class PlainInfoGain:
         hidden: Tensor = self.model.model(
             input_ids=canvases[:, start:stop],
             position_ids=positions,
-            past_key_values=past,
             use_cache=False,
             is_causal=False,
+            **{cache_argument(self.model.model): past},
         ).last_hidden_state
         return hidden
 

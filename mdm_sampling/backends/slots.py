@@ -7,7 +7,8 @@ nothing: see `forks` for how it shares the slots; `CopyingCache` is the plain wa
 
 from __future__ import annotations
 
-from typing import final
+from inspect import signature
+from typing import Any, final
 
 from torch import Tensor
 from transformers import Cache
@@ -29,6 +30,14 @@ class TransformerSlots(Slots):
         chosen.keys = [keys[rows.to(keys.device)] for keys in self.keys]
         chosen.values = [values[rows.to(values.device)] for values in self.values]
         return chosen
+
+
+def cache_argument(model: Any) -> str:
+    """What this version of transformers calls the cache among the arguments of a model's forward.
+
+    Versions from 5.24 on say `cache`, and announce that `past_key_values` goes away in 5.40.
+    """
+    return "cache" if "cache" in signature(type(model).forward).parameters else "past_key_values"
 
 
 class SlotCache(Cache):  # type: ignore[misc]

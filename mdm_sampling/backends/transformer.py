@@ -13,7 +13,7 @@ from ..records import Canvas, Span
 from .checkpoint import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
-from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache
+from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
 from .text import TextCodec, check_ids
 from .visibility import bias_of, positions_of, visible_places
 
@@ -58,6 +58,7 @@ class TransformerBackend(ModelBackend):
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         check_ids(mask_id, eos_ids, self.vocab_size)
         self.model = model.eval()
+        self._cache_argument = cache_argument(model.base_model)
         self.mask_id = mask_id
         self.look_back = look_back
         self.attention_block = attention_block
@@ -89,9 +90,9 @@ class TransformerBackend(ModelBackend):
             input_ids=canvas.tokens[:, fed.places],
             attention_mask=self._mask(canvas, fed) if fork is None else None,
             position_ids=positions,
-            past_key_values=self._cache(fed, canvas.length, slots, rows),
             use_cache=False,
             is_causal=False,
+            **{self._cache_argument: self._cache(fed, canvas.length, slots, rows)},
             **({} if fork is None else {"fork": fork}),
         )
         hidden: Tensor = output.last_hidden_state
