@@ -3,19 +3,71 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+LARGEST_FLOAT = int(sys.float_info.max)
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|[0-9]{309}|[\ud800-\udfff]")
+
+MOST_DEPTH = 64
+"""How deep JSON may nest. What this package writes nests less than ten deep."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value that a text from outside holds. Raises `ValueError` with a sentence for what no other code expects.
+
+    That is: what is not JSON, nests deeper than `MOST_DEPTH`, holds a whole number that no float can hold, or a text
+    with half of a surrogate pair, which cannot be written as UTF-8. Infinite numbers and nan pass; `is_number` tells
+    them.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+    # Most texts need no look at each value: they have too few brackets, no escaped surrogate and no long number.
+    if text.count("[") + text.count("{") > MOST_DEPTH or SUSPICIOUS.search(text):
+        _check_values(value)
+    return value
+
+
+def _check_values(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        if any(isinstance(each, str) and HALF_A_PAIR.search(each) for each in level):
+            raise ValueError("it holds a text that is not Unicode")
+        if any(isinstance(each, int) and _is_huge(each) for each in level):
+            raise ValueError("it holds a number that is too large")
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return
+    raise ValueError("it nests too deep")
+
+
+def _inside(value: Any) -> list[Any]:
+    """What a list holds; the keys and values of an object."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else []
+
+
+def _is_huge(value: float) -> bool:
+    return isinstance(value, int) and abs(value) > LARGEST_FLOAT
+
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, which true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is a whole number of at most 64 bits, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number, neither infinite nor nan."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    """Whether it is a number that a float can hold, neither infinite nor nan."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not _is_huge(value) and isfinite(value)
 
 
 class Fields:
