@@ -51,7 +51,7 @@ def measured(folder: Path, options: list[str], batch_size: int) -> dict[str, Any
     """One job: wall seconds, their parts, tokens a second and what it wrote."""
     output = folder / f"{'-'.join(options) or 'local'}.jsonl"
     command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(folder / "prompts.jsonl")]
-    command += ["--output", str(output), "--max-new-tokens", "20", "--steps", "20", "--threshold", "none"]
+    command += ["--output", str(output), "--max-new-tokens", "20", "--steps", "20", "--planner", "info-gain"]
     began = time.perf_counter()
     subprocess.run(
         [*command, "--batch-size", str(batch_size), *options],

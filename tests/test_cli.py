@@ -122,7 +122,15 @@ def test_the_defaults_are_the_published_ones() -> None:
 @pytest.mark.parametrize(
     ("options", "planner"),
     [
+        ([], "bypass:otherwise=(info-gain)"),
         (["--threshold", "none"], "info-gain"),
+        (["--threshold", "0.5"], "bypass:threshold=0.5,otherwise=(info-gain)"),
+        (["--threshold", "0.5", "--candidate-number", "3"], "bypass:threshold=0.5,otherwise=(info-gain:candidates=3)"),
+        (["--candidate-number", "3"], "bypass:otherwise=(info-gain:candidates=3)"),
+        (["--planner", "info-gain"], "info-gain"),
+        (["--planner", "info-gain", "--candidate-number", "3"], "info-gain:candidates=3"),
+        (["--planner", "margin"], "margin"),
+        (["--planner", "defer:otherwise=(info-gain)"], "defer:otherwise=(info-gain)"),
         (["--threshold", "0.5", "--planner", "margin"], "bypass:threshold=0.5,otherwise=(margin)"),
         (["--planner", "bypass:capped=true"], "bypass:capped=true"),
         (["--planner", "info-gain:candidates=3", "--threshold", "none"], "info-gain:candidates=3"),
@@ -161,7 +169,7 @@ def test_json_lines_hold_the_result_and_rebuild_it() -> None:
 
 def test_the_trace_tells_every_step(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
-    result = run("generate", PUZZLE, "--json", "--trace", file, "--threshold", "none", "--steps", "10")
+    result = run("generate", PUZZLE, "--json", "--trace", file, "--planner", "info-gain", "--steps", "10")
     row = json.loads(answered(result))
     opening, *steps = [json.loads(line) for line in file.read_text().splitlines()]
     assert opening["spec"] == row["spec"]

@@ -572,7 +572,7 @@ def written(out: Path, name: str) -> Any:
 
 def test_a_task_that_generates_is_scored_as_by_hand(tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ["--planner", "margin", "--threshold", "none", "--steps", "10", "--cache", "dual", "--batch-size", "4"]
+    options = ["--planner", "margin", "--steps", "10", "--cache", "dual", "--batch-size", "4"]
     done = evaluate("--tasks", "solve", "--include-path", tasks, "--out", out, *options)
     assert done.exit_code == 0, done.stderr
     samples, results, ours = (written(out, name) for name in ("samples_solve", "results", "ours"))

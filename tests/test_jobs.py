@@ -229,7 +229,7 @@ def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path)
 def test_the_command_goes_on_after_a_kill(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 4)
     command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--planner", "confidence"]
-    command += ["--threshold", "none", "--steps", "40", "--batch-size", "2", "--output"]
+    command += ["--planner", "info-gain", "--steps", "40", "--batch-size", "2", "--output"]
     journal = tmp_path / "out.jsonl.job" / "results.jsonl"
     process = subprocess.Popen([*command, tmp_path / "out.jsonl"], stderr=subprocess.DEVNULL)
     began = time.monotonic()
@@ -459,7 +459,7 @@ def test_what_cannot_be_run_is_said_in_a_sentence(
 def test_an_interrupted_job_says_where_its_rows_are(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "in.jsonl", PUZZLES * 8)
     command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--output", str(tmp_path / "o.jsonl")]
-    command += ["--planner", "confidence", "--threshold", "none", "--batch-size", "1", "--steps", "20"]
+    command += ["--planner", "confidence", "--batch-size", "1", "--steps", "20"]
     process = interruptible(command)
     journal = tmp_path / "o.jsonl.job" / "results.jsonl"
     began = time.monotonic()

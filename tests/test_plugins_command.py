@@ -194,7 +194,7 @@ def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert "early-bird  (mdm-early-bird 0.1.0)" in cli(site, "plugins", "list").stdout
-    answer = cli(site, "generate", "--planner", "early-bird:slope=0.02", "--threshold", "none", "--json", PUZZLE)
+    answer = cli(site, "generate", "--planner", "early-bird:slope=0.02", "--json", PUZZLE)
     assert json.loads(answer.stdout)["spec"]["planner"] == "early-bird:slope=0.02"
     tests = fresh(site, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder))
     assert tests.returncode == 0, tests.stdout

@@ -22,7 +22,7 @@ from mdm_sampling.jobs import RayEngine
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
-OPTIONS = ["--planner", "confidence", "--threshold", "none", "--steps", "20", "--batch-size", "3"]
+OPTIONS = ["--planner", "confidence", "--steps", "20", "--batch-size", "3"]
 
 
 @pytest.fixture(scope="module")

@@ -226,7 +226,7 @@ def run(*arguments: str | Path) -> Result:
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("trace") / "steps.jsonl"
-    result = run("generate", "--threshold", "none", "--steps", "10", "--trace", file, PUZZLE, "..2. 4... ...1 .3..")
+    result = run("generate", "--planner", "info-gain", "--steps", "10", "--trace", file, PUZZLE, "..2. 4... ...1 .3..")
     assert result.exit_code == 0, result.stderr
     return file
 

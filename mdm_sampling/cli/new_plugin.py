@@ -98,7 +98,7 @@ The planner `$name` for mdm-sampling. Say here what it does, when it helps, and 
 
 ```sh
 pip install -e .
-mdm-sampling generate --planner $name:slope=0.02 --threshold none "1... ..3. .1.. ...4"
+mdm-sampling generate --planner $name:slope=0.02 "1... ..3. .1.. ...4"
 mdm-sampling plugins check $name
 pip install -e ".[test]" && python -m pytest
 ```

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DEFAULT_PLANNER = "info-gain"
+DEFAULT_THRESHOLD = 0.9
+"""The published planner: Info-Gain behind a bypass at this threshold. A planner that is written has no bypass."""
+
 # Options that are written into the spec of an info-gain, and the parameters that they set.
 INFO_GAIN = (("candidate_number", "candidates"), ("position_temperature", "position_temperature"))
 
@@ -111,7 +115,10 @@ MODEL_OPTIONS = [
     ),
 ]
 PLANNING_OPTIONS = [
-    cli_option("--planner", default="info-gain", show_default=True, help="Which places a step fills; a spec."),
+    cli_option(
+        "--planner",
+        help="Which places a step fills; a spec, which stands for itself.  [default: info-gain behind --threshold]",
+    ),
     cli_option(
         "--cache",
         "--use_cache",
@@ -119,6 +126,12 @@ PLANNING_OPTIONS = [
         default="prefix",
         show_default=True,
         help="What is not recomputed: none, prefix, dual, or a spec.",
+    ),
+    cli_option(
+        "--threshold",
+        type=Threshold(),
+        help="Fill all places whose top-1 probability reaches it at once, without planning; none to plan always.  "
+        "[default: 0.9 without --planner, else none]",
     ),
 ]
 PACE_OPTIONS = [
@@ -147,16 +160,7 @@ PACE_OPTIONS = [
     cli_option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
     cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
 ]
-THRESHOLD_HELP = "Fill all places whose top-1 probability reaches it at once, without planning; none to plan always."
-
-
-def sampling_options(threshold: str = "0.9") -> list[Any]:
-    """What plans and when, with this default of `--threshold`."""
-    bypass = cli_option("--threshold", type=Threshold(), default=threshold, show_default=True, help=THRESHOLD_HELP)
-    return [*PLANNING_OPTIONS, bypass, *PACE_OPTIONS]
-
-
-SAMPLING_OPTIONS = sampling_options()
+SAMPLING_OPTIONS = [*PLANNING_OPTIONS, *PACE_OPTIONS]
 BATCH_OPTION = cli_option(
     "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."
 )
@@ -300,12 +304,14 @@ def make_sampler(
 
 
 def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in: str = "--planner") -> Any:
-    """The planner of `--planner`, with info-gain's own options and the bypass of `--threshold` around it.
+    """The planner of `--planner`, with info-gain's own options; behind a bypass if `--threshold` is given.
+
+    Without `--planner` it is the published one: Info-Gain behind a bypass, whose threshold `--threshold` sets.
 
     An option that would be ignored is an error, unless one of the `others`, specs of planners beside it, reads it.
     Errors name the option that the spec is `written_in`.
     """
-    spec = options["planner"]
+    spec = options["planner"] or DEFAULT_PLANNER
     shared = any(planner_parameters(other, written_in)[0] == "info-gain" for other in others)
     name, written = planner_parameters(spec, written_in)
     for option, parameter in INFO_GAIN:
@@ -319,7 +325,9 @@ def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in
     planner = make_part("planners", written_in, spec)
     if options["lookahead_batch"] is not None and not looks_ahead(planner) and not shared:
         raise click.UsageError(f"--lookahead-batch would be ignored by --planner {spec}: it never looks ahead.")
-    return planner if options["threshold"] is None else with_bypass(planner, options["threshold"])
+    is_default = options["planner"] is None and not was_given("threshold")
+    threshold = DEFAULT_THRESHOLD if is_default else options["threshold"]
+    return planner if threshold is None else with_bypass(planner, threshold)
 
 
 def planner_parameters(spec: str, written_in: str = "--planner") -> tuple[str, dict[str, str]]:
@@ -344,11 +352,9 @@ def with_bypass(planner: Any, threshold: float) -> Any:
 
     if isinstance(planner, Defer):
         return replace(planner, otherwise=with_bypass(planner.otherwise, threshold))
-    if not isinstance(planner, Bypass):
-        return Bypass(threshold, planner)
-    if was_given("threshold"):
+    if isinstance(planner, Bypass):
         raise click.UsageError("--threshold would be ignored: --planner already has a bypass.")
-    return planner
+    return Bypass(threshold, planner)
 
 
 def looks_ahead(planner: Any) -> bool:

@@ -50,6 +50,7 @@ def decode_and_print(
     sampler: Sampler, rows: Rows, prompts: Sequence[str], until_eos: bool, options: dict[str, Any]
 ) -> None:
     """Decode rows batch by batch and print each batch as soon as it is finished."""
+    from ..specs import describe
     from ..trace import Trace
 
     sampler.check(rows)
@@ -63,7 +64,8 @@ def decode_and_print(
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             label = f"{min(first + size, len(rows))}/{len(rows)}"
-            view = watching(sampler, options["planner"], first if len(rows) > 1 else None) if options["watch"] else None
+            title = options["planner"] or describe(sampler.planner)
+            view = watching(sampler, title, first if len(rows) > 1 else None) if options["watch"] else None
             with view or progress(sampler, rows[part], label) as shown:
                 result = sampler.fill(
                     rows[part], options["seed"], batch_size=size, observers=[*observers, *shown], until_eos=until_eos

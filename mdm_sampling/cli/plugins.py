@@ -228,6 +228,6 @@ def new_command(name: str, into: Path) -> None:
         folder = shlex.quote(f"{'' if written.is_absolute() else './'}{written}")
         click.echo(f"Wrote {written}. Next:\n")
         click.echo(f"  pip install --no-deps -e {folder}")
-        click.echo(f'  mdm-sampling generate --planner {name} --threshold none "1... ..3. .1.. ...4"')
+        click.echo(f'  mdm-sampling generate --planner {name} "1... ..3. .1.. ...4"')
         click.echo(f"  mdm-sampling plugins check {name}")
         click.echo(f"  python -m pytest {folder}")

@@ -29,7 +29,7 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str) -> None:
     """Make a page that shows traces step by step: one HTML file, which needs nothing else.
 
     \b
-    mdm-sampling generate --threshold none --trace steps.jsonl "1... ..3. .1.. ...4"
+    mdm-sampling generate --planner info-gain --trace steps.jsonl "1... ..3. .1.. ...4"
     mdm-sampling report steps.jsonl
     """
     with plain_errors():

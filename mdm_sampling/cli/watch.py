@@ -12,6 +12,7 @@ import click
 from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
+    SAMPLING_OPTIONS,
     Finite,
     Whole,
     cli_option,
@@ -21,7 +22,6 @@ from .options import (
     plain_errors,
     prompts_from,
     refuse_with_infill,
-    sampling_options,
     was_given,
     with_options,
 )
@@ -46,7 +46,7 @@ WATCH_OPTIONS = [
 
 @click.command("watch")
 @click.argument("prompt", required=False)
-@with_options(WATCH_OPTIONS, MODEL_OPTIONS, sampling_options(threshold="none"), ROW_OPTIONS)
+@with_options(WATCH_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(prompt: str | None, **options: Any) -> None:
     """Watch a canvas being decoded, step by step: what is filled, how sure the model is, and which moves are weighed.
 
@@ -68,20 +68,24 @@ def command(prompt: str | None, **options: Any) -> None:
     if specs and was_given("planner"):
         raise click.UsageError("--planner would be ignored: --compare names the planners.")
     with plain_errors():
-        show(texts[0], specs or [options["planner"]], options)
+        show(texts[0], specs, options)
 
 
 def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
-    """Decode the text with each planner and show it."""
+    """Decode the text with each planner of `--compare`, or with the one planner of the other options, and show it."""
     from rich.console import Console
 
+    from ..specs import describe
     from ..watch import Screen
     from ..watch.lockstep import watch
     from .output import leave_on_sigterm
 
-    option = "--compare" if options["compare"] else "--planner"
-    planners = {spec: make_planner(options | {"planner": spec}, specs, option) for spec in specs}
-    sampler = make_sampler(options, options["max_new_tokens"], not options["infill"], planners[specs[0]])
+    planners = {spec: make_planner(options | {"planner": spec}, specs, "--compare") for spec in specs}
+    if not planners:
+        planner = make_planner(options)
+        planners = {options["planner"] or describe(planner): planner}
+    first = next(iter(planners.values()))
+    sampler = make_sampler(options, options["max_new_tokens"], not options["infill"], first)
     samplers = {spec: replace(sampler, planner=planner) for spec, planner in planners.items()}
     rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
     sampler.check(rows)
