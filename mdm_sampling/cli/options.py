@@ -311,7 +311,7 @@ def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in
     An option that would be ignored is an error, unless one of the `others`, specs of planners beside it, reads it.
     Errors name the option that the spec is `written_in`.
     """
-    spec = options["planner"] or DEFAULT_PLANNER
+    spec = DEFAULT_PLANNER if options["planner"] is None else options["planner"]
     shared = any(planner_parameters(other, written_in)[0] == "info-gain" for other in others)
     name, written = planner_parameters(spec, written_in)
     for option, parameter in INFO_GAIN:
