@@ -117,7 +117,7 @@ def plot_candidates(result: Result, row: int = 0, ax: Axes | None = None) -> Fig
     """
     row = _rows(result, row)[0]
     weighed = result.histories[row].weighed
-    require(bool(weighed), f"row {row}: no step weighed candidates; name the planner: --planner info-gain, or InfoGain()")
+    require(bool(weighed), f"row {row}: no step weighed candidates; use the planner info-gain without a bypass")
     values = {
         "score J (more is better)": [move.score for move in weighed],
         "cost C (nats)": [move.cost for move in weighed],

@@ -12,6 +12,7 @@ import click
 
 from .config import read_config
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
+from .loading_line import loading
 from .options import (
     INFO_GAIN,
     MODEL_OPTIONS,
@@ -104,7 +105,7 @@ def command(**options: Any) -> None:
       mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1 -k 2 --seed 0 --seed 1
     """
     follow_leader(options)
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         from ..compare import compare
 
         task = make_part("tasks", "--task", options["task"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .loading_line import loading
 from .options import (
     BATCH_OPTION,
     MODEL_OPTIONS,
@@ -88,7 +89,7 @@ def command(**options: Any) -> None:
     multiturn = options["fewshot_as_multiturn"]
     if multiturn is not None and not options["apply_chat_template"]:
         raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         import_harness()
         from ..evaluation.harness import HarnessModel
 

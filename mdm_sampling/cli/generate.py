@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from .loading_line import loading
 from .options import Whole, cli_option, follow_leader, make_sampler, plain_errors, prompts_from, shared_options
 
 
@@ -30,7 +31,7 @@ def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, cha
     """
     follow_leader(options)
     texts = prompts_from(prompts, file)
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         from .output import decode_and_print
 
         sampler = make_sampler(options, max_new_tokens, continues=True)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from .loading_line import loading
 from .options import follow_leader, make_sampler, plain_errors, prompts_from, shared_options
 
 
@@ -23,7 +24,7 @@ def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
     """
     follow_leader(options)
     given = prompts_from(texts, file)
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         from .output import decode_and_print
 
         sampler = make_sampler(options, None, continues=False)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from .loading_line import loaded
+
 if TYPE_CHECKING:
     from ..interfaces import ModelBackend, PositionPlanner
     from ..sampler import Sampler
@@ -221,6 +223,7 @@ shared_options = with_options(MODEL_OPTIONS, SAMPLING_OPTIONS, [BATCH_OPTION], R
 def load_model(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name; it must read texts."""
     backend = load_named(options)
+    loaded()
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
     if options["tp_plan"] is None:

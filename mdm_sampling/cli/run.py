@@ -10,6 +10,7 @@ import click
 
 from .config import read_config
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
+from .loading_line import loading
 from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
@@ -87,7 +88,7 @@ def command(**options: Any) -> None:
     for name in ("input", "output"):
         if options[name] is None:
             raise click.UsageError(f"give --{name} FILE, or {name} in a JOB.toml.")
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         from ..jobs import Job, read_rows
         from ..jobs.outputs import check_output
 

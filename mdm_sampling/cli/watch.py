@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .loading_line import loading
 from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
@@ -67,7 +68,7 @@ def command(prompt: str | None, **options: Any) -> None:
     specs = compared(options["compare"])
     if specs and was_given("planner"):
         raise click.UsageError("--planner would be ignored: --compare names the planners.")
-    with plain_errors():
+    with loading(options["model"]), plain_errors():
         show(texts[0], specs, options)
 
 
