@@ -130,7 +130,7 @@ def test_paired_intervals_cover_at_least_as_often_as_they_say(
 
 
 def test_partial_scores_have_an_interval_that_never_collapses() -> None:
-    """Many items: the normal interval of their differences. Equal scores: some width; a rare large loss is not ruled out."""
+    """Many items: the normal interval of their differences. Equal scores: some width, since a rare loss is possible."""
     generator = torch.Generator().manual_seed(2)
     a, b = (torch.rand(2000, generator=generator, dtype=torch.float64) for _ in range(2))
     found, half = paired(a, b), 1.96 * float((a - b).std()) / math.sqrt(2000)

@@ -201,7 +201,7 @@ def bootstrap(statistic: Callable[..., Tensor], *values: Tensor) -> Interval:
 
     Args:
         statistic: from one tensor of means for each of `values` to the statistic, elementwise.
-        values: [n] each, one entry an item, in the same order. A single item says nothing of others: its bounds are nan.
+        values: [n] each, one entry an item, in the same order. One item says nothing of others: its bounds are nan.
     """
     estimate = float(statistic(*(value.mean() for value in values)))
     if len(values[0]) == 1:
