@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, final
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from ..errors import SpecError, require
 from ..fields import parse_json

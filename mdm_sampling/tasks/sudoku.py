@@ -159,7 +159,9 @@ def read_grid(text: str, size: int) -> str | None:
     What else people put between digits is dropped. Empty lines may part a grid, and part it from what follows. None if
     there is no grid: lines that follow each other are grids only if their number is a multiple of `size`.
     """
-    last, rows, begun = None, [], []  # the last grid, lines that follow each other, and those of blocks before them
+    last: list[str] | None = None
+    rows: list[str] = []  # lines that follow each other
+    begun: list[str] = []  # those of blocks before them that are no grid yet
     for line in [*text.splitlines(), "end"]:
         digits = re.sub(r"[\s|\u2502,;/\[\]]", "", line)
         if re.fullmatch(f"[1-{size}]{{{size}}}", digits):
