@@ -177,3 +177,24 @@ def test_the_default_folder_is_named_after_task_and_model(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert run_compare(*QUICK, "--planner", "random").exit_code == 0
     assert (tmp_path / "compare" / "sudoku-holes-4-embedded" / "report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        (["--cache", "none", "--cache", "prefix", "--cache", "dual"], ["prefix and dual"]),
+        (["--cache", "prefix", "--cache", "dual", "--block-size", "16"], ["prefix and dual"]),
+        (["--cache", "prefix", "--cache", "dual", "--block-size", "8"], []),
+        (["--cache", "refresh:every=4,otherwise=(prefix)", "--cache", "refresh:every=4,otherwise=(dual)"], ["refresh"]),
+        (["--cache", "refresh:every=4,otherwise=(dual)", "--cache", "dual"], []),
+        (["--cache", "none", "--cache", "dual"], []),
+    ],
+)
+def test_caches_that_do_the_same_in_one_block_are_noted(
+    options: list[str], notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr, before anything is decoded."""
+    monkeypatch.setattr("mdm_sampling.cli.compare.load_model", None)
+    done = run_compare("--task", "countdown", "--planner", "margin", "-k", "2", "--no-plots", *options)
+    assert done.stderr.count("Note: the caches") == len(notes), done.stderr
+    assert all(note in done.stderr for note in notes)

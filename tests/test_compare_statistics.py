@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, grid
 from mdm_sampling.compare.plots import pareto
-from mdm_sampling.compare.statistics import bootstrap, difference, measure, wilson
+from mdm_sampling.compare.statistics import bootstrap, measure, paired, relative_change, tango, wilson
+from mdm_sampling.compare.table import change
+
+NORMAL = torch.distributions.Normal(0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +43,116 @@ def test_seeds_of_an_item_are_no_independent_data() -> None:
 
 
 def test_the_bootstrap_agrees_with_the_normal_interval_and_is_paired() -> None:
+    def difference(mean: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return mean - other
+
     generator = torch.Generator().manual_seed(1)
     a = torch.randn(300, generator=generator).double() + 1
     b = a - 0.2 + 0.1 * torch.randn(300, generator=generator).double()
-    single, paired = bootstrap(lambda mean: mean, a), bootstrap(difference, a, b)
-    for interval, values in ((single, a), (paired, a - b)):
+    single, both = bootstrap(lambda mean: mean, a), bootstrap(difference, a, b)
+    for interval, values in ((single, a), (both, a - b)):
         half = 1.96 * float(values.std()) / math.sqrt(300)
         assert interval.mean == pytest.approx(float(values.mean()), abs=1e-6)
         assert interval.low == pytest.approx(float(values.mean()) - half, abs=0.15 * half)
         assert interval.high == pytest.approx(float(values.mean()) + half, abs=0.15 * half)
-    assert paired.high - paired.low < (single.high - single.low) / 3
-    assert bootstrap(difference, a, b) == paired, "the resamples are fixed"
+    assert both.high - both.low < (single.high - single.low) / 3
+    assert bootstrap(difference, a, b) == both, "the resamples are fixed"
+
+
+def test_one_item_says_nothing_of_others() -> None:
+    one = bootstrap(relative_change, torch.tensor([2.0]), torch.tensor([1.0]))
+    assert one.mean == 1.0
+    assert math.isnan(one.low)
+    assert math.isnan(one.high)
+    assert change(one, False) == "+100%"
+
+
+def scores(both: int, only_first: int, only_second: int, neither: int) -> tuple[torch.Tensor, torch.Tensor]:
+    first = [1.0] * (both + only_first) + [0.0] * (only_second + neither)
+    second = [1.0] * both + [0.0] * only_first + [1.0] * only_second + [0.0] * neither
+    return torch.tensor(first).double(), torch.tensor(second).double()
+
+
+@pytest.mark.parametrize(
+    ("table", "low", "high"),
+    [
+        ((1, 1, 7, 12), -0.517, -0.026),  # as published with this interval: Fagerland, Lydersen and Laake, 2014
+        ((200, 0, 0, 300), -0.0076, 0.0076),  # z^2 / (n + z^2)
+        ((0, 12, 0, 0), 0.515, 1.0),  # (n - z^2) / (n + z^2)
+        ((12, 0, 0, 0), -0.2425, 0.2425),
+    ],
+)
+def test_a_paired_difference_has_tangos_interval(table: tuple[int, int, int, int], low: float, high: float) -> None:
+    first, second = scores(*table)
+    found, other = paired(first, second), paired(second, first)
+    assert (found.low, found.high) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+    assert (other.low, other.high) == (pytest.approx(-found.high, abs=1e-9), pytest.approx(-found.low, abs=1e-9))
+    assert found.low <= found.mean <= found.high
+
+
+@given(st.integers(0, 8), st.integers(0, 8), st.integers(1, 20), st.floats(-0.95, 0.95))
+def test_the_score_statistic_is_that_of_the_likeliest_shares(won: int, lost: int, same: int, value: float) -> None:
+    """Found by looking at every share of the second side alone that the difference allows."""
+    n = won + lost + same
+    share = torch.linspace(max(0.0, -value) + 1e-9, (1 - value) / 2 - 1e-9, 10_001, dtype=torch.float64)
+    likelihood = won * (share + value).log() + lost * share.log() + same * (1 - 2 * share - value).log()
+    best = float(share[likelihood.nan_to_num(-torch.inf, -torch.inf, -torch.inf).argmax()])
+    expected = (won - lost - n * value) / math.sqrt(n * (2 * best + value - value**2))
+    assert tango(won, lost, n, value) == pytest.approx(expected, abs=5e-3, rel=5e-3)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+@pytest.mark.parametrize(
+    ("items", "right"), [(12, (0.9, 0.8)), (12, (0.99, 0.93)), (60, (0.99, 0.96)), (60, (0.6, 0.5))]
+)
+def test_paired_intervals_cover_at_least_as_often_as_they_say(
+    seeds: int, items: int, right: tuple[float, float]
+) -> None:
+    """Two planners on items of shared difficulty, whose seeds agree in part: an item is right where a sum is below."""
+    generator = torch.Generator().manual_seed(items + seeds)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    times, held = 400, 0
+    shared = 0.8 * normal(times, items, 1)
+    first, second = (
+        (shared + 0.5 * normal(times, items, 1) + 0.332 * normal(times, items, seeds) < NORMAL.icdf(torch.tensor(p)))
+        .double()
+        .mean(2)
+        for p in right
+    )
+    for a, b in zip(first, second, strict=True):
+        interval = paired(a, b)
+        assert interval.high - interval.low > 0.01
+        held += interval.low <= right[0] - right[1] <= interval.high
+    assert held >= 0.93 * times
+
+
+def test_partial_scores_have_an_interval_that_never_collapses() -> None:
+    """Many items: the normal interval of their differences. Equal scores: some width, since a rare loss is possible."""
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.rand(2000, generator=generator, dtype=torch.float64) for _ in range(2))
+    found, half = paired(a, b), 1.96 * float((a - b).std()) / math.sqrt(2000)
+    assert (found.low, found.high) == (
+        pytest.approx(float((a - b).mean()) - half, abs=0.05 * half),
+        pytest.approx(float((a - b).mean()) + half, abs=0.05 * half),
+    )
+    same = paired(a[:50], a[:50])
+    assert same.low == pytest.approx(-same.high)
+    assert 0.05 < same.high < 0.1
+
+
+def test_near_certainty_agreeing_seeds_do_not_narrow_an_accuracy() -> None:
+    """Of 100 items at 98.5%, whose five seeds nearly always agree, about 95% of the intervals hold the truth."""
+    generator = torch.Generator().manual_seed(3)
+    held = 0
+    for _ in range(400):
+        skill = torch.randn(100, 1, generator=generator, dtype=torch.float64)
+        noise = torch.randn(100, 5, generator=generator, dtype=torch.float64)
+        interval = wilson((0.95 * skill + 0.312 * noise < NORMAL.icdf(torch.tensor(0.985))).double().mean(1), 5)
+        held += interval.low <= 0.985 <= interval.high
+    assert held >= 0.93 * 400
 
 
 def test_intervals_cover_as_often_as_they_say() -> None:

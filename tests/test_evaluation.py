@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from evaluated import evaluate, go_offline, write_task, written
 from naive import NaiveDream, NaiveLLaDA
 from torch import Tensor
 from toys import MASK, ToyModel, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.evaluation import GreedyCheck, greedy_checks, log_likelihoods
+from mdm_sampling.evaluation import GreedyCheck, answer_seed, greedy_checks, log_likelihoods
 from mdm_sampling.evaluation.likelihood import draw_masks
 from mdm_sampling.randomness import RowNoise
 from mdm_sampling.tasks.grids import as_text, solutions
@@ -33,6 +34,8 @@ from lm_eval.api.instance import Instance
 
 from mdm_sampling.evaluation.arguments import read_generation, read_model_args
 from mdm_sampling.evaluation.harness import HarnessModel
+
+_offline = pytest.fixture(autouse=True)(go_offline)
 
 PUZZLES = [item.prompt for item in mdm.Sudoku(form="prompt", holes="6-9", unique=True).items(6, 0)]
 GREEDY = {"until": [], "do_sample": False}
@@ -306,9 +309,10 @@ def test_tokens_are_drawn_where_the_task_says_so(base: mdm.Sampler) -> None:
     drawing = replace(base, token_sampler=mdm.GumbelMax(3.0, 8, 0.99))
     model = HarnessModel(base, seed=5)
     texts = model.generate_until([*asks((PUZZLES[0], hot)) * 3, *asks((PUZZLES[0], GREEDY))])
-    assert texts[:3] == drawing.generate([PUZZLES[0]] * 3, seed=[5, 6, 7]).texts
+    seeds = [answer_seed(PUZZLES[0], 5, repeat) for repeat in range(3)]
+    assert texts[:3] == drawing.generate([PUZZLES[0]] * 3, seed=seeds).texts
     assert len(set(texts[:3])) == 3, "repeats of a request are different samples"
-    assert texts[3] == base.generate(PUZZLES[0]).texts[0]
+    assert texts[3] == base.generate(PUZZLES[0], seed=answer_seed(PUZZLES[0], 5)).texts[0]
     assert model.generate_until(asks((PUZZLES[0], hot), (PUZZLES[0], hot))) == [texts[0]] * 2, "and equal ones are not"
     assert HarnessModel(base, seed=6).generate_until(asks((PUZZLES[0], hot))) == [texts[1]]
     assert model.notes == []
@@ -317,7 +321,7 @@ def test_tokens_are_drawn_where_the_task_says_so(base: mdm.Sampler) -> None:
 def test_a_sampler_that_draws_tokens_goes_on_drawing_and_says_so(base: mdm.Sampler) -> None:
     drawing = replace(base, token_sampler=mdm.GumbelMax(3.0))
     model = HarnessModel(drawing)
-    assert answer(model, PUZZLES[0]) == drawing.generate(PUZZLES[0]).texts[0]
+    assert answer(model, PUZZLES[0]) == drawing.generate(PUZZLES[0], seed=answer_seed(PUZZLES[0], 0)).texts[0]
     assert model.notes == ["a task asks for the token sampler greedy and gets gumbel:temperature=3.0"]
 
 
@@ -344,8 +348,8 @@ def test_what_generation_kwargs_ask_for(given: dict[str, Any], token_sampler: md
         ({"num_beams": 4}, "num_beams, which mdm-sampling does not offer"),
         ({"repetition_penalty": 1.2}, "repetition_penalty"),
         ({"do_sample": True, "temperature": -1}, "temperature must be finite and above 0"),
-        ({"do_sample": True, "top_k": "many"}, "cannot be read"),
-        ({"max_gen_toks": 0}, "answers of 0 places"),
+        ({"do_sample": True, "top_k": "many"}, "top_k must be a whole number"),
+        ({"max_gen_toks": 0}, "answers of 0 positions"),
     ],
 )
 def test_generation_kwargs_that_would_be_ignored_are_refused(given: dict[str, Any], words: str) -> None:
@@ -504,32 +508,6 @@ def test_the_module_is_the_harness_with_our_model(monkeypatch: pytest.MonkeyPatc
 # --- The harness, end to end -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data sets are cached in the test's folder, and nobody asks the machine for its drivers."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr("torch.utils.collect_env.get_pretty_env_info", lambda: "")
-    monkeypatch.chdir(tmp_path)
-
-
-def write_task(folder: Path, name: str, lines: Sequence[dict[str, Any]], **config: Any) -> None:
-    """A task of the harness: a YAML file (JSON is YAML) and its data."""
-    folder.mkdir(exist_ok=True)
-    data = folder / f"{name}.jsonl"
-    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    task = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}},
-        "test_split": "test",
-        "doc_to_text": "{{puzzle}}",
-        "doc_to_target": "{{solution}}",
-    }
-    (folder / f"{name}.yaml").write_text(json.dumps(task | config))
-
-
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
     """Sudokus to solve, of which one expects something else, and to choose the solution of."""
@@ -557,17 +535,6 @@ def tasks(tmp_path: Path) -> Path:
         metric_list=[{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
     )
     return folder
-
-
-def evaluate(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
-
-
-def written(out: Path, name: str) -> Any:
-    """The one file of a run whose name begins so: an object, or a list of the objects in its lines."""
-    (file,) = out.glob(f"*/{name}_*")
-    text = file.read_text()
-    return [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
 
 
 def test_a_task_that_generates_is_scored_as_by_hand(tasks: Path, tmp_path: Path) -> None:

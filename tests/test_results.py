@@ -2,7 +2,11 @@
 
 import csv
 import json
+import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -48,6 +52,8 @@ def test_comparisons_and_jobs_stand_in_one_table(place: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.count("\n") == 4
     assert "row-forwards" in shown.stdout
+    assert "10 " in shown.stdout
+    assert "10.0" not in shown.stdout, "steps are counted"
 
 
 def test_conditions_on_one_column_are_alternatives_and_on_several_all_hold(place: Path) -> None:
@@ -131,3 +137,95 @@ def test_a_line_that_is_being_written_is_left_out_and_a_damaged_folder_told(plac
     (folder / "results.jsonl").write_bytes(b"{\n" + lines)
     with pytest.raises(mdm.SpecError, match="is damaged"):
         read_folder(folder)
+
+
+def test_seconds_a_row_are_those_of_its_batch_over_its_rows(place: Path) -> None:
+    """Of a comparison and of a job alike, so that costs can be computed from them."""
+    for name in ("a", "out.jsonl.job"):
+        folder = read_folder(place / name)
+        for row, line in zip(folder.rows, folder.lines, strict=True):
+            assert row["batch_seconds"] == pytest.approx(row["seconds"] * line["batch_size"])
+    job = read_folder(place / "out.jsonl.job")
+    assert [row["batch_seconds"] for row in job.rows] == [line["batch_seconds"] for line in job.lines]
+    assert job.lines[0]["batch_size"] == 2
+    shown = run(place / "out.jsonl.job").stdout
+    assert "s/row" in shown
+    assert "s/batch" in shown
+
+
+@pytest.mark.parametrize(
+    ("schedule", "tokens"),
+    [("constant", 1), ("constant:3", 3), ("constant:places=4", 4), ("uniform", None), ("not-installed:x=1", None)],
+)
+def test_tokens_a_step_are_those_of_the_jobs_schedule(
+    schedule: str, tokens: int | None, place: Path, tmp_path: Path
+) -> None:
+    folder = damaged(place / "out.jsonl.job", tmp_path / "copy", lambda line: line["spec"].update(schedule=schedule))
+    assert {row["tokens_per_step"] for row in read_folder(folder).rows} == {tokens}
+
+
+def damaged(source: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a folder whose first line is changed, with whatever JSON can hold."""
+    shutil.copytree(source, target)
+    first, *others = (target / "results.jsonl").read_text().splitlines()
+    line = json.loads(first)
+    change(line)
+    others = [json.dumps(json.loads(each) | {"spec": line["spec"]}) for each in others]
+    (target / "results.jsonl").write_text("".join(each + "\n" for each in (json.dumps(line), *others)))
+    return target
+
+
+HUGE = 10**400
+BOTH = [
+    ("steps", HUGE), ("steps", -1), ("steps", "x"), ("cumulative_entropy", HUGE), ("cumulative_entropy", math.nan),
+    ("seconds", HUGE), ("seconds", -1.0), ("text", "\ud800"), ("item", "\ud800"), ("item", 5), ("seed", HUGE),
+    ("seed", True), ("token_forwards", 2**70), ("planner", [1]), ("cache", {}), ("block_length", {}),
+    ("tokens_per_step", "2"), ("answer", ["x"]), ("score", "abc"), ("score", 5), ("machine", None), ("machine", [1]),
+    ("machine", {"cpu": [1]}), ("batch_size", 0), ("spec", None), ("spec", []),
+]  # fmt: skip
+SPECS = [
+    ("planner", [1]), ("cache", {}), ("schedule", "constant:places=x"), ("schedule", "constant:0"), ("schedule", 5),
+    ("block_length", {}), ("processors", "ban"), ("gen_length", HUGE), ("backend", 5), ("eos", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a", "out.jsonl.job"])
+@pytest.mark.parametrize(
+    ("inside", "field", "value"),
+    [*((False, *each) for each in BOTH), *((True, *each) for each in SPECS)],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_a_damaged_line_is_told_and_no_traceback(
+    name: str, inside: bool, field: str, value: Any, place: Path, tmp_path: Path
+) -> None:
+    def change(line: dict[str, Any]) -> None:
+        (line["spec"] if inside else line)[field] = value
+
+    folder = damaged(place / name, tmp_path / "copy", change)
+    done = run(folder)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 1
+    assert f"Error: {folder} is damaged (" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"order": []}, {"order": [-5]}, {"order": "x"}, {"tokens": -1}, {"score": math.inf}]
+)
+def test_a_comparison_does_not_go_on_from_a_damaged_line(
+    change: dict[str, Any], base: mdm.Sampler, place: Path, tmp_path: Path
+) -> None:
+    folder = damaged(place / "a", tmp_path / "copy", lambda line: line.update(change))
+    with pytest.raises(mdm.SpecError, match="is damaged"):
+        compare(base, TASK, grid(["confidence"], tokens_per_step=[2]), items=4, folder=folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "5", '{"a": ' + "9" * 400 + "}", '{"a": "\\ud800"}', "\udcff"])
+@pytest.mark.parametrize("file", ["compare.json", "results.jsonl"])
+def test_a_damaged_file_is_told_and_no_traceback(file: str, text: str, place: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(place / "a", folder)
+    (folder / file).write_bytes((text + "\n").encode(errors="surrogateescape"))
+    done = run(folder)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert (done.exit_code, "is damaged (" in done.stderr) == (1, True)

@@ -119,6 +119,19 @@ def test_the_three_forms_ask_the_same_puzzle() -> None:
         ("1234\n3412\n2143\n4325", None),  # no such digit
         ("12343\n3412\n2143\n4321", None),
         ("", None),
+        ("1234\n3412\n2143\n4321\n\n1234\n3412\n2143\n4321", "1234\n3412\n2143\n4321"),  # the same twice
+        ("4321\n2143\n3412\n1234\n1234\n3412\n2143\n4321", "1234\n3412\n2143\n4321"),
+        ("1234\n3412\n2143\n4321\n\n1234\n34", "1234\n3412\n2143\n4321"),  # cut off while it repeats itself
+        ("1234\n3412\n2143\n4321\n\nDone: 1234", "1234\n3412\n2143\n4321"),
+        ("1111\n\n1234\n3412\n2143\n4321", "1234\n3412\n2143\n4321"),
+        ("1234\n3412\n\n2143\n4321", "1234\n3412\n2143\n4321"),
+        ("1234\n3412\nand\n2143\n4321", None),
+        ("1234\n3412\n\n2143", None),
+        ("1234 3412 2143 4321", "1234\n3412\n2143\n4321"),
+        ("So:\n1234341221434321\n\nDone.", "1234\n3412\n2143\n4321"),
+        ("12 34 | 34 12 | 21 43 | 43 21", "1234\n3412\n2143\n4321"),
+        ("1234 3412 2143 4321 1", None),
+        ("1111 1111 1111 1111\n1234\n3412\n2143\n4321", "1234\n3412\n2143\n4321"),
     ],
 )
 def test_a_grid_is_read_out_of_a_text(text: str, grid: str | None) -> None:
@@ -234,6 +247,7 @@ def test_every_derivation_counts_for_its_own_target_alone(numbers: tuple[int, ..
         ("3\u00d75=15; 15+8=23.", True),
         ("8+15=23", False),  # 15 was not made
         ("3*5=" + "1" * 5000, False),
+        ("\u0663*\u0665=\u0661\u0665,\u0661\u0665+\u0668=\u0662\u0663", False),  # other scripts' digits
         ("3*5=15,15+8=24", False),  # wrong, and not the target
         ("3+5=8,8+8=16,16+7=23", False),  # 7 was not given
         ("3*5=15,8+15=23,23+0=23", False),
@@ -298,6 +312,11 @@ def test_made_problems_carry_a_derivation_within_their_range(numbers: int, seed:
         ("12 apples", "12", False),
         ("$5$", "5", True),
         ("-$5", "-5", True),
+        ("-US$5", "-5", True),
+        ("\u20135", "-5", True),
+        ("\u0665", "5", False),
+        ("\uff15", "5", False),
+        ("9" * 5000, "9" * 5000, False),  # nobody asks for such a number
         ("1{,}500", "1500", True),
         ("\\frac{14}{5}", "2.8", True),
         ("\\frac{14}{5}", "\\frac{14}{3}", False),
@@ -333,6 +352,20 @@ def test_a_number_equals_itself_however_it_is_written(number: int, zeros: int) -
         ("4 or 12,5000", "last-number", "4"),
         ("4 then 1500,000", "last-number", "4"),
         ("= -3", "last-number", "-3"),
+        ("-$5", "last-number", "-5"),
+        ("lost -\u20ac1,500.50.", "last-number", "-1,500.50"),
+        ("\u2212\u00a35", "last-number", "-5"),
+        ("\u20135", "last-number", "-5"),
+        ("-US$5", "last-number", "-5"),
+        ("-\u20b95 each", "last-number", "-5"),
+        ("-$ 5", "last-number", "-5"),
+        ("$-5", "last-number", "-5"),
+        ("$-5$", "last-number", "-5"),
+        ("10-$5", "last-number", "5"),
+        ("- 5 apples", "last-number", "5"),
+        ("costs $5", "last-number", "5"),
+        ("1\u202f000", "last-number", "1,000"),
+        ("4 or \u0665", "last-number", "4"),
         ("a\n b \n", "last-line", "b"),
         ("\\boxed{1} so \\boxed{\\frac{14}{5}}", "boxed", "\\frac{14}{5}"),
         ("\\boxed{\\frac{14}{5}", "boxed", None),
@@ -402,6 +435,11 @@ def test_questions_from_a_file(tmp_path: Path) -> None:
         ([{"prompt": "a", "answer": []}], "exact", "the list of answers is empty"),
         ([{"prompt": "a", "answer": "x"}], "number", "line 1: 'x' is no number"),
         ([{"prompt": "a", "answer": "("}], "regex", "is no regular expression"),
+        ([{"prompt": "a", "answer": "(" * 5000 + ")" * 5000}], "regex", "is no regular expression"),
+        ([{"prompt": "a", "answer": "a{99999999999999999999}"}], "regex", "is no regular expression"),
+        ([{"prompt": "a", "answer": "9" * 5000}], "number", "is no number"),
+        (['{"prompt": "a", "answer": ' + "9" * 5000 + "}"], "number", "no JSON text"),
+        (['{"prompt": "a", "answer": 1e400}'], "number", "nothing could match"),
         ([{"prompt": "a", "answer": "x", "id": 7}, {"prompt": "a", "answer": "x", "id": "7"}], "exact", "same id"),
         ([""], "exact", "holds no question"),
     ],
@@ -460,3 +498,23 @@ def test_a_wider_countdown_has_room_for_its_longest_answer() -> None:
 @pytest.mark.parametrize("task", [mdm.Sudoku(), mdm.Countdown()])
 def test_no_items_are_no_items(task: mdm.Task) -> None:
     assert list(task.items(0, 0)) == []
+
+
+@pytest.mark.parametrize("spec", ["sudoku:4", "sudoku:9,form=prompt", "countdown", "reasoning-gym:mini_sudoku"])
+def test_no_more_items_are_made_than_anybody_waits_for(spec: str) -> None:
+    if spec.startswith("reasoning"):
+        pytest.importorskip("reasoning_gym")
+    for count in (2_000_000_000, 10**30):
+        with pytest.raises(mdm.SpecError, match="at most 100,000 items can be made"):
+            mdm.build("tasks", spec).items(count, 0)
+
+
+def test_a_regular_expression_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mdm_sampling.tasks.jsonl.SECONDS", 0.1)
+    with pytest.raises(mdm.SpecError, match="without repeats inside of repeats"):
+        is_match("a" * 200 + "b", r"(a|a|aa)+$", "regex")
+
+
+def test_an_answer_of_any_length_is_graded(tmp_path: Path) -> None:
+    task = mdm.JSONLines(questions(tmp_path, {"prompt": "a", "answer": 5}), match="number", read="last-number")
+    assert task.grade(task.items(None, 0)[0], "9" * 100_000).score == 0

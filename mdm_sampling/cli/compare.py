@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,7 @@ def command(**options: Any) -> None:
 
         task = make_part("tasks", "--task", options["task"])
         settings = make_settings(options)
+        note_caches(settings, task)
         engine = make_engine(options)
         if options["out"] is not None and options["out"] in (Path(), Path("/")):
             raise click.UsageError("--out needs a folder of its own.")
@@ -158,6 +159,18 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
         tokens_per_step=options["tokens_per_step"],
         block_lengths=options["block_size"] or (None,),
     )
+
+
+def note_caches(settings: Sequence[Setting], task: Task) -> None:
+    """Say on stderr which caches will give the same lines, before they are all decoded."""
+    from ..compare.settings import decoded_twice
+
+    for one, other in decoded_twice(settings, task.gen_length):
+        click.echo(
+            f"Note: the caches {one} and {other} do the same where the whole answer is one block; set --block-size, or "
+            "leave one out.",
+            err=True,
+        )
 
 
 def make_planner(spec: str) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..evaluation.grading import Grading
     from ..evaluation.harness import HarnessModel
 
 ONLY_GENERATION = (
@@ -91,9 +94,11 @@ def command(**options: Any) -> None:
         raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")
     with loading(options["model"]), plain_errors():
         import_harness()
+        from ..evaluation.grading import Grading
         from ..evaluation.harness import HarnessModel
 
-        manager, loaded = load_tasks(names_of(options["tasks"]), options["include_path"])
+        with contextlib.redirect_stdout(sys.stderr):  # what a task's code prints is no part of the result
+            manager, loaded = load_tasks(names_of(options["tasks"]), options["include_path"])
         check_tasks(loaded["tasks"], options["confirm_run_unsafe_code"])
         make_folder(options["out"])
         model = HarnessModel(
@@ -104,10 +109,15 @@ def command(**options: Any) -> None:
             batch_size=options["batch_size"],
         )
         began = time.perf_counter()
-        results, tracker = evaluate(model, manager, outermost(loaded), options)
+        grading = Grading(loaded["tasks"], loaded.get("groups", {}), model_folder(options))
+        with contextlib.redirect_stdout(sys.stderr):
+            results, tracker = evaluate(model, manager, outermost(loaded), grading, options)
+            with grading.errors():
+                tables = tables_of(results)
         ours = about(model, results, options) | {"seconds": round(time.perf_counter() - began, 3)}
         folder, files = write(results, ours, tracker)
-        print_tables(results)
+        grading.forget()
+        click.echo(tables)
         click.echo(f"In {folder}: {', '.join(files)}")
 
 
@@ -127,6 +137,15 @@ def make_folder(folder: Path) -> None:
         raise click.ClickException(f"cannot write to {folder}")
 
 
+def model_folder(options: dict[str, Any]) -> Path:
+    """Where the harness writes what it found of this model, made before any work."""
+    from lm_eval.utils import sanitize_model_name
+
+    folder: Path = options["out"] / sanitize_model_name(options["model"])
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def names_of(given: Sequence[str]) -> list[str]:
     """The names in `--tasks`, each once."""
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]
@@ -136,39 +155,57 @@ def names_of(given: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def harness_errors(doing: str, *kinds: type[Exception]) -> Iterator[None]:
+def harness_errors(doing: str, *kinds: type[BaseException]) -> Iterator[None]:
     """Tell in one sentence what the harness, its data sets and its templates raise on a broken task."""
-    from ..backends.checkpoint import first_sentence
     from ..errors import MDMError
+    from ..evaluation.grading import told
 
     try:
         yield
     except (MDMError, click.ClickException):
         raise
     except kinds as error:
-        raise click.ClickException(f"{doing}: {first_sentence(error)}") from error
+        raise click.ClickException(f"{doing}: {told(error)}") from error
 
 
 def load_tasks(names: Sequence[str], include: Path | None) -> tuple[Any, dict[str, Any]]:
     """The harness's task manager, and the tasks and groups of these names or patterns as it loads them.
 
-    The harness's own tasks, of which there are 14,000, are only read where a name is not that of a task in `include`.
+    The harness's own tasks, of which there are 14,000, are only read where a name, or a member of a group that is asked
+    for, is not in `include`.
     """
     from lm_eval.tasks import TaskManager
 
     from ..errors import nearest
+    from ..evaluation.groups import check_group, knows_all
 
     with harness_errors("the tasks cannot be read", Exception):
         manager = TaskManager(include_path=include and str(include), include_defaults=False)
-        if not set(names) <= set(manager.all_subtasks):
+        if not knows_all(manager.task_index, names):
             manager = TaskManager(include_path=include and str(include))
     matches = {name: manager.match_tasks([name]) for name in names}
     for name, found in matches.items():
         if not found:
             hint = nearest(name, manager.all_tasks, "`lm_eval ls tasks` lists them")
             raise click.ClickException(f"there is no task {name!r}; {hint}")
-    with harness_errors("the tasks cannot be loaded", Exception):
-        return manager, manager.load(list(dict.fromkeys(match for found in matches.values() for match in found)))
+    wanted = list(dict.fromkeys(match for found in matches.values() for match in found))
+    for name in wanted:
+        check_group(manager.task_index, name)
+    return manager, loaded_tasks(manager, wanted)
+
+
+def loaded_tasks(manager: Any, names: list[str]) -> dict[str, Any]:
+    """What the harness loads; an error of one task names it, and its item if it is the first, which is tried then."""
+    from ..evaluation.grading import told
+    from ..evaluation.groups import first_fault, tasks_in
+
+    try:
+        loaded: dict[str, Any] = manager.load(names)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        each = [task for name in names for task in tasks_in(manager.task_index, name)]
+        what = first_fault(manager, each) or told(error)
+        raise click.ClickException(f"the tasks cannot be loaded: {what}") from error
+    return loaded
 
 
 def outermost(loaded: dict[str, Any]) -> list[Any]:
@@ -178,7 +215,9 @@ def outermost(loaded: dict[str, Any]) -> list[Any]:
 
 
 def check_tasks(tasks: dict[str, Any], unsafe: bool) -> None:
-    """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
+    """Refuse options that would have no effect on these tasks, tasks that run what the model wrote, and faulty ones."""
+    from ..evaluation.grading import check_task
+
     kinds = {task.OUTPUT_TYPE for task in tasks.values()}
     for names, used, why in (
         (ONLY_GENERATION, "generate_until" in kinds, "no task generates text"),
@@ -191,9 +230,13 @@ def check_tasks(tasks: dict[str, Any], unsafe: bool) -> None:
     running = [name for name, task in tasks.items() if getattr(task, "UNSAFE_CODE", False)]
     if running and not unsafe:
         raise click.UsageError(f"{running[0]} runs code that the model writes; add --confirm-run-unsafe-code.")
+    for name, task in tasks.items():
+        check_task(name, task)
 
 
-def evaluate(model: HarnessModel, manager: Any, tasks: list[Any], options: dict[str, Any]) -> tuple[Any, Any]:
+def evaluate(
+    model: HarnessModel, manager: Any, tasks: list[Any], grading: Grading, options: dict[str, Any]
+) -> tuple[Any, Any]:
     """The harness's results, and its tracker, which names the files."""
     from jinja2 import TemplateError
     from lm_eval.evaluator import simple_evaluate
@@ -201,7 +244,8 @@ def evaluate(model: HarnessModel, manager: Any, tasks: list[Any], options: dict[
 
     multiturn, limit = options["fewshot_as_multiturn"], options["limit"]
     tracker = EvaluationTracker(output_path=str(options["out"]))
-    with harness_errors("the harness stopped", ValueError, KeyError, ImportError, OSError, TemplateError):
+    stops = (ValueError, KeyError, ImportError, OSError, TemplateError, SystemExit)
+    with harness_errors("the harness stopped", *stops), grading.errors(), without_commit():
         results = simple_evaluate(
             model,
             model_args={"model": options["model"]},
@@ -217,6 +261,21 @@ def evaluate(model: HarnessModel, manager: Any, tasks: list[Any], options: dict[
             evaluation_tracker=tracker,
         )
     return results, tracker
+
+
+@contextmanager
+def without_commit() -> Iterator[None]:
+    """Outside of a git repository the harness does not ask git for a commit, which would complain on stderr."""
+    from lm_eval import evaluator
+
+    asks = evaluator.get_git_commit_hash
+    here = Path.cwd()
+    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        evaluator.get_git_commit_hash = lambda: None
+    try:
+        yield
+    finally:
+        evaluator.get_git_commit_hash = asks
 
 
 def about(model: HarnessModel, results: Any, options: dict[str, Any]) -> dict[str, Any]:
@@ -252,10 +311,9 @@ def write(results: Any, ours: dict[str, Any], tracker: Any) -> tuple[Path, list[
     return folder, [*names, own]
 
 
-def print_tables(results: Any) -> None:
+def tables_of(results: Any) -> str:
     """The harness's tables of tasks and groups."""
     from lm_eval.utils import make_table
 
-    click.echo(make_table(results))
-    if results.get("groups"):
-        click.echo(make_table(results, "groups"))
+    tables = [make_table(results), *([make_table(results, "groups")] if results.get("groups") else [])]
+    return "\n".join(tables)

@@ -18,7 +18,10 @@ HEADS = {
     "forwards": "row-forwards",
     "token_forwards": "token-forwards",
     "seconds": "s/row",
+    "batch_seconds": "s/batch",
 }
+COUNTED = ("steps", "forwards", "token_forwards")
+"""Columns whose means are shown with one decimal, and without one where it is 0."""
 
 
 class Condition(click.ParamType[tuple[str, str]]):
@@ -90,11 +93,13 @@ def show(lines: list[dict[str, Any]]) -> None:
     for name in names:
         table.add_column(HEADS.get(name, name), justify="right" if name in HEADS else "left")
     for line in lines:
-        table.add_row(*(_shown(line[name]) for name in names))
+        table.add_row(*(_shown(name, line[name]) for name in names))
     Console(width=400, highlight=False).print(table)
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
+    if name in COUNTED:
+        return f"{value:,.1f}".removesuffix(".0")
     return f"{value:,.3f}" if isinstance(value, float) else str(value)

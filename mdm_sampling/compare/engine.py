@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from ..errors import MDMError, SpecError, require
+from ..errors import ContractError, MDMError, SpecError, require
+from ..fields import HALF_A_PAIR, is_number, is_whole
 from ..interfaces import Task
 from ..jobs.local import Engine, LocalEngine
 from ..jobs.plan import Batch, BatchSize, Ready, check_batch_size, most_rows
@@ -22,11 +23,14 @@ from ..jobs.worker import Way, Worker
 from ..records import Grade, Item
 from ..results.store import Line, Store
 from ..sampler import Sampler
+from ..tasks.split import MOST_ITEMS
 from ..weights import fingerprint
 from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
 
 QUESTION = "compare.json"
+UNGRADED = "ungraded.jsonl"
+"""Where a batch is kept that was decoded and could not be graded; it is decoded again."""
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,19 @@ def compare(
         MDMError: for a row that cannot be decoded; what was decoded is in the folder.
     """
     require(len(seeds) > 0 and len(settings) > 0, "a comparison needs a setting and a seed")
-    require(items is None or items >= 1, f"items must be at least 1, got {items}")
+    require(items is None or (is_whole(items) and items >= 1), f"items must be at least 1, got {items}")
+    require(items is None or items <= MOST_ITEMS, f"at most {MOST_ITEMS:,} items can be compared, got {items}")
     check_batch_size(batch_size)
     seeds = list(dict.fromkeys(seeds))
     length = task.gen_length
     base = base if length is None else replace(base, gen_length=length)
-    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, task.items(items, item_seed))]
+    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
     base.check([each.row for each in asked])
     longest = max(len(each.row[1]) for each in asked)
     question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
-    with Store(folder, question, name=QUESTION) as store:
+    with Store(folder, question, name=QUESTION, complete=whole_batches) as store:
         done = {line_key(line) for line in store.lines}
         every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
         wanted = {trial.key: trial for trial in every}
@@ -118,7 +123,9 @@ def compare(
         with closing((engine or LocalEngine()).decode(worker, batches)) as decoded:
             for lines in decoded:
                 good = [line for line in lines if line["error"] is None]
-                store.add([trials[line["number"]].line(line, task) for line in good])
+                with kept_ungraded(good, folder):
+                    graded_lines = [trials[line["number"]].line(line, task) for line in good]
+                store.add(graded_lines)
                 count += len(good)
                 progress(count, len(wanted))
                 refuse_failed(lines, trials)
@@ -190,9 +197,45 @@ def line_key(line: Line) -> tuple[Any, ...]:
     return (line["digest"], line["seed"], *(line[name] for name in KEY))
 
 
-def checked_items(task: Task, items: Sequence[Item]) -> Sequence[Item]:
-    """The items. Raises `SpecError` for none or equal names."""
+def whole_batches(lines: Sequence[Line]) -> int:
+    """How many lines belong to batches that were written whole; only the last batch can be torn.
+
+    The lines of a batch stand together, with one setting, one size and the same seconds.
+    """
+    if not lines:
+        return 0
+
+    def batch(line: Line) -> tuple[Any, ...]:
+        return (line["seconds"], line.get("batch_size"), *(line[name] for name in KEY))
+
+    written = sum(1 for _ in takewhile(lambda line: batch(line) == batch(lines[-1]), reversed(lines)))
+    return len(lines) - written % (lines[-1].get("batch_size") or 1)
+
+
+@contextmanager
+def kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
+    """Write what was decoded beside the results if it cannot be graded."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        if folder is not None:
+            with open(folder / UNGRADED, "a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+        raise
+
+
+def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
+    """The items. Raises `SpecError` for none, what is no item, or equal names."""
+    with task_errors(task, "making its items"):
+        items = list(task.items(count, item_seed))
     require(len(items) > 0, f"task {text_of_part(task)} gave no item")
+    wrong = next((item for item in items if not isinstance(item, Item)), None)
+    require(wrong is None, f"task {text_of_part(task)} gave {wrong!r:.40}, expected items")
+    for item in items:
+        named = isinstance(item.name, str) and not HALF_A_PAIR.search(item.name)
+        require(named, f"task {text_of_part(task)} gave an item the name {item.name!r:.40}, expected a Unicode text")
     names = Counter(item.name for item in items)
     name, times = names.most_common(1)[0]
     require(times == 1, f"task {text_of_part(task)} gave {times} items the name {name!r}")
@@ -262,11 +305,32 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
     }
 
 
+@contextmanager
+def task_errors(task: Task, doing: str) -> Iterator[None]:
+    """Tell whatever a task's own code raises in a sentence with its name."""
+    try:
+        yield
+    except (MDMError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        what = f"{type(error).__name__} {error}".strip()
+        raise ContractError(f"task {text_of_part(task)}, {doing}: {what}") from error
+
+
 def graded(task: Task, item: Item, text: str) -> Grade:
-    """The grade. Raises `SpecError` for a score that is none."""
-    grade = task.grade(item, text)
-    if not 0 <= grade.score <= 1:
-        raise SpecError(f"task {text_of_part(task)} gave a score of {grade.score}, expected 0 to 1")
+    """The grade. Raises `SpecError` for a score that is none, `ContractError` for whatever else the task raises."""
+    name = text_of_part(task)
+    with task_errors(task, f"grading item {item.name!r}"):
+        grade = task.grade(item, text)
+    require(isinstance(grade, Grade), f"task {name} gave item {item.name!r} {grade!r:.40}, expected a grade")
+    grade = replace(grade, score=float(grade.score)) if isinstance(grade.score, bool) else grade
+    score, answer = grade.score, grade.answer
+    if not is_number(score) or not 0 <= score <= 1:
+        raise SpecError(f"task {name} gave a score of {score!s:.40}, expected 0 to 1, for item {item.name!r}")
+    if answer is not None and (not isinstance(answer, str) or HALF_A_PAIR.search(answer)):
+        raise SpecError(
+            f"task {name} gave item {item.name!r} the answer {answer!r:.40}, expected a Unicode text or none"
+        )
     return grade
 
 

@@ -51,9 +51,10 @@ def about(comparison: Comparison) -> str:
 def statistics_note(question: dict[str, Any]) -> str:
     return (
         "All settings decode the same items with the same seeds. The unit of every interval is the item: its seeds are "
-        f"averaged first ({len(question['seeds'])} here). Accuracy: Wilson; the others: percentile bootstrap over "
-        "items, 10,000 resamples, the same for both sides of a difference. The best greedy planner is chosen on these "
-        "items, which favours it." + (" With so few items the intervals say little." if question["items"] < 20 else "")
+        f"averaged first ({len(question['seeds'])} here). Accuracy: Wilson's interval; its differences: Tango's paired "
+        "score interval; entropies: percentile bootstrap over items, 10,000 resamples, the same for both sides. The "
+        "best greedy planner is chosen on these items, which favours it."
+        + (" With so few items the intervals say little." if question["items"] < 20 else "")
     )
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 from ..errors import SpecError, require
 from ..interfaces import CacheStrategy, PositionPlanner
+from ..records import Span
 from ..sampler import Sampler
 from ..schedules.constant import Constant
 from ..specs import build, describe
 
 GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
 KEY = ("planner", "cache", "tokens_per_step", "block_length")  # what tells settings apart, in this order
+
+
+PROBED = 64  # forwards in which caches that are not the same differ
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,27 @@ def grid(
     combinations = product(tokens_per_step, block_lengths, cache_parts, planner_parts)
     settings = [Setting(planner, cache, k, block) for k, block, cache, planner in combinations]
     return list({str(setting.key): setting for setting in settings}.values())
+
+
+def decoded_twice(settings: Sequence[Setting], longest: int | None) -> list[tuple[str, str]]:
+    """Pairs of caches that are compared and recompute the same, since the whole body is one block.
+
+    Args:
+        settings: what is compared.
+        longest: positions of a body, if that is known; a block of `None` is the whole body at any length.
+    """
+    pairs: dict[tuple[str, str], None] = {}
+    alone = [s for s in settings if s.block_length is None or (longest is not None and s.block_length >= longest)]
+    for one, other in combinations(alone, 2):
+        same = one.tokens_per_step == other.tokens_per_step and one.key["planner"] == other.key["planner"]
+        if same and one.key["cache"] != other.key["cache"] and spans(one.cache) == spans(other.cache):
+            pairs[one.key["cache"], other.key["cache"]] = None
+    return list(pairs)
+
+
+def spans(cache: CacheStrategy) -> list[Any]:
+    """What a cache recomputes, forward by forward, where a prompt is followed by one block."""
+    return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(PROBED))]
 
 
 def text_of_part(part: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from .statistics import Interval, Summary
@@ -61,7 +62,8 @@ def points(interval: Interval | None, is_greedy: bool) -> str:
 def change(interval: Interval | None, is_greedy: bool) -> str:
     if interval is None:
         return "lowest" if is_greedy else ""
-    return f"{100 * interval.mean:+.0f}% [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
+    bounds = "" if isnan(interval.low) else f" [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
+    return f"{100 * interval.mean:+.0f}%{bounds}"
 
 
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -12,6 +12,10 @@ if __name__ == "__main__":
         from lm_eval.__main__ import cli_evaluate
     except ImportError:
         sys.exit(MISSING)
+    from ..errors import MDMError
     from . import harness as harness
 
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except MDMError as error:
+        sys.exit(f"Error: {error}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SpecError, nearest
+from ..fields import is_number, is_whole
 from ..interfaces import TokenSampler
 from ..loading import default_gen_length, load_backend
 from ..sampler import Sampler
@@ -17,7 +18,23 @@ from ..token_samplers.gumbel import GumbelMax
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the length of an answer; the first that is given counts, as in the harness."""
 
-UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", "num_beams", *LENGTHS)
+NO_EFFECT: dict[str, tuple[Any, ...]] = {
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
+    "repetition_penalty": (1,),
+    "encoder_repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "diversity_penalty": (0,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "no_repeat_ngram_size": (0,),
+    "min_p": (0,),
+    "typical_p": (1,),
+    "early_stopping": (False,),
+}
+"""Settings that are not offered here, and the values with which they change nothing, so that nothing is ignored."""
+
+UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", *LENGTHS)
 
 BACKEND = (
     "model",
@@ -45,6 +62,9 @@ HARNESS = ("gen_length", "samples", "seed", "batch_size")
 ARGUMENTS = (*BACKEND, *SAMPLER, *HARNESS)
 """The names that `--model_args` may hold: those of `load_backend`, of `Sampler` and of `HarnessModel`."""
 
+MOST_POSITIONS = 2**20
+"""The longest answer that may be asked for, of models whose context has no end."""
+
 PARTS = ("planner", "cache", "token_sampler", "schedule")
 NUMBERS = ("mask_id", "block_length", "steps", "lookahead_batch", *HARNESS)
 
@@ -65,28 +85,49 @@ class Generation:
 
 
 def read_generation(given: Mapping[str, Any]) -> Generation:
-    """Read `generation_kwargs`. Raises `SpecError` for a setting that would be ignored.
+    """Read `generation_kwargs`. Raises `SpecError` for a setting that would be ignored or is of the wrong kind.
 
     Tokens are drawn if `do_sample` is true or, where it is not given, if a temperature is; at temperature 1 where none
     is given, and never at 0. Without drawing, a temperature, top_k and top_p have no effect, as in the harness.
     """
-    asked = {name: value for name, value in given.items() if value is not None}
-    unknown = [name for name in asked if name not in UNDERSTOOD or (name == "num_beams" and asked[name] != 1)]
+    if not isinstance(given, Mapping):
+        raise SpecError(f"a task's generation_kwargs are no settings by name: {given!r:.40}")
+    asked = {str(name): value for name, value in given.items() if value is not None}
+    unknown = [name for name in asked if name not in UNDERSTOOD and not changes_nothing(name, asked[name])]
     if unknown:
         raise SpecError(f"a task's generation_kwargs ask for {', '.join(unknown)}, which mdm-sampling does not offer")
-    until, draws = asked.get("until", ()), asked.get("do_sample", "temperature" in asked)
-    try:
-        stops = (until,) if isinstance(until, str) else tuple(until)
-        length = next((int(asked[name]) for name in LENGTHS if name in asked), None)
-        degree = float(asked.get("temperature", 1.0))
-        token_sampler: TokenSampler = Greedy()
-        if draws and degree != 0:
-            token_sampler = GumbelMax(degree, int(asked.get("top_k", 0)), float(asked.get("top_p", 1.0)))
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"a task's generation_kwargs cannot be read: {error}") from error
-    if length is not None and length < 1:
-        raise SpecError(f"a task's generation_kwargs ask for answers of {length} places")
-    return Generation(tuple(stop for stop in stops if stop), length, token_sampler)
+    until = asked.get("until", ())
+    stops = (until,) if isinstance(until, str) else until
+    _expect(isinstance(stops, list | tuple), "until", until, "a text or a list of texts")
+    _expect(all(isinstance(stop, str) for stop in stops), "until", until, "a text or a list of texts")
+    lengths = [_whole(name, asked[name]) for name in LENGTHS if name in asked]
+    draws, degree = asked.get("do_sample", "temperature" in asked), asked.get("temperature", 1.0)
+    top_k, top_p = _whole("top_k", asked.get("top_k", 0)), asked.get("top_p", 1.0)
+    _expect(isinstance(draws, bool), "do_sample", draws, "true or false")
+    _expect(is_number(degree), "temperature", degree, "a number")
+    _expect(is_number(top_p), "top_p", top_p, "a number")
+    wrong = next((length for length in lengths if not 1 <= length <= MOST_POSITIONS), None)
+    if wrong is not None:
+        raise SpecError(f"a task's generation_kwargs ask for answers of {wrong} positions")
+    token_sampler = GumbelMax(float(degree), top_k, float(top_p)) if draws and degree != 0 else Greedy()
+    return Generation(tuple(stop for stop in stops if stop), lengths[0] if lengths else None, token_sampler)
+
+
+def changes_nothing(name: str, value: Any) -> bool:
+    """Whether a setting that is not offered has the value that stands for nothing."""
+    return any(isinstance(value, bool) == isinstance(none, bool) and value == none for none in NO_EFFECT.get(name, ()))
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, which may be written as 8.0."""
+    whole = int(value) if is_number(value) and value == int(value) else value
+    _expect(is_whole(whole), name, value, "a whole number")
+    return int(whole)
+
+
+def _expect(right: bool, name: str, value: Any, what: str) -> None:
+    if not right:
+        raise SpecError(f"a task's generation_kwargs: {name} must be {what}, got {value!r:.40}")
 
 
 def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:

@@ -6,6 +6,7 @@ likelihoods those of `likelihood`.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,23 +16,29 @@ from typing import Any, TypeVar
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM
+from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from ..errors import CanvasError
+from ..errors import CanvasError, SpecError, require
+from ..fields import is_whole
 from ..interfaces import TokenSampler
 from ..records import RowReport
 from ..sampler import Sampler
-from ..specs import describe, split_spec
+from ..specs import NOT_REGISTERED, describe, split_spec
 from ..token_samplers.greedy import Greedy
+from ..weights import fingerprint
 from .arguments import Generation, read_generation, read_model_args
 from .likelihood import Estimate, Pair, check_pairs, greedy_checks, log_likelihoods
+from .seeds import answer_seed
 
 NAME = "mdm-sampling"
 
 SCORED_AT_ONCE = 256
 """Pairs whose likelihoods are computed between two updates of the progress bar."""
+
+CACHE_OWNER = "mdm-sampling: whose answers these are"
+"""The key under which a cache of the harness says which sampler, seed and weights its answers come from."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -49,7 +56,8 @@ class HarnessModel(LM):  # type: ignore[misc]
         gen_length: places of every answer, whatever the tasks say; None for what a task says, and the sampler's own
             where it says nothing.
         samples: masks drawn for a log-likelihood.
-        seed: of every row and of the masks; the k-th repetition of a request, counted from 0, has seed + k.
+        seed: of the masks, and with its prompt of every row, see `answer_seed`; the k-th repetition of a request,
+            counted from 0, has seed + k.
         batch_size: rows decoded together, and rows of a forward that scores.
 
     Attributes:
@@ -69,6 +77,9 @@ class HarnessModel(LM):  # type: ignore[misc]
         if sampler.backend.codec is None:
             raise CanvasError("this model has no tokenizer, so it cannot be evaluated on texts")
         self.sampler = sampler if gen_length is None else replace(sampler, gen_length=gen_length)
+        for name, number in (("samples", samples), ("batch_size", batch_size)):
+            require(is_whole(number) and number >= 1, f"{name} must be a whole number of at least 1, got {number!r}")
+        require(is_whole(seed), f"seed must be a whole number, got {seed!r:.40}")
         self.codec = sampler.backend.codec
         added = getattr(self.codec.tokenizer, "added_tokens_decoder", {})
         self.special = {token.content: number for number, token in added.items() if token.special}
@@ -108,12 +119,9 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers, each up to its first end token or stop string; a canvas is always decoded to its end."""
-        asked = [read_generation(request.args[1]) for request in requests]
-        mask_id, seeds = self.sampler.backend.mask_id, self._seeds(requests)
-        rows = [
-            (self._ids(request.args[0]), [mask_id] * self._length(generation))
-            for request, generation in zip(requests, asked, strict=True)
-        ]
+        asked = [self._generation(request) for request in requests]
+        seeds = self._seeds(requests)
+        rows = [self._row(i, request, asked[i]) for i, request in enumerate(requests)]
         if rows:
             self.sampler.check(rows)
         groups: dict[TokenSampler, list[int]] = defaultdict(list)
@@ -132,6 +140,7 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihoods of continuations, and whether greedy decoding would give them; see `likelihood`."""
+        refuse_blank(requests)
         pairs = [self._pair(*request.args) for request in requests]
         check_pairs(self.sampler.backend, pairs, self.batch_size)
         answers: list[tuple[float, bool]] = []
@@ -175,6 +184,26 @@ class HarnessModel(LM):  # type: ignore[misc]
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The template itself, for the harness's records."""
         return str(getattr(self.codec.tokenizer, "chat_template", None) or "") if chat_template else ""
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Take the harness's cache (`--use_cache`), whose own key is the prompt alone, if it is of this very sampler.
+
+        Raises `SpecError` for one with answers of another sampler, seed or weights, which it would take for ours, and
+        for a sampler that cannot be told from others.
+        """
+        if cache_hook.dbdict is not None:
+            check_cache(cache_hook.dbdict, self.identity())
+        super().set_cache_hook(cache_hook)
+
+    def identity(self) -> str:
+        """What the answers depend on but for the prompt, as text."""
+        settings = self.settings() | {"weights": fingerprint(self.sampler.backend)}
+        text = json.dumps({name: value for name, value in settings.items() if name != "batch_size"}, sort_keys=True)
+        if settings["weights"] is None or NOT_REGISTERED in text:
+            raise SpecError(
+                "--use_cache: this sampler cannot be told from others by its spec and weights; leave it out"
+            )
+        return text
 
     @property
     def tokenizer_name(self) -> str:
@@ -235,12 +264,36 @@ class HarnessModel(LM):  # type: ignore[misc]
             self.notes.append(text)
             log.warning(text)
 
+    def _generation(self, request: Instance) -> Generation:
+        try:
+            return read_generation(request.args[1])
+        except SpecError as error:
+            raise SpecError(f"{place_of(request)}{error}") from error
+
+    def _row(self, number: int, request: Instance, asked: Generation) -> tuple[list[int], list[int]]:
+        """A prompt and the masks of its answer, of which no more are made than the context holds."""
+        backend, prefix, length = self.sampler.backend, self._ids(request.args[0]), self._length(asked)
+        limit = backend.max_length
+        if limit is not None and len(prefix) + length > limit:
+            where = place_of(request) or f"row {number}: "
+            raise CanvasError(
+                f"{where}a prompt of {len(prefix)} tokens and {length} positions after it exceed the model's context "
+                f"of {limit}; shorten one of them"
+            )
+        return prefix, [backend.mask_id] * length
+
     def _seeds(self, requests: Sequence[Instance]) -> list[int]:
-        """A seed for each request. The harness repeats a request by listing it again; its repeats are other samples."""
+        """A seed for each request. The harness repeats a request by listing it again; its repeats are other samples.
+
+        Raises `SpecError` for repeats that the harness's cache would answer with one sample.
+        """
         times: Counter[int] = Counter()
         seeds = []
         for request in requests:
-            seeds.append(self.seed + times[id(request)])
+            repeat = times[id(request)]
+            if repeat and self.cache_hook.dbdict is not None and not request.args[1].get("do_sample"):
+                raise SpecError(f"{place_of(request)}it repeats requests, and --use_cache keeps one answer of each")
+            seeds.append(answer_seed(request.args[0], self.seed, repeat))
             times[id(request)] += 1
         return seeds
 
@@ -274,6 +327,28 @@ class HarnessModel(LM):  # type: ignore[misc]
         )
         self.estimates += found
         return found
+
+
+def place_of(request: Instance) -> str:
+    """The task and the item that a request is of, before what is said of it; nothing where nobody said."""
+    if request.task_name is None:
+        return ""
+    return f"task {request.task_name!r}, item {request.doc_id}: "
+
+
+def refuse_blank(requests: Sequence[Instance]) -> None:
+    """Raise `CanvasError` for a continuation without a word: it would be certain, and win over every other choice."""
+    for request in requests:
+        if not request.args[1].strip():
+            raise CanvasError(f"{place_of(request)}choice {request.idx} is blank, so it has no likelihood")
+
+
+def check_cache(held: Any, identity: str) -> None:
+    """Write into an empty cache of answers whose they are, and refuse one of others."""
+    if not len(held):
+        held[CACHE_OWNER] = identity
+    elif CACHE_OWNER not in held or held[CACHE_OWNER] != identity:
+        raise SpecError("--use_cache: this cache holds answers of another sampler, seed or model; give another file")
 
 
 def slices(values: Sequence[T], size: int) -> list[Sequence[T]]:

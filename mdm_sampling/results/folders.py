@@ -6,11 +6,13 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from ..errors import SpecError
+from ..fields import parse_json
 from .files import pyarrow_parquet, replacing, write_json_lines
 from .lines import KINDS, read_lines
 from .store import LINES, Line, Store
@@ -30,6 +32,7 @@ COLUMNS = (
     "token_forwards",
     "cumulative_entropy",
     "seconds",
+    "batch_seconds",
     "answer",
     "text",
 )
@@ -46,17 +49,14 @@ class Folder:
         name: the file that keeps its question, a key of `KINDS`.
         question: what all lines have in common.
         lines: those that are whole; a process may be adding to them.
+        rows: the lines as rows of one table, with the columns `COLUMNS`.
     """
 
     path: Path
     name: str
     question: dict[str, Any]
     lines: list[Line]
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The lines as rows of one table, with the columns `COLUMNS`."""
-        return [_row(self.path, line) for line in self.lines]
+    rows: list[dict[str, Any]]
 
 
 def read_folder(path: Path) -> Folder:
@@ -66,26 +66,50 @@ def read_folder(path: Path) -> Folder:
         raise SpecError(f"{path} holds no results: there is no {' or '.join(KINDS)} in it")
     lines_file = path / LINES
     try:
-        question = json.loads((path / name).read_text(encoding="utf-8"))
+        question = parse_json((path / name).read_bytes())
         data = lines_file.read_bytes() if lines_file.exists() else b""
         lines, _ = read_lines(data, name)
         if not isinstance(question, dict):
             raise ValueError(f"{name} holds no object")
+        rows = [_row(path, line) for line in lines]
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SpecError(f"{path} is damaged ({error})") from error
-    return Folder(path, name, question, lines)
+    return Folder(path, name, question, lines, rows)
 
 
 def _row(path: Path, line: Line) -> dict[str, Any]:
-    """A line of either kind; what a job's settings are stands in its spec."""
+    """A line of either kind; what a job's settings are stands in its spec.
+
+    `seconds` are those of a batch over its rows, and `batch_seconds` what it took until the row was there.
+    """
     spec = line.get("spec") or {}
     found = {name: line.get(name, spec.get(name)) for name in COLUMNS} | {"folder": str(path)}
-    schedule = str(spec.get("schedule", ""))
-    if found["tokens_per_step"] is None and schedule.startswith("constant:places="):
-        found["tokens_per_step"] = int(schedule.partition("=")[2])
+    scheduled = tokens_per_step(spec.get("schedule", ""))
+    if found["tokens_per_step"] is None:
+        found["tokens_per_step"] = scheduled
+    size = line.get("batch_size")
+    if size and found["batch_seconds"] is not None:
+        found["seconds"] = found["batch_seconds"] / size
+    elif size and found["seconds"] is not None:
+        found["batch_seconds"] = found["seconds"] * size
     return found
+
+
+@lru_cache
+def tokens_per_step(schedule: str) -> int | None:
+    """What a schedule's spec fills at each step; None if that is not always the same, or the part is not installed.
+
+    Raises `SpecError` for a constant schedule that cannot be.
+    """
+    from ..schedules.constant import Constant
+    from ..specs import build
+
+    if schedule.partition(":")[0].strip() != "constant":
+        return None
+    made = build("schedules", schedule)
+    return made.places if isinstance(made, Constant) else None
 
 
 def filtered(rows: Iterable[Mapping[str, Any]], where: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
@@ -107,7 +131,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in SETTINGS), []).append(row)
-    means = ("score", "cumulative_entropy", "steps", "forwards", "token_forwards", "seconds")
+    means = ("score", "cumulative_entropy", "steps", "forwards", "token_forwards", "seconds", "batch_seconds")
     found = []
     for key, group in groups.items():
         good = [row for row in group if row["error"] is None]

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
+from ..fields import parse_json
 from .files import replace_file
 from .lines import KINDS, read_lines
 from .lines import Line as Line
@@ -91,10 +92,10 @@ class Store(AbstractContextManager["Store"]):
             replace_file(file, json.dumps(question, indent=1) + "\n")
             return
         try:
-            held = json.loads(file.read_bytes().decode())
+            held = parse_json(file.read_bytes())
             if not isinstance(held, dict):
                 raise ValueError("it holds no object")
-        except (ValueError, RecursionError, IsADirectoryError) as error:
+        except (ValueError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
         if differing and changed:

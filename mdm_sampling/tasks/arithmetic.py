@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-EQUATION = re.compile(r"\s*(-?\d{1,12})\s*([-+*/])\s*(-?\d{1,12})\s*=\s*(-?\d{1,12})\s*")
+EQUATION = re.compile(r"\s*(-?[0-9]{1,12})\s*([-+*/])\s*(-?[0-9]{1,12})\s*=\s*(-?[0-9]{1,12})\s*")
 SIGNS = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-"})
 
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, final
 
+import regex  # type: ignore[import-untyped]
+
 from ..errors import SpecError, require
+from ..fields import parse_json
 from ..interfaces import Task
 from ..records import Grade, Item
 from .files import read_text
 
-WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
-PLAIN = rf"(?:{WHOLE}(?:\.\d+)?|\.\d+)"
-NUMBER = re.compile(rf"[-+]?(?:\d+/\d+|{PLAIN}(?:[eE][-+]?\d{{1,3}})?)")
+# Digits are the ten of ASCII: Python reads other scripts' as well, which no answer is meant to hold.
+WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+PLAIN = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+NUMBER = re.compile(rf"[-+]?(?:[0-9]+/[0-9]+|{PLAIN}(?:[eE][-+]?[0-9]{{1,3}})?)")
 # In a text a number stands alone: no letter, digit or part of another number touches it, and a sign follows nothing.
-STANDING = re.compile(rf"(?<![\w.,/^+\-])(?:[$\u20ac\u00a3])?({NUMBER.pattern})(?![\w/^]|[.,]\d)")
+# A currency's sign may stand before it, and the number's own sign before that, as in -$5.
+TOUCHED = r"(?<![\w.,/^+\-])"
+STANDING = re.compile(rf"{TOUCHED}({NUMBER.pattern})(?![\w/^]|[.,][0-9])")
+CURRENCY = "[A-Z]{0,3}[$\u00a2\u00a3\u00a5\u20a0-\u20cf]\\s?"
+SIGN_BEFORE = re.compile(rf"{TOUCHED}(-){CURRENCY}$")
+MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+SPACED_THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+LONGEST_NUMBER = 1000  # characters; Python reads a few thousand digits, at a cost that grows with their square
+SECONDS = 2.0  # that a regular expression may take on an answer
 MATCHES = ("exact", "number", "regex")
 READINGS = ("text", "last-line", "last-number", "boxed", "tag")
 
@@ -72,9 +83,8 @@ class JSONLines(Task):
     def _item(self, line: str, number: int) -> Item:
         where = f"jsonl: {self.file}, line {number}"
         try:
-            question = json.loads(line)
-            json.dumps(question, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
+            question = parse_json(line)
+        except ValueError as error:
             raise SpecError(f"{where}: this is no JSON text ({error})") from error
         if not isinstance(question, dict) or not {"prompt", "answer"} <= set(question):
             raise SpecError(f'{where}: a question has a "prompt" and an "answer"')
@@ -96,12 +106,13 @@ class JSONLines(Task):
         if not text or text in ("inf", "-inf", "nan"):
             raise SpecError(f"{where}: nothing could match the answer {text!r}")
         if self.match == "number" and number_of(text) is None:
-            raise SpecError(f"{where}: {text!r} is no number")
+            raise SpecError(f"{where}: {text!r:.80} is no number")
         if self.match == "regex":
             try:
                 re.compile(text)
-            except re.error as error:
-                raise SpecError(f"{where}: {text!r} is no regular expression: {error}") from error
+                regex.compile(text)
+            except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
+                raise SpecError(f"{where}: {text!r:.80} is no regular expression: {error}") from error
         return text
 
 
@@ -111,12 +122,27 @@ def read_answer(text: str, how: str) -> str | None:
     if how == "last-line":
         text = text.splitlines()[-1].strip() if text else ""
     elif how == "last-number":
-        text = next(reversed(STANDING.findall(text.replace("\u2212", "-"))), "")
+        text = last_number(text)
     elif how == "boxed":
         text = last_boxed(text)
     elif how == "tag":
         text = next(reversed(re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)), "").strip()
     return text or None
+
+
+def last_number(text: str) -> str:
+    """The last number that stands alone in a text, with its sign, which may stand before a currency's; "" for none."""
+    text = plain_signs(text)
+    last = next(reversed(list(STANDING.finditer(text))), None)
+    if last is None:
+        return ""
+    is_negative = last[1][0] not in "-+" and SIGN_BEFORE.search(text, max(0, last.start() - 8), last.start())
+    return f"-{last[1]}" if is_negative else last[1]
+
+
+def plain_signs(text: str) -> str:
+    """The minus signs of typography as -, and the spaces between thousands as commas."""
+    return SPACED_THOUSANDS.sub(",", text.translate(MINUS))
 
 
 def last_boxed(text: str) -> str:
@@ -134,9 +160,18 @@ def last_boxed(text: str) -> str:
 
 
 def is_match(answer: str, wanted: str, how: str) -> bool:
-    """Whether an answer is the wanted one, see `JSONLines.match`."""
+    """Whether an answer is the wanted one, see `JSONLines.match`.
+
+    Raises `SpecError` for a regular expression that takes too long, as one with a repeat in a repeat may do.
+    """
     if how == "regex":
-        return re.fullmatch(wanted, answer, re.DOTALL) is not None
+        try:
+            return regex.fullmatch(wanted, answer, regex.DOTALL, timeout=SECONDS) is not None
+        except TimeoutError as error:
+            raise SpecError(
+                f"jsonl: the regular expression {wanted!r:.80} takes more than {SECONDS:.0f} s on an answer; write it "
+                "without repeats inside of repeats"
+            ) from error
     if how == "number":
         number = number_of(answer)
         return number is not None and number == number_of(wanted)
@@ -146,10 +181,12 @@ def is_match(answer: str, wanted: str, how: str) -> bool:
 def number_of(text: str) -> Fraction | None:
     """The number that a text is: thousands separators, exponents, fractions (1/2 too), currency signs and the dollars
     around a formula are understood, and a full stop after it."""
-    text = text.strip().removesuffix(".").replace("\u2212", "-").replace("{,}", ",").strip("$").strip()
-    text = re.sub(r"^([-+]?)[$\u20ac\u00a3]\s?", r"\1", text)
-    text = re.sub(r"^([-+]?)\\[dt]?frac\{(\d+)\}\{(\d+)\}$", r"\1\2/\3", text)
+    text = plain_signs(text.strip()).removesuffix(".").replace("{,}", ",").strip("$").strip()
+    text = re.sub(rf"^([-+]?){CURRENCY}", r"\1", text)
+    text = re.sub(r"^([-+]?)\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}$", r"\1\2/\3", text)
+    if len(text) > LONGEST_NUMBER or not NUMBER.fullmatch(text):
+        return None
     try:
-        return Fraction(text.replace(",", "")) if NUMBER.fullmatch(text) else None
+        return Fraction(text.replace(",", ""))
     except ZeroDivisionError:
         return None

@@ -10,6 +10,7 @@ from typing import Any, final
 from ..errors import SpecError, require
 from ..interfaces import Task
 from ..records import Grade, Item
+from .split import check_count
 
 DEFAULT_COUNT = 100
 
@@ -37,6 +38,7 @@ class ReasoningGym(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         size = DEFAULT_COUNT if count is None else count
+        check_count(size, "reasoning-gym")
         return [
             Item(f"{self.name}-{seed}-{i}", entry["question"], data={"size": size, "seed": seed, "index": i})
             for i, entry in enumerate(_dataset(self.name, size, seed))

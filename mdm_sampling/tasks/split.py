@@ -12,6 +12,7 @@ from ..errors import SpecError
 
 HELD_OUT_SHARE = 16
 PATIENCE = 10_000  # attempts in a row that find nothing new
+MOST_ITEMS = 100_000
 
 T = TypeVar("T")
 
@@ -19,6 +20,12 @@ T = TypeVar("T")
 def is_held_out(key: str) -> bool:
     """Whether an item with this key is kept for tests: a fixed hash of the key, the same on every machine."""
     return crc32(key.encode()) % HELD_OUT_SHARE == 0
+
+
+def check_count(count: int, task: str) -> None:
+    """Raise `SpecError` for more items than anybody waits for, before the first is made."""
+    if count > MOST_ITEMS:
+        raise SpecError(f"{task}: at most {MOST_ITEMS:,} items can be made, got {count:,}")
 
 
 def draw_distinct(
@@ -34,6 +41,7 @@ def draw_distinct(
     Each attempt has a generator of its own, so more of a seed is a longer list. Raises `SpecError`, in the name of the
     task, when nothing new has come for `PATIENCE` attempts.
     """
+    check_count(count, task)
     found: dict[Hashable, T] = {}
     latest = 0
     for attempt in counting():

@@ -79,7 +79,7 @@ class Sudoku(Task):
         return [self._item(puzzle) for puzzle in puzzles[:count]]
 
     def grade(self, item: Item, text: str) -> Grade:
-        """Right if the last rows of digits in the text, as many as the grid has, fill the puzzle by the rules."""
+        """Right if the last complete grid in the text fills the puzzle by the rules; see `read_grid`."""
         answer = read_grid(text, size_of(item.name))
         puzzle = [int(cell) for cell in item.name]
         solved = answer is not None and is_solution(puzzle, [int(c) for c in answer if c != "\n"])
@@ -98,7 +98,7 @@ class Sudoku(Task):
     def _hole_range(self) -> tuple[int, int]:
         if self.holes is None:
             return HOLES[self.size]
-        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", self.holes)
+        match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", self.holes)
         fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         require(
             1 <= fewest <= most <= self.size**2,
@@ -154,16 +154,29 @@ class Sudoku(Task):
 
 
 def read_grid(text: str, size: int) -> str | None:
-    """The last lines of `size` digits each, exactly `size` of them in a row; what else people put in lines is dropped.
+    """The last complete grid of a text: `size` lines of `size` digits each, or all of them in one line.
 
-    None if there are none: a run of more or fewer such lines is no grid.
+    What else people put between digits is dropped. Empty lines may part a grid, and part it from what follows. None if
+    there is no grid: lines that follow each other are grids only if their number is a multiple of `size`.
     """
-    runs: list[list[str]] = [[]]
-    for line in text.splitlines():
-        digits = re.sub(r"[\s|\u2502,\[\]]", "", line)
+    last: list[str] | None = None
+    rows: list[str] = []  # lines that follow each other
+    begun: list[str] = []  # those of blocks before them that are no grid yet
+    for line in [*text.splitlines(), "end"]:
+        digits = re.sub(r"[\s|\u2502,;/\[\]]", "", line)
         if re.fullmatch(f"[1-{size}]{{{size}}}", digits):
-            runs[-1].append(digits)
-        elif digits.strip("-+\u2500\u253c"):
-            runs.append([])
-    grids = [run for run in runs if run]
-    return "\n".join(grids[-1]) if grids and len(grids[-1]) == size else None
+            rows.append(digits)
+            continue
+        if not digits.strip("-+\u2500\u253c") and digits:
+            continue  # a rule between boxes
+        begun = begun + rows if len(begun) + len(rows) <= size else rows
+        if begun and len(begun) % size == 0:
+            last, begun = begun[-size:], []
+        elif len(begun) > size:
+            begun = []
+        rows = []
+        if digits:
+            begun = []
+        if re.fullmatch(f"[1-{size}]{{{size**2}}}", digits):
+            last = [digits[i : i + size] for i in range(0, size**2, size)]
+    return None if last is None else "\n".join(last)
