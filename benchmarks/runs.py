@@ -39,8 +39,9 @@ class Run:
 
     def backend(self) -> mdm.TransformerBackend:
         torch.set_num_threads(self.threads)
-        if self.device != "cpu":
-            torch.cuda.set_device(self.device)  # which is what memory and clocks are read of
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device.index or 0)  # which is what memory and clocks are read of
         backend = FAMILIES[self.family](self.shape, self.vocabulary, self.device, getattr(torch, self.dtype))
         if self.compile:
             backend.compile()
@@ -113,5 +114,5 @@ def answer_one(text: str, measure: Callable[[str, Run], dict[str, float]]) -> No
 
 def print_report(run: Run, **found: Any) -> None:
     """A JSON line: the run, what was found, and on what machine."""
-    machine = {**describe_machine(), "threads": run.threads}
+    machine = {**describe_machine(torch.device(run.device)), "threads": run.threads}
     click.echo(json.dumps({**asdict(run), **found, "machine": machine}))

@@ -19,7 +19,6 @@ from typing import Any
 import click
 
 import mdm_sampling as mdm
-from mdm_sampling.machine import describe_machine
 
 ENGINES: dict[str, list[str]] = {
     "local": [],
@@ -73,7 +72,7 @@ def measured(folder: Path, options: list[str], batch_size: int) -> dict[str, Any
         "batch_s": round(sum(batches.values()) / len(batches), 3),
         "tokens_a_second_of_a_worker": round(tokens / sum(batches.values()), 1),
         "journal_bytes_a_row": round(journal.stat().st_size / len(lines)),
-        "machine": describe_machine(),
+        "machine": lines[0]["machine"],
     }
 
 

@@ -60,7 +60,7 @@ def main(items: int, quick: bool) -> None:
                     "future": future,
                     "evaluated": evaluated,
                     "could_be_skipped": round(1 - needed / evaluated, 3),
-                    "machine": describe_machine(),
+                    "machine": describe_machine(base.backend.device),
                 }
                 click.echo(json.dumps(report))
 

@@ -74,7 +74,7 @@ def main(quick: bool, **options: Any) -> None:
         "trace_seconds": round(timed.seconds, 2),
         "trace_share": round(timed.seconds / seconds, 4),
         **{name: round(size, 3) for name, size in sizes.items()},
-        "machine": describe_machine(),
+        "machine": describe_machine(sampler.backend.device),
     }
     click.echo(json.dumps(report))
 

@@ -47,10 +47,10 @@ class Collector:
         spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
         self.counts.index_add_(1, record.rows, spent)
         self.entropy.index_add_(0, record.rows, record.entropy.sum(1).double())
+        rows = record.rows.tolist()  # waits for the device, so the step's work is done before the clock is read
         self.stopped = time.perf_counter()
-        elapsed = self.stopped - self.began
-        for row in record.rows.tolist():
-            self.seconds[row] = elapsed
+        for row in rows:
+            self.seconds[row] = self.stopped - self.began
 
     def go_on(self) -> None:
         """The next step begins: what observers did since the last one belongs to no row's seconds."""

@@ -29,7 +29,7 @@ class Slots(ABC):
 
     @abstractmethod
     def select(self, rows: Tensor) -> Slots:
-        """The slots of the rows with the indices `rows`, [n]."""
+        """The slots of the rows with the indices `rows`, [n]. They replace these slots, which may be emptied."""
 
 
 class ModelBackend(ABC):
@@ -45,6 +45,7 @@ class ModelBackend(ABC):
         codec: encodes and decodes text, or None for a model without a tokenizer.
         source: where the model came from, or None for a model that was passed in memory.
         compiled: whether `compile` was called.
+        unused_ids: ids below `vocab_size` that have no token, as ranges; they are never predicted.
     """
 
     mask_id: int
@@ -56,6 +57,7 @@ class ModelBackend(ABC):
     codec: TextCodec | None = None
     source: ModelSource | None = None
     compiled: bool = False
+    unused_ids: tuple[range, ...] = ()
 
     @property
     def head_matrix(self) -> Tensor | None:

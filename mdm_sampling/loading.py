@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_GEN_LENGTH = 128
+LONGEST = 2**31 - 1
 
 
 def load_backend(
-    model: str = "embedded",
+    model: str | os.PathLike[str] = "embedded",
     *,
     family: str | None = None,
     dtype: str | torch.dtype = "auto",
-    device: str | None = None,
+    device: str | torch.device | None = "auto",
     device_map: Any = None,
     tp_plan: Any = None,
     attn_implementation: str | None = None,
@@ -36,39 +38,62 @@ def load_backend(
 
     Args:
         family: registered name of the model's family; None to recognise it from config.json.
+        device: such as "cuda". "auto" or None: a CUDA device that has room for the model, else MPS if it works, else
+            the CPU.
 
     The other arguments are those of `LoadOptions`. Raises `ModelError` with a sentence that says what is wrong.
     """
-    from .backends.checkpoint import read_config
+    from .backends.files import read_config
 
-    name = str(dtype).removeprefix("torch.")
+    name = name_of(model)
+    _check_kinds(family=family, attn_implementation=attn_implementation, revision=revision)
+    if mask_id is not None and not is_whole(mask_id):
+        raise ModelError(f"mask_id is {mask_id!r:.60}, expected a token id")
+    if not isinstance(compile, bool):
+        raise ModelError(f"compile is {compile!r:.60}, expected True or False")
+    place = None if device is None or str(device) == "auto" else str(device)
+    number = str(dtype).removeprefix("torch.")
     options = LoadOptions(
-        name, device, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
+        number, place, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
     )
-    if revision is not None and (model == "embedded" or Path(model).exists()):
-        raise ModelError(f"revision {revision!r} would be ignored: {model} is no hub repository")
-    if sum(each is not None for each in (device, device_map, tp_plan)) > 1:
+    if revision is not None and (name == "embedded" or Path(name).exists()):
+        raise ModelError(f"revision {revision!r} would be ignored: {name} is no hub repository")
+    if sum(each is not None for each in (place, device_map, tp_plan)) > 1:
         raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: claim.part() for claim in claims}
     for candidate in families.values():
-        if candidate.recognises(model, None):
-            return _loaded(candidate, model, None, options)
-    config = read_config(model, revision)
+        if candidate.recognises(name, None):
+            return _loaded(candidate, name, None, options)
+    config = read_config(name, revision)
     for candidate in families.values():
-        if family is not None or candidate.recognises(model, config):
-            return _loaded(candidate, model, config, options)
+        if family is not None or candidate.recognises(name, config):
+            return _loaded(candidate, name, config, options)
     raise ModelError(
-        f"{model}: no backend reads the model_type {config.get('model_type')!r} of its config.json; "
+        f"{name}: no backend reads the model_type {config.get('model_type')!r:.60} of its config.json; "
         f"installed: {', '.join(families)}"
     )
+
+
+def name_of(model: str | os.PathLike[str]) -> str:
+    """A model's name, or the path of its folder, as text. Raises `ModelError` for anything else."""
+    name = os.fspath(model) if isinstance(model, os.PathLike) else model
+    if not isinstance(name, str):
+        raise ModelError(f"a model is named by a text or a path, got {model!r:.60}")
+    return name
+
+
+def _check_kinds(**texts: Any) -> None:
+    for name, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise ModelError(f"{name} is {value!r:.60}, expected a text")
 
 
 def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, options: LoadOptions) -> ModelBackend:
     """The model, or a `ModelError`: what other libraries raise on a broken folder is not their users' to know."""
     from transformers.utils import logging
 
-    from .backends.checkpoint import first_sentence
+    from .backends.files import first_sentence
 
     bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     if config is None or Path(model).exists():
@@ -82,6 +107,11 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
     except MDMError:
         raise
     except Exception as error:
+        if _docstrings_are_removed():
+            raise ModelError(
+                f"{model}: the model cannot be loaded under python -OO, which removes the docstrings that transformers "
+                f"reads; use python -O, or neither ({first_sentence(error)})"
+            ) from error
         raise ModelError(f"{model}: the model cannot be loaded: {first_sentence(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
@@ -89,51 +119,62 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
             logging.enable_progress_bar()
 
 
+def _docstrings_are_removed() -> bool:
+    return load.__doc__ is None
+
+
 def load(
-    model: str = "embedded",
+    model: str | os.PathLike[str] = "embedded",
     *,
     gen_length: int | None = None,
     block_length: int = 32,
     steps: int = 512,
+    family: str | None = None,
     dtype: str | torch.dtype = "auto",
-    device: str | None = None,
+    device: str | torch.device | None = "auto",
     device_map: Any = None,
     tp_plan: Any = None,
     attn_implementation: str | None = None,
+    quantization_config: Any = None,
+    revision: str | None = None,
     mask_id: int | None = None,
     compile: bool = False,
 ) -> Sampler:
     """A sampler for a model with the published defaults: Info-Gain with a bypass at 0.9, prefix cache, greedy tokens.
 
     Args:
-        model: see `load_backend`, which takes more options.
+        model: see `load_backend`, which takes the same options.
         gen_length: places to generate; None for the checkpoint's generation config, else 128.
     """
     backend = load_backend(
         model,
+        family=family,
         dtype=dtype,
         device=device,
         device_map=device_map,
         tp_plan=tp_plan,
         attn_implementation=attn_implementation,
+        quantization_config=quantization_config,
+        revision=revision,
         mask_id=mask_id,
         compile=compile,
     )
-    length = gen_length if gen_length is not None else default_gen_length(model)
+    length = gen_length if gen_length is not None else default_gen_length(model, revision)
     return Sampler(backend, gen_length=length, block_length=block_length, steps=steps)
 
 
-def default_gen_length(model: str, revision: str | None = None) -> int:
+def default_gen_length(model: str | os.PathLike[str], revision: str | None = None) -> int:
     """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
-    from .backends.checkpoint import read_json, stored_file
     from .backends.embedded import FOLDER
+    from .backends.files import read_generation_config
 
-    file = stored_file(str(FOLDER) if model == "embedded" else model, "generation_config.json", revision)
-    length = None if file is None else read_json(model, file).get("max_new_tokens")
+    name = name_of(model)
+    length = read_generation_config(str(FOLDER) if name == "embedded" else name, revision).get("max_new_tokens")
     if length is None:
         return DEFAULT_GEN_LENGTH
-    if not is_whole(length) or length < 1:
+    if not is_whole(length) or not 1 <= length <= LONGEST:
         raise ModelError(
-            f"{model}: generation_config.json says max_new_tokens={length!r}, expected a whole number above 0"
+            f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number from 1 to "
+            f"{LONGEST}"
         )
     return int(length)

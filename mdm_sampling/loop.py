@@ -36,6 +36,7 @@ def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], 
         backend.vocab_size,
         backend.head_matrix,
         compiled_slice_statistics() if backend.compiled else slice_statistics,
+        backend.unused_ids,
     )
 
 

@@ -16,16 +16,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Processor, threads, GPU and the versions of what computes."""
+def describe_machine(device: torch.device | None = None) -> dict[str, str | int]:
+    """Processor, threads, GPU and the versions of what computes.
+
+    Args:
+        device: where the model is: the GPU is that one, and "none" for a model on the CPU, whatever the machine has.
+    """
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": _accelerator(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "mdm-sampling": __version__,
     }
+
+
+def _accelerator(device: torch.device | None) -> str:
+    if device is None or device.type == "cpu":
+        return "none"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

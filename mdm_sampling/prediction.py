@@ -30,6 +30,7 @@ class Head:
         vocab_size: v, for choosing the size of a chunk.
         matrix: [v d] if `project` is nothing but a product with it; statistics then read it a slice at a time.
         reduce: turns a slice of logits into statistics.
+        unused: ids that have no token, as ranges; never predicted either.
     """
 
     project: Callable[[Tensor], Tensor]
@@ -38,6 +39,7 @@ class Head:
     vocab_size: int
     matrix: Tensor | None = None
     reduce: Reduce = slice_statistics
+    unused: tuple[range, ...] = ()
 
     @property
     def slice_width(self) -> int:
@@ -62,19 +64,24 @@ class Head:
         for first, part in enumerate(torch.split(matrix, SLICE)):
             logits = hidden @ part.T
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            own = self.mask_id - first * SLICE
-            if 0 <= own < len(part):
-                logits[:, own] = -torch.inf
+            self._forbid(logits, first * SLICE)
             yield logits
 
     def logits(self, hidden: Tensor, context: Tensor) -> Tensor:
-        """Logits [r v] of hidden states [r d], at least in float32, with the mask token and banned tokens at -inf."""
+        """Logits [r v] of hidden states [r d], at least in float32; what is never predicted is at -inf."""
         logits = self.project(hidden)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         for process in self.processors:
             logits = process(context, logits)
-        logits[:, self.mask_id] = -torch.inf
+        self._forbid(logits, 0)
         return logits
+
+    def _forbid(self, logits: Tensor, first: int) -> None:
+        """Overwrite what is never predicted in logits of the tokens from `first` on."""
+        for ids in (range(self.mask_id, self.mask_id + 1), *self.unused):
+            start, stop = max(ids.start - first, 0), min(ids.stop - first, logits.shape[-1])
+            if start < stop:
+                logits[:, start:stop] = -torch.inf
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import torch
 from .caches.prefix import PrefixCache
 from .collector import Collector
 from .errors import CanvasError, require
+from .evaluation_mode import EvaluationMode
 from .interfaces import (
     CacheStrategy,
     ModelBackend,
@@ -107,7 +108,8 @@ class Sampler:
 
         Args:
             prompts: one text, or several texts or lists of chat messages.
-            seed: one seed for every row, or one for each. A row's tokens depend on its prompt and its seed alone.
+            seed: one seed for every row, or one for each. A row's tokens depend on its prompt and its seed alone, up
+                to rounding: in half precision the rows beside it can tip a close decision.
             chat: whether to apply the chat template; None applies it if the model has one.
             batch_size: prompts decoded together; their lengths may differ.
             observers: told of every step.
@@ -206,9 +208,15 @@ class Sampler:
 
     @torch.no_grad()
     def _steps(self, canvas: Canvas, seeds: list[int]) -> Iterator[StepRecord]:
-        run = Run(self, canvas, seeds)
+        run, evaluating = Run(self, canvas, seeds), EvaluationMode(self.backend)
         for start in range(canvas.start, canvas.length, self.block_length):
-            yield from run.fill_block(Span(start, min(start + self.block_length, canvas.length)))
+            steps = run.fill_block(Span(start, min(start + self.block_length, canvas.length)))
+            while True:
+                with evaluating:
+                    record = next(steps, None)
+                if record is None:
+                    break
+                yield record
 
     def spec(self) -> dict[str, Any]:
         """The settings that rebuild this sampler, see `from_spec`; the parts as text."""

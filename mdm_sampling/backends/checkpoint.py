@@ -1,114 +1,43 @@
-"""Reading checkpoints through transformers: config.json, strict weights, tokenizers. Shared by the families."""
+"""Reading checkpoints through transformers: strict weights, tokenizers. Shared by the families."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
-from logging import ERROR
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from ..errors import ModelError
-from ..fields import is_whole
+from .devices import check_device, check_device_map, choose_device
+from .files import first_sentence as first_sentence
+from .files import read_json, refuse_adapter, stored_file
 from .options import LoadOptions
+from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
-def read_config(source: str, revision: str | None) -> dict[str, Any]:
-    """The config.json of a folder or hub repository. Raises `ModelError` if there is no such thing, or if it is bad."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import logging
-    from transformers.utils import cached_file
+def dtype_of(name: str, config: Mapping[str, Any], stored: Mapping[str, StoredWeight]) -> torch.dtype:
+    """The torch dtype of an option: a torch name, or "auto".
 
-    if not source.strip():
-        raise ModelError("the model's name is empty")
-    if not Path(source).is_dir() and _looks_like_path(source):
-        raise ModelError(f"{source!r} is no folder, no hub repository (owner/name), and not 'embedded'")
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(ERROR)  # a hub that cannot be reached is reported below, and not at each attempt
-    try:
-        path = cached_file(source, "config.json", revision=revision)
-    except OSError as error:
-        offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-        raise ModelError(
-            f"{source!r} is no folder, and as a hub repository it cannot be read{offline}: {first_sentence(error)}"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-    if path is None:
-        raise ModelError(f"{source}: there is no config.json, so it is no checkpoint")
-    return read_json(source, Path(path))
-
-
-def read_json(source: str, file: Path) -> dict[str, Any]:
-    """The object that a JSON file of a checkpoint holds. Raises `ModelError` if it holds none."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{source}: {file.name} is not valid JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{source}: {file.name} holds no JSON object")
-    return values
-
-
-def stored_file(source: str, name: str, revision: str | None) -> Path | None:
-    """A file of a folder or hub repository; None if it holds no such file."""
-    from transformers.utils import cached_file
-
-    try:
-        path = cached_file(source, name, revision=revision)
-    except OSError:
-        return None
-    return None if path is None else Path(path)
-
-
-def _looks_like_path(source: str) -> bool:
-    return Path(source).exists() or source.startswith((".", "/", "~")) or source.count("/") != 1
-
-
-def field(config: Mapping[str, Any], name: str, source: str) -> Any:
-    """config[name], a size. Raises `ModelError` where it is missing or no whole number above 0."""
-    value = config.get(name)
-    if value is None:
-        raise ModelError(f"{source}: config.json lacks {name!r}")
-    if not is_whole(value) or value < 1:
-        raise ModelError(f"{source}: config.json says {name}={value!r}, expected a whole number above 0")
-    return value
-
-
-def refuse_unsupported(config: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]], source: str) -> None:
-    """Raise `ModelError` where a config asks for something that the native class does not compute."""
-    for name, values in supported.items():
-        if name in config and config[name] not in values:
-            raise ModelError(
-                f"{source}: config.json says {name}={config[name]!r}, supported: {', '.join(map(repr, values))}"
-            )
-
-
-def dtype_of(name: str, config: Mapping[str, Any]) -> torch.dtype:
-    """The torch dtype of an option: a torch name, or "auto" for the one in the config (float32 if it has none)."""
+    "auto" is the one that config.json names; where it names none, the one in which most of the stored numbers are.
+    """
     name, where = str(name), ""
     if name == "auto":
-        name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        named = {key: str(config[key]).removeprefix("torch.") for key in ("dtype", "torch_dtype") if config.get(key)}
+        if len(set(named.values())) > 1:
+            both = " and ".join(f"{key}={value!r}" for key, value in named.items())
+            raise ModelError(f"config.json contradicts itself: {both}; pass a dtype (--dtype)")
+        name = next(iter(named.values()), None) or main_kind(stored) or "float32"
         where = " in config.json"
-    if name.removeprefix("torch.") not in DTYPES:
-        raise ModelError(f"unknown dtype {name!r}{where}; use {', '.join(DTYPES)}")
+    if name.removeprefix("torch.") not in FLOATS:
+        raise ModelError(f"unknown dtype {name!r}{where}; use {', '.join(FLOATS)}")
     dtype: torch.dtype = getattr(torch, name.removeprefix("torch."))
     return dtype
-
-
-def check_device(name: str) -> None:
-    """Raise `ModelError` unless tensors can live on this device, before anything large is read."""
-    try:
-        torch.empty(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"device {name!r} cannot be used: {first_sentence(error)}") from error
 
 
 def load_strictly(
@@ -119,7 +48,10 @@ def load_strictly(
     options: LoadOptions,
     renamed: dict[str, str],
 ) -> Any:
-    """`model_class.from_pretrained` that refuses missing, extra and wrongly shaped weights, each by name.
+    """`model_class.from_pretrained` that refuses missing, extra, wrongly shaped and other wrong weights, each by name.
+
+    Shapes and number formats are compared with what the files say of themselves, before anything of the model's size
+    is made. A quantised checkpoint stores other weights than the model has; it is left to transformers.
 
     Args:
         native: the translated config.
@@ -128,14 +60,25 @@ def load_strictly(
     """
     if options.device is not None:
         check_device(options.device)
+    check_device_map(options.device_map)
+    stored = stored_weights(source, options.revision, renamed)
+    if not stored:
+        refuse_adapter(source, options.revision)
+    dtype = dtype_of(options.dtype, config, stored)
     quantization = options.quantization_config or config.get("quantization_config")
-    device_map = options.device_map or ({"": options.device} if options.device and quantization else None)
+    if stored and not config.get("quantization_config"):
+        refuse_misfits(model_class, native, stored, source)
+    device, device_map = options.device, options.device_map
+    if device is None and device_map is None and options.tp_plan is None and not quantization:
+        device = choose_device(size_in_bytes(stored, dtype))
+    if device is not None and quantization:
+        device_map = {"": device}
     try:
         model, info = model_class.from_pretrained(
             source,
             config=native,
             key_mapping=renamed or None,
-            dtype=dtype_of(options.dtype, config),
+            dtype=dtype,
             device_map=device_map,
             distributed_config=None if options.tp_plan is None else distributed_config(options.tp_plan),
             attn_implementation=options.attn_implementation,
@@ -148,21 +91,70 @@ def load_strictly(
         raise ModelError(
             f"{source}: a file of weights is damaged or incomplete, copy or download it again ({first_sentence(error)})"
         ) from error
-    _refuse_bad_weights(source, info)
-    return model.to(options.device) if options.device and not device_map else model
+    _refuse_bad_weights(source, info["mismatched_keys"], info["missing_keys"], info["unexpected_keys"])
+    model = model.to(device) if device is not None and not device_map else model
+    if not quantization:
+        refuse_infinite_weights(model, source)
+    return model
 
 
-def _refuse_bad_weights(source: str, info: Mapping[str, Any]) -> None:
-    shapes = [f"{name} is {list(got)}, expected {list(want)}" for name, got, want in sorted(info["mismatched_keys"])]
-    faults = [
-        ("wrongly shaped weights", shapes),
-        ("missing weights", sorted(info["missing_keys"])),
-        ("weights that the model does not have", sorted(info["unexpected_keys"])),
-    ]
-    for fault, names in faults:
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise ModelError(f"{source}: the checkpoint has {fault}: {', '.join(names[:3])}{more}")
+def refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWeight], source: str) -> None:
+    """Raise `ModelError` where the stored weights are not those of the model, by their names, shapes and kinds."""
+    if native.num_hidden_layers > len(stored):
+        raise ModelError(
+            f"{source}: the checkpoint has missing weights: config.json says {native.num_hidden_layers} layers, and it "
+            f"holds {len(stored)} weights in all"
+        )
+    try:
+        with torch.device("meta"):
+            shapes = {name: tuple(weight.shape) for name, weight in model_class(native).state_dict().items()}
+    except RuntimeError as error:  # a size with more than 64 bits
+        raise ModelError(
+            f"{source}: config.json describes weights that no memory can hold ({first_sentence(error)})"
+        ) from error
+    base = f"{model_class.base_model_prefix}."
+    found = {
+        name if name in shapes or base + name not in shapes else base + name: each for name, each in stored.items()
+    }
+    needed = set(shapes) - ({HEAD} if native.tie_word_embeddings else set())
+    both = shapes.keys() & found.keys()
+    misfits = [(name, found[name].shape, shapes[name]) for name in both if found[name].shape != shapes[name]]
+    _refuse_bad_weights(source, misfits, needed - set(found), ())
+    kinds = sorted(f"{name} is {found[name].kind}" for name in both if found[name].kind not in FLOATS)
+    _refuse(source, "weights that are no floating-point numbers", kinds)
+    if native.tie_word_embeddings and HEAD in found and not torch.equal(found[HEAD].read(), found[EMBEDDING].read()):
+        raise ModelError(
+            f"{source}: config.json says that the head is the embedding (tied weights), but a head is stored that "
+            "differs from it"
+        )
+
+
+def refuse_infinite_weights(model: Any, source: str) -> None:
+    """Raise `ModelError` for a weight that holds nan or infinity; every number is read once, and none is copied."""
+    weights = {name: _own_part(weight.detach()) for name, weight in model.named_parameters()}
+    read = {name: each for name, each in weights.items() if each.numel() and each.device.type != "meta"}
+    ends = {name: torch.stack(torch.aminmax(each)) for name, each in read.items()}
+    names = sorted(name for name, both in ends.items() if not bool(both.isfinite().all()))
+    _refuse(source, f"weights that are not finite in {str(model.dtype).removeprefix('torch.')}", names)
+
+
+def _own_part(weight: Tensor) -> Tensor:
+    """A weight, or the part of it that this process holds."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
+
+
+def _refuse_bad_weights(source: str, misfits: Any, missing: Any, unexpected: Any) -> None:
+    """Raise `ModelError` for weights of wrong shapes, each as (name, stored shape, shape), or wrong names."""
+    shapes = [f"{name} is {list(got)}, expected {list(want)}" for name, got, want in sorted(misfits)]
+    _refuse(source, "wrongly shaped weights", shapes)
+    _refuse(source, "missing weights", sorted(missing))
+    _refuse(source, "weights that the model does not have", sorted(unexpected))
+
+
+def _refuse(source: str, fault: str, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(f"{source}: the checkpoint has {fault}: {', '.join(names[:3])}{more}")
 
 
 def load_tokenizer(tokenizer_class: Any, source: str, revision: str | None) -> Any:
@@ -183,12 +175,17 @@ def load_tokenizer(tokenizer_class: Any, source: str, revision: str | None) -> A
     try:
         return tokenizer_class.from_pretrained(source, revision=revision)
     except Exception as error:  # the tokenizers library raises plain `Exception`
-        raise ModelError(f"{source}: the tokenizer cannot be read: {first_sentence(error)}") from error
+        reason = _broken_json(source, (whole, "tokenizer_config.json"), revision) or first_sentence(error)
+        raise ModelError(f"{source}: the tokenizer cannot be read: {reason}") from error
 
 
-def first_sentence(error: Exception) -> str:
-    """What another library's error says, cut to its first sentence."""
-    text = " ".join(str(error).split())
-    if not text or isinstance(error, KeyError | TypeError | AttributeError):
-        text = f"{type(error).__name__} {text}".strip()
-    return re.split(r"(?<=[a-z)'\"])(?<!e\.g)(?<!i\.e)\. ", text)[0][:400].removesuffix(".")
+def _broken_json(source: str, names: tuple[str, ...], revision: str | None) -> str | None:
+    """What is wrong with the first of these files that holds no JSON object; None if all that are there do."""
+    for name in names:
+        file = stored_file(source, name, revision)
+        try:
+            if file is not None:
+                read_json(source, file)
+        except ModelError as error:
+            return str(error).removeprefix(f"{source}: ")
+    return None

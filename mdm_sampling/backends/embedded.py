@@ -23,7 +23,7 @@ class Embedded(BackendFamily):
         return source == "embedded"
 
     def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
-        from .checkpoint import read_config
+        from .files import read_config
 
         backend = LLaDA().load(str(FOLDER), read_config(str(FOLDER), None), options)
         backend.source = ModelSource(source, "embedded", options)

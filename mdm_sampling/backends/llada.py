@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
+from ..errors import ModelError
 from ..interfaces import BackendFamily, ModelBackend
 from .attention import wrap_attention
 from .options import LoadOptions, ModelSource
@@ -61,20 +62,25 @@ class LLaDA(BackendFamily):
         from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
         from .checkpoint import load_strictly, load_tokenizer
+        from .config import flag
+        from .files import read_generation_config
         from .text import find_eos_ids, find_mask_id
         from .transformer import TransformerBackend
 
         config = config or {}
         native = llama_config(config, source)
+        generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(PreTrainedTokenizerFast, source, options.revision)
         mask_id = find_mask_id(options.mask_id, config, tokenizer, native.vocab_size, source)
+        in_float32 = flag(config, "rope_full_precision", source, default=True)
         model = load_strictly(LlamaForCausalLM, source, native, config, options, WEIGHTS)
-        if config.get("rope_full_precision", True):
+        check_vocabulary(config, mask_id, tokenizer, source)
+        if in_float32:
             rotate_in_float32(model)
         return TransformerBackend(
             model,
             mask_id,
-            eos_ids=find_eos_ids(config, tokenizer, TURN_ENDS),
+            eos_ids=find_eos_ids(config, generation, tokenizer, TURN_ENDS),
             tokenizer=tokenizer,
             source=ModelSource(source, "llada", options),
         )
@@ -84,27 +90,46 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
-    from .checkpoint import field, refuse_unsupported
+    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
 
     refuse_unsupported(config, SUPPORTED, source)
     width = field(config, "d_model", source)
     heads = field(config, "n_heads", source)
     return LlamaConfig(
-        vocab_size=config.get("embedding_size") or field(config, "vocab_size", source),
+        vocab_size=optional_field(config, "embedding_size", source) or field(config, "vocab_size", source),
         hidden_size=width,
-        intermediate_size=config.get("mlp_hidden_size") or field(config, "mlp_ratio", source) * width,
+        intermediate_size=optional_field(config, "mlp_hidden_size", source)
+        or field(config, "mlp_ratio", source) * width,
         num_hidden_layers=field(config, "n_layers", source),
         num_attention_heads=heads,
-        num_key_value_heads=config.get("n_kv_heads") or heads,
+        num_key_value_heads=optional_field(config, "n_kv_heads", source) or heads,
         max_position_embeddings=field(config, "max_sequence_length", source),
-        rope_theta=config.get("rope_theta", 10_000.0),
-        rms_norm_eps=config.get("rms_norm_eps", 1e-5),
-        tie_word_embeddings=config.get("weight_tying", True),
+        rope_theta=rotary_base(config, source),
+        rms_norm_eps=epsilon(config, "rms_norm_eps", source),
+        tie_word_embeddings=flag(config, "weight_tying", source, default=True),
         attention_bias=False,
         mlp_bias=False,
         pad_token_id=None,
         is_causal=False,
     )
+
+
+def check_vocabulary(config: Mapping[str, Any], mask_id: int, tokenizer: Any, source: str) -> None:
+    """Raise `ModelError` for a `vocab_size` that contradicts `embedding_size`, the mask or the tokenizer.
+
+    The embeddings may have more rows than there are tokens, never fewer.
+    """
+    from .config import optional_field
+
+    size, rows = (optional_field(config, name, source) for name in ("vocab_size", "embedding_size"))
+    if size is None or rows is None:
+        return
+    tokens = [] if tokenizer is None else [token for token in tokenizer.get_vocab().values() if token < rows]
+    last = max([mask_id, *tokens])
+    if not last < size <= rows:
+        raise ModelError(
+            f"{source}: config.json says vocab_size={size} beside embedding_size={rows}, and the last token is {last}"
+        )
 
 
 def rotate_in_float32(model: Any) -> None:

@@ -11,8 +11,9 @@ class LoadOptions:
     """Passed through to transformers, but for the last two.
 
     Args:
-        dtype: such as "bfloat16"; "auto" for the checkpoint's own.
-        device: such as "cuda"; None for the default of transformers.
+        dtype: such as "bfloat16"; "auto" for the checkpoint's own: what config.json names, else what is stored.
+        device: such as "cuda"; None for what `choose_device` finds when the model is loaded. A spec that names no
+            device so is rebuilt on any machine.
         device_map: such as "auto", to spread a model over devices.
         tp_plan: such as "auto", to split each layer over the processes that torchrun started.
         attn_implementation: such as "sdpa", "eager" or "flash_attention_2".

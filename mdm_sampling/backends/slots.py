@@ -19,7 +19,10 @@ from ..records import Span
 
 @final
 class TransformerSlots(Slots):
-    """Keys and values [b h t d] of each layer, filled by the first forward, which sees the whole canvas."""
+    """Keys and values [b h t d] of each layer, filled by the first forward, which sees the whole canvas.
+
+    Selecting rows empties the slots that they are taken from, so that a layer is held once.
+    """
 
     def __init__(self) -> None:
         self.keys: list[Tensor] = []
@@ -27,8 +30,12 @@ class TransformerSlots(Slots):
 
     def select(self, rows: Tensor) -> TransformerSlots:
         chosen = TransformerSlots()
-        chosen.keys = [keys[rows.to(keys.device)] for keys in self.keys]
-        chosen.values = [values[rows.to(values.device)] for values in self.values]
+        # Layer by layer, each of the old ones going as the new one comes, so that there never are two of all.
+        for old, new in ((self.keys, chosen.keys), (self.values, chosen.values)):
+            old.reverse()
+            while old:
+                new.append(old[-1][rows.to(old[-1].device)])
+                old.pop()
         return chosen
 
 

@@ -89,7 +89,17 @@ class Leader(ModelBackend):
     def __init__(self, backend: ModelBackend, channel: Channel) -> None:
         self.backend = backend
         self.model = getattr(backend, "model", None)  # by which models are told apart
-        for name in ("mask_id", "pad_id", "eos_ids", "vocab_size", "max_length", "device", "codec", "source"):
+        for name in (
+            "mask_id",
+            "pad_id",
+            "eos_ids",
+            "vocab_size",
+            "max_length",
+            "device",
+            "codec",
+            "source",
+            "unused_ids",
+        ):
             setattr(self, name, getattr(backend, name))
         self.compiled = backend.compiled
         self.channel = channel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..errors import CanvasError, ModelError
@@ -147,22 +148,54 @@ def find_mask_id(option: int | None, config: Mapping[str, Any], tokenizer: Any, 
     )
 
 
-def find_eos_ids(config: Mapping[str, Any], tokenizer: Any, turn_ends: Sequence[str]) -> tuple[int, ...]:
-    """The config's and tokenizer's end tokens, and those of `turn_ends` that the tokenizer knows."""
-    named = config.get("eos_token_id")
-    ids = [*(named if isinstance(named, list) else [named])]
+def find_eos_ids(
+    config: Mapping[str, Any], generation: Mapping[str, Any], tokenizer: Any, turn_ends: Sequence[str]
+) -> tuple[int, ...]:
+    """All end tokens that anything names: config.json, the tokenizer, generation_config.json.
+
+    Those of `turn_ends` that the tokenizer knows count as well.
+    """
+    ids = _named_ends(config, "config.json")
     ids.append(getattr(tokenizer, "eos_token_id", None))
     known = tokenizer.get_vocab() if tokenizer is not None else {}
     ids += [known.get(token) for token in turn_ends]
-    if any(not is_whole(token) or token < 0 for token in ids if token is not None):
-        raise ModelError(f"config.json says eos_token_id={named!r}, expected a token id or a list of them")
+    ids += _named_ends(generation, "generation_config.json")
     return tuple(dict.fromkeys(int(token) for token in ids if token is not None))
+
+
+def _named_ends(config: Mapping[str, Any], file: str) -> list[int | None]:
+    named = config.get("eos_token_id")
+    ids = named if isinstance(named, list) else [named]
+    if any(not is_whole(token) or token < 0 for token in ids if token is not None):
+        raise ModelError(f"{file} says eos_token_id={named!r:.60}, expected a token id or a list of them")
+    return list(ids)
 
 
 def check_ids(mask_id: int, eos_ids: Sequence[int], vocab_size: int) -> None:
     """Raise `ModelError` unless the mask id and the end ids are distinct tokens of the vocabulary."""
+    if not is_whole(vocab_size) or vocab_size < 1:
+        raise ModelError(f"vocab_size is {vocab_size!r:.60}, expected a whole number above 0")
+    if not isinstance(eos_ids, Sequence) or isinstance(eos_ids, str | bytes):
+        raise ModelError(f"eos_ids is {eos_ids!r:.60}, expected a tuple of token ids")
     for name, token in [("mask", mask_id), *(("end", token) for token in eos_ids)]:
+        if not is_whole(token):
+            raise ModelError(f"the {name} id {token!r:.60} is no whole number")
         if not 0 <= token < vocab_size:
             raise ModelError(f"the {name} id {token} is outside the vocabulary [0, {vocab_size})")
     if mask_id in eos_ids:
         raise ModelError(f"the mask id {mask_id} is also an end id, so a text would end at its first mask")
+
+
+def ids_without_token(tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> tuple[range, ...]:
+    """The ids that the model has a row for and the tokenizer has no token for, as ranges in rising order.
+
+    Embeddings often have more rows than there are tokens. An id that `ends` a text counts as a token, since nothing
+    has to be written for it. Without a tokenizer, or with one that does not list its tokens, there are none.
+    """
+    vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+    tokens = sorted(token for token in {*vocabulary.values(), *ends} if 0 <= token < vocab_size)
+    if not vocabulary or not tokens:
+        return ()
+    bounds = [-1, *tokens, vocab_size]
+    gaps = (range(before + 1, after) for before, after in pairwise(bounds))
+    return tuple(gap for gap in gaps if gap)

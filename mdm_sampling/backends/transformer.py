@@ -6,15 +6,17 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ..errors import ModelError
+from ..fields import is_whole
 from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
-from .checkpoint import first_sentence
+from .files import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
 from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
-from .text import TextCodec, check_ids
+from .text import TextCodec, check_ids, ids_without_token
 from .visibility import bias_of, positions_of, visible_places
 
 
@@ -23,7 +25,8 @@ class TransformerBackend(ModelBackend):
     """Runs a transformers causal-LM class with `config.is_causal = False` as a masked diffusion model.
 
     Args:
-        model: such as `LlamaForCausalLM`; its config must say `is_causal = False`.
+        model: such as `LlamaForCausalLM`; its config must say `is_causal = False`. It is in evaluation mode while a
+            run lasts.
         mask_id: id of the mask token.
         look_back: 0 if row i of the output predicts place i; 1 for a right-shifted model such as Dream, which
             predicts place i from the hidden state at i - 1 and the first place of a row from its own.
@@ -49,15 +52,14 @@ class TransformerBackend(ModelBackend):
         source: ModelSource | None = None,
         shares_slots: bool | None = None,
     ) -> None:
-        if getattr(model.config, "is_causal", True):
-            raise ModelError("the model attends causally; set config.is_causal = False for a masked diffusion model")
+        check_model(model)
         if look_back not in (0, 1):
-            raise ModelError(f"look_back must be 0 or 1, got {look_back}")
-        if attention_block is not None and attention_block < 1:
-            raise ModelError(f"attention_block must be at least 1, got {attention_block}")
+            raise ModelError(f"look_back must be 0 or 1, got {look_back!r:.60}")
+        if attention_block is not None and (not is_whole(attention_block) or attention_block < 1):
+            raise ModelError(f"attention_block must be at least 1, got {attention_block!r:.60}")
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         check_ids(mask_id, eos_ids, self.vocab_size)
-        self.model = model.eval()
+        self.model = model
         self._cache_argument = cache_argument(model.base_model)
         self.mask_id = mask_id
         self.look_back = look_back
@@ -68,6 +70,7 @@ class TransformerBackend(ModelBackend):
         self.max_length = getattr(model.config, "max_position_embeddings", None)
         # Weights that are offloaded lie on `meta`; canvases go to the first that are not.
         self.device = next(p.device for p in model.parameters() if p.device.type != "meta")
+        self.unused_ids = ids_without_token(tokenizer, self.vocab_size, eos_ids)
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = source
         self.shares_slots = not self._is_flash if shares_slots is None else shares_slots
@@ -165,3 +168,23 @@ class TransformerBackend(ModelBackend):
             )
         first = (positions[:, 1:] == 0).unsqueeze(-1)
         return torch.where(first.to(hidden.device), hidden[:, 1:], hidden[:, :-1])
+
+
+def check_model(model: Any) -> None:
+    """Raise `ModelError` for what is no transformers model with bidirectional attention and a head of one layer."""
+    name = type(model).__name__
+    if not isinstance(model, PreTrainedModel):
+        raise ModelError(f"a TransformerBackend takes a causal-LM class of transformers, got {name}; see mdm.wrap")
+    head = model.get_output_embeddings()
+    if head is None or not any(child is head for child in model.children()):
+        raise ModelError(
+            f"a TransformerBackend takes a causal-LM class of transformers, whose head is one layer on top of its "
+            f"decoder, and {name} is none; mdm.wrap takes any model"
+        )
+    if getattr(model.config, "is_causal", True):
+        raise ModelError(
+            f"the config of {name} does not say is_causal = False, so the model would attend causally; set it for a "
+            "masked diffusion model"
+        )
+    if all(parameter.device.type == "meta" for parameter in model.parameters()):
+        raise ModelError("the model's weights lie on the device 'meta', which holds no numbers; load them first")

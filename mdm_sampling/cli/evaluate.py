@@ -291,7 +291,7 @@ def about(model: HarnessModel, results: Any, options: dict[str, Any]) -> dict[st
         **model.settings(),
         "notes": model.notes,
         **model.costs(),
-        "machine": describe_machine() | {"lm-eval": version("lm_eval")},
+        "machine": describe_machine(model.sampler.backend.device) | {"lm-eval": version("lm_eval")},
     }
 
 

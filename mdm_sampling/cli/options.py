@@ -106,7 +106,12 @@ MODEL_OPTIONS = [
         show_default=True,
         help="Number format of the model; auto for the checkpoint's own.",
     ),
-    cli_option("--device", help="Such as cuda or cuda:1.  [default: cpu]"),
+    cli_option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="Such as cuda or cuda:1; auto for a GPU that has room for the model, else the CPU.",
+    ),
     cli_option("--device-map", help="Such as auto, to spread the model over devices."),
     cli_option("--tp-plan", help="Such as auto, to split each layer over the processes that torchrun started."),
     cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
@@ -251,10 +256,12 @@ def load_named(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name."""
     from ..loading import load_backend
 
+    chosen_here = options["device"] == "auto"
     placed = [name for name in ("device", "device_map", "tp_plan") if options[name] is not None]
+    placed = [name for name in placed if name != "device" or not chosen_here]
     if len(placed) > 1:
         raise click.UsageError(f"give --{' or --'.join(placed)}, not both.".replace("_", "-"))
-    return load_backend(
+    backend = load_backend(
         options["model"],
         dtype=options["dtype"],
         device=options["device"],
@@ -265,6 +272,11 @@ def load_named(options: dict[str, Any]) -> ModelBackend:
         mask_id=options["mask_id"],
         compile=options["compile"],
     )
+    if chosen_here and not placed and sys.stderr.isatty():
+        from ..backends.devices import describe_choice
+
+        click.echo(f"Device: {describe_choice(backend.device)}", err=True)
+    return backend
 
 
 def make_sampler(

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import comb, nan, sqrt
 
 import torch
 from torch import Tensor
 
 from ..errors import CanvasError, PredictionError, require
+from ..evaluation_mode import EvaluationMode
 from ..interfaces import ModelBackend, top_places
 from ..loop import head_of
 from ..prediction import Head, Prediction
@@ -75,7 +77,8 @@ def log_likelihoods(
 ) -> list[Estimate]:
     """Estimate the log-likelihood of each continuation, given its prefix, from `samples` random masks.
 
-    The probabilities are the model's own, renormalised without the mask token, which is never predicted. Equal masks
+    The probabilities are the model's own, renormalised without what is never predicted: the mask token and ids that
+    have no token. Equal masks
     are computed once. A continuation that has no more masks than `samples` sees each of them once, at its probability:
     then nothing is estimated.
 
@@ -92,9 +95,12 @@ def log_likelihoods(
     check_pairs(backend, pairs, batch_size)
     head = head_of(backend)
     means, squares, forwards = ([0.0] * len(pairs) for _ in range(3))
+    evaluating = EvaluationMode(backend)
     for batch in batches(questions(backend, pairs, samples, seed), batch_size):
         seen: set[Row] = set()
-        for question, total in zip(batch, answers(backend, head, pairs, batch), strict=True):
+        with evaluating:
+            totals = answers(backend, head, pairs, batch)
+        for question, total in zip(batch, totals, strict=True):
             value = question.scale * total
             means[question.pair] += question.weight * value
             squares[question.pair] += question.weight * value**2
@@ -118,14 +124,17 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
     head = head_of(backend)
     bodies = [[backend.mask_id] * len(continuation) for _, continuation in pairs]
     forwards, matches = [0] * len(pairs), [True] * len(pairs)
+    evaluating = EvaluationMode(backend)
     unfinished = [i for i in by_length(pairs) if bodies[i]]
     while unfinished:
         for first in range(0, len(unfinished), batch_size):
             part = unfinished[first : first + batch_size]
-            found = predict(backend, head, [(tuple(pairs[i][0]), tuple(bodies[i])) for i in part])
+            with evaluating:
+                found = predict(backend, head, [(tuple(pairs[i][0]), tuple(bodies[i])) for i in part])
+                statistics = found.statistics
             one = torch.ones(len(part), dtype=torch.long, device=found.masked.device)
-            places = top_places(found.statistics.confidence, found.masked, one).int().argmax(1)
-            tokens = found.statistics.token.gather(1, places.unsqueeze(1))[:, 0]
+            places = top_places(statistics.confidence, found.masked, one).int().argmax(1)
+            tokens = statistics.token.gather(1, places.unsqueeze(1))[:, 0]
             for i, place, token in zip(part, places.tolist(), tokens.tolist(), strict=True):
                 bodies[i][place] = token
                 matches[i] = token == pairs[i][1][place]
@@ -137,8 +146,9 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
 def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -> None:
     """Raise `CanvasError` for a pair that the model cannot take."""
     require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
+    never = {backend.mask_id, *chain.from_iterable(backend.unused_ids)}
     for i, (_, continuation) in enumerate(pairs):
-        wrong = next((t for t in continuation if not 0 <= t < backend.vocab_size or t == backend.mask_id), None)
+        wrong = next((t for t in continuation if not 0 <= t < backend.vocab_size or t in never), None)
         if wrong is not None:
             raise CanvasError(f"row {i}: the continuation holds {wrong}, which is the mask or no token of the model")
     rows = [(prefix, [backend.mask_id] * max(1, len(continuation))) for prefix, continuation in pairs]

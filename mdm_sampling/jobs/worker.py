@@ -56,7 +56,7 @@ class Worker:
         self.too_many: dict[int, int] = {}  # for a way the places of its smallest batch that did not fit
         self.specs = [way.sampler.spec() for way in ways]
         self.weights = fingerprint(ways[0].sampler.backend) if ways else None
-        self.machine = describe_machine()
+        self.machine = describe_machine(ways[0].sampler.backend.device if ways else None)
         self.settings = [digest([spec, self.weights, w.until_eos]) for spec, w in zip(self.specs, ways, strict=True)]
 
     def recipe(self) -> dict[str, Any]:

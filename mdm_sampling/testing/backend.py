@@ -12,6 +12,7 @@ from ..caches.dual import DualCache
 from ..caches.none import NoCache
 from ..caches.prefix import PrefixCache
 from ..errors import CanvasError
+from ..evaluation_mode import EvaluationMode
 from ..interfaces import ModelBackend
 from ..planners.info_gain import InfoGain
 from ..records import Canvas, Span
@@ -57,7 +58,7 @@ def _canvas(backend: ModelBackend, rows: Rows) -> Canvas:
 
 
 def _logits(backend: ModelBackend, canvas: Canvas, span: Span, slots: Any, rows: Tensor | None = None) -> Tensor:
-    with torch.no_grad():
+    with torch.no_grad(), EvaluationMode(backend):
         hidden = backend.trunk(canvas, span, slots, rows)
         logits = backend.head(hidden.flatten(0, 1))
         return logits.reshape(*hidden.shape[:2], -1).to(torch.promote_types(logits.dtype, torch.float32))
@@ -78,7 +79,7 @@ def check_shapes(backend: ModelBackend, examples: int) -> None:
     def check(rows: Rows) -> None:
         canvas = _canvas(backend, rows)
         whole = Span(0, canvas.length)
-        with blamed(backend, "hidden states [b l d] and logits [r v]", rows), torch.no_grad():
+        with blamed(backend, "hidden states [b l d] and logits [r v]", rows), torch.no_grad(), EvaluationMode(backend):
             slots = backend.allocate()
             for span in (whole, Span(canvas.start, canvas.length)):
                 hidden = backend.trunk(canvas, span, slots)
