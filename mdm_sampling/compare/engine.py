@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from ..at_work import at_work
 from ..errors import MDMError, SpecError, require
 from ..interfaces import Task
 from ..jobs.local import Engine, LocalEngine
@@ -100,7 +101,9 @@ def compare(
     seeds = list(dict.fromkeys(seeds))
     length = task.gen_length
     base = base if length is None else replace(base, gen_length=length)
-    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, task.items(items, item_seed))]
+    with at_work("task", task):
+        drawn = task.items(items, item_seed)
+    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, drawn)]
     base.check([each.row for each in asked])
     longest = max(len(each.row[1]) for each in asked)
     question = question_of(base, task, item_seed, chat, longest)
@@ -264,7 +267,8 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
 
 def graded(task: Task, item: Item, text: str) -> Grade:
     """The grade. Raises `SpecError` for a score that is none."""
-    grade = task.grade(item, text)
+    with at_work("task", task):
+        grade = task.grade(item, text)
     if not 0 <= grade.score <= 1:
         raise SpecError(f"task {text_of_part(task)} gave a score of {grade.score}, expected 0 to 1")
     return grade
