@@ -80,6 +80,7 @@ _HOME = {
     "TransformerBackend": "backends.transformer",
     "Uniform": "schedules.uniform",
     "build": "specs",
+    "check_fields": "kinds",
     "describe": "specs",
     "from_spec": "specs",
     "hookimpl": "hookspecs",
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     from .interfaces import Task as Task
     from .interfaces import TokenSampler as TokenSampler
     from .interfaces import top_places as top_places
+    from .kinds import check_fields as check_fields
     from .loading import load as load
     from .loading import load_backend as load_backend
     from .planners.bypass import Bypass as Bypass

@@ -2,107 +2,239 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from .at_work import at_work, named
 from .errors import ContractError
-from .interfaces import CacheStrategy, Needs, PositionPlanner, Schedule, Step
-from .prediction import Head
-from .records import Candidates, Plan, Span
+from .interfaces import CacheStrategy, Needs, PositionPlanner, Processor, Schedule, Step, TokenSampler
+from .prediction import Head, Prediction
+from .records import Candidates, Plan, Proposal, Span
+
+SCOPES = ("block", "canvas")
+Who = tuple[str, object]
+"""The kind of a part and the part; its name is put together only for an error."""
 
 
-def check_span(cache: CacheStrategy, span: Span, block: Span, length: int, forward: int) -> None:
-    """Raise `ContractError` unless the span covers the block, lies in the canvas and is all of it at forward 0."""
+def breach(who: Who, what: str) -> ContractError:
+    """The error that says what a part did."""
+    return ContractError(f"{named(*who)} {what}")
+
+
+def check_span(cache: CacheStrategy, span: object, block: Span, length: int, forward: int) -> Span:
+    """The span. Raises `ContractError` unless it covers the block in the canvas and is all of it at forward 0."""
+    who = ("cache", cache)
+    if not isinstance(span, Span):
+        raise breach(who, f"must return a Span, got {type(span).__name__}")
     if forward == 0 and span != Span(0, length):
-        raise ContractError(f"cache {cache!r} must recompute the whole canvas on entering a block, it chose {span}")
+        raise breach(who, f"must recompute the whole canvas on entering a block, it chose {span}")
     if not cache.reads_slots and span != Span(0, length):
-        raise ContractError(f"cache {cache!r} reads no slots, so it must recompute the whole canvas, it chose {span}")
+        raise breach(who, f"reads no slots, so it must recompute the whole canvas, it chose {span}")
     if not span.covers(block) or span.stop > length:
-        raise ContractError(f"cache {cache!r} chose {span}, which does not cover {block} within the canvas")
+        raise breach(who, f"chose {span}, which does not cover {block} within the canvas")
+    return span
 
 
-def check_quota(schedule: Schedule, quota: Tensor, masked: Tensor) -> None:
-    """Raise `ContractError`, naming the schedule, unless the quota is a whole number for each row."""
-    if not isinstance(quota, Tensor) or quota.shape != masked.shape or quota.dtype != torch.long:
-        got = f"{list(quota.shape)} and {quota.dtype}" if isinstance(quota, Tensor) else type(quota).__name__
-        raise ContractError(f"schedule {schedule!r} must return int64 of shape {list(masked.shape)}, got {got}")
+def check_quota(schedule: Schedule, quota: object, masked: Tensor) -> Tensor:
+    """The quota. Raises `ContractError`, naming the schedule, unless it is a whole number for each row."""
+    if not isinstance(quota, Tensor) or not _is(quota, masked.shape, torch.long):
+        raise breach(("schedule", schedule), f"must return int64 of shape {list(masked.shape)}, got {_kind(quota)}")
+    return quota
+
+
+def check_proposal(sampler: TokenSampler, proposal: object, shape: tuple[int, ...]) -> Proposal:
+    """The proposal. Raises `ContractError`, naming the token sampler, unless it has tokens and confidences [n b l]."""
+    who = ("token sampler", sampler)
+    if not isinstance(proposal, Proposal):
+        raise breach(who, f"must return a Proposal, got {type(proposal).__name__}")
+    _tensor(who, "tokens", proposal.tokens, shape, torch.long)
+    _tensor(who, "confidence", proposal.confidence, shape)
+    return proposal
+
+
+def check_logits(processor: Processor, found: object, logits: Tensor) -> Tensor:
+    """The processed logits. Raises `ContractError`, naming the processor, for another shape or type."""
+    return _tensor(("processor", processor), "logits", found, logits.shape)
 
 
 def needs_of(planner: PositionPlanner) -> Needs:
     """What a planner asks of the loop. Raises `ContractError`, naming it, if that is no `Needs`."""
-    needs = planner.needs
+    with at_work("planner", planner):
+        needs = planner.needs
     if not isinstance(needs, Needs):
-        raise ContractError(f"planner {planner!r}: needs must be a Needs, got {needs!r}")
+        raise ContractError(f"{named('planner', planner)}: needs must be a Needs, got {needs!r:.80}")
     return needs
 
 
-def check_is_plan(planner: PositionPlanner, plan: object) -> None:
-    """Raise `ContractError` unless the planner returned a `Plan` with a tensor of places."""
-    if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
-        raise ContractError(f"planner {planner!r} must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
+class Unchanged:
+    """Notices a planner that changes what it was shown, by the counters that tensors keep of changes in place."""
+
+    def __init__(self, step: Step) -> None:
+        # A tensor of torch.inference_mode keeps no such counter.
+        self.shown = [(name, tensor) for name, tensor in _shown(step) if not tensor.is_inference()]
+        self.versions = [tensor._version for _, tensor in self.shown]
+
+    def check(self, planner: PositionPlanner) -> None:
+        """Raise `ContractError`, naming the planner and the tensor, if one has changed."""
+        if self.versions == [tensor._version for _, tensor in self.shown]:
+            return
+        pairs = zip(self.shown, self.versions, strict=True)
+        name = next(name for (name, tensor), version in pairs if tensor._version != version)
+        raise breach(("planner", planner), f"changed step.{name} in place; it must work on a copy")
 
 
-def check_moves(planner: PositionPlanner, rows: Tensor, unmask: Tensor, tokens: Tensor, places: int) -> None:
-    """Raise `ContractError`, naming the planner, unless moves to look ahead at are int64 [n], bool and int64 [n l]."""
-    shape = (len(rows) if rows.ndim else 0, places)
-    good = rows.ndim == 1 and rows.dtype == torch.long and shape[0] > 0
-    good = good and unmask.shape == shape and unmask.dtype == torch.bool
-    if not good or tokens.shape != shape or tokens.dtype != torch.long:
-        got = ", ".join(f"{list(part.shape)} {part.dtype}" for part in (rows, unmask, tokens))
-        raise ContractError(
-            f"planner {planner!r} looked ahead at rows, unmask and tokens of {got}; "
-            f"expected int64 [n], bool [n {places}] and int64 [n {places}], n at least 1"
-        )
+def _shown(step: Step) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a step by name."""
+    for name in ("masked", "fixed", "quota", "steps", "valid", "block_tokens", "reopenable"):
+        yield name, getattr(step, name)
+    yield "filled.at", step.filled.at
+    yield "filled.confidence", step.filled.confidence
+    yield "proposal.tokens", step.proposal.tokens
+    yield "proposal.confidence", step.proposal.confidence
+    for name, tensor in step.memory.items():
+        yield f"memory[{name!r}]", tensor
+    predictions = [("prediction", step.prediction)]
+    predictions += [(f"history[{i}]", past) for i, past in enumerate(step.history)]
+    for where, prediction in predictions:
+        for name in ("hidden", "masked", "context"):
+            yield f"{where}.{name}", getattr(prediction, name)
+        for name in ("token", "confidence", "second", "entropy"):
+            yield f"{where}.statistics.{name}", getattr(prediction.statistics, name)
 
 
-def check_plan(planner: PositionPlanner, plan: Plan, tokens: Tensor, step: Step, head: Head) -> None:
-    """Raise `ContractError`, naming the planner, unless the plan fills masked places of each row with real tokens.
+def check_moves(
+    planner: PositionPlanner, moves: tuple[Any, Any, Any], scope: object, masked: Tensor, vocabulary: int
+) -> None:
+    """Raise `ContractError`, naming the planner, for moves that cannot be looked ahead at.
 
-    What it reopens must be reopenable.
+    They are rows, places and tokens: int64 [n], bool [n l] and int64 [n l], of rows of the batch and tokens of the
+    vocabulary.
     """
-    masked = step.masked
-    if plan.unmask.shape != masked.shape or plan.unmask.dtype != torch.bool:
-        raise ContractError(
-            f"planner {planner!r} returned unmask of shape {list(plan.unmask.shape)} and type {plan.unmask.dtype}, "
-            f"expected {list(masked.shape)} and torch.bool"
+    rows, unmask, tokens = moves
+    who, (b, places) = ("planner", planner), masked.shape
+    if scope not in SCOPES:
+        raise breach(who, f"looked ahead with scope={scope!r:.40}, expected 'block' or 'canvas'")
+    n = len(rows) if isinstance(rows, Tensor) and rows.ndim == 1 else 0
+    wanted = ((rows, (n,), torch.long), (unmask, (n, places), torch.bool), (tokens, (n, places), torch.long))
+    if not n or not all(_is(*each) for each in wanted):
+        got = ", ".join(_short(part) for part in (rows, unmask, tokens))
+        raise breach(
+            who,
+            f"looked ahead at rows, unmask and tokens of {got}; "
+            f"expected int64 [n], bool [n {places}] and int64 [n {places}], n at least 1",
         )
-    if tokens.shape != masked.shape or tokens.dtype != torch.long:
-        raise ContractError(
-            f"planner {planner!r} returned tokens of shape {list(tokens.shape)} and type {tokens.dtype}, "
-            f"expected {list(masked.shape)} and torch.int64"
-        )
-    remask = plan.remask if plan.remask is not None else torch.zeros_like(masked)
-    if remask.shape != masked.shape or remask.dtype != torch.bool:
-        raise ContractError(
-            f"planner {planner!r} returned remask of shape {list(remask.shape)} and type {remask.dtype}, "
-            f"expected {list(masked.shape)} and torch.bool"
-        )
-    if plan.candidates is not None:
-        _check_candidates(planner, plan.candidates, masked)
-    wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
-    faults = [plan.unmask & ~masked, ~plan.unmask.any(1), plan.unmask & wrong, remask & ~step.reopenable]
-    revealed, stuck, unreal, closed = torch.stack([fault.any() for fault in faults]).tolist()
-    if revealed:
-        raise ContractError(f"planner {planner!r} unmasked a place that is not masked")
-    if closed:
-        hint = "" if planner.needs.remasking else "; it must ask for it with `needs = Needs(remasking=True)`"
-        raise ContractError(f"planner {planner!r} reopened a place that is not reopenable{hint}")
-    if stuck:
-        raise ContractError(f"planner {planner!r} made no progress: it filled no place of a row that still has masks")
+    strange, unreal = _any((rows < 0) | (rows >= b), unmask & ((tokens < 0) | (tokens >= vocabulary)))
+    if strange:
+        raise breach(who, f"looked ahead at a row that is not in the batch; rows must be in [0, {b})")
     if unreal:
-        raise ContractError(
-            f"planner {planner!r} filled a place with the mask token or with a token outside the vocabulary"
-        )
+        raise breach(who, "looked ahead at a token that is not in the vocabulary")
 
 
-def _check_candidates(planner: PositionPlanner, candidates: Candidates, masked: Tensor) -> None:
+def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -> Plan:
+    """The plan. Raises `ContractError`, naming the planner, unless the loop can go on with it.
+
+    It must fill masked places of each row with real tokens, and at a row's last step all that are left. What it reopens
+    must be reopenable.
+    """
+    who, masked = ("planner", planner), step.masked
+    if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
+        raise breach(who, f"must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
+    unmask = _tensor(who, "unmask", plan.unmask, masked.shape, torch.bool)
+    tokens = step.tokens if plan.tokens is None else plan.tokens
+    tokens = _tensor(who, "tokens", tokens, masked.shape, torch.long)
+    remask = torch.zeros_like(masked) if plan.remask is None else plan.remask
+    remask = _tensor(who, "remask", remask, masked.shape, torch.bool)
+    _check_extras(who, plan, masked)
+    wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
+    revealed, closed, stuck, unreal, late = _any(
+        unmask & ~masked,
+        remask & ~step.reopenable,
+        ~unmask.any(1),
+        unmask & wrong,
+        masked & ~unmask & step.is_last.unsqueeze(-1),
+    )
+    if revealed:
+        raise breach(who, "unmasked a place that is not masked")
+    if closed:
+        hint = "" if needs_of(planner).remasking else "; it must ask for it with `needs = Needs(remasking=True)`"
+        raise breach(who, f"reopened a place that is not reopenable{hint}")
+    if stuck:
+        raise breach(who, "made no progress: it filled no place of a row that still has masks")
+    if unreal:
+        raise breach(who, "filled a place with the mask token or with a token outside the vocabulary")
+    if late:
+        raise breach(who, "left places masked at a row's last step of the block, at which all that are left are filled")
+    return plan
+
+
+def _check_extras(who: Who, plan: Plan, masked: Tensor) -> None:
+    """Raise `ContractError` unless memory, candidates and the next prediction have their kinds and shapes."""
+    batch = len(masked)
+    if not isinstance(plan.memory, Mapping):
+        raise breach(who, f"returned memory that is no mapping of names to tensors: {_kind(plan.memory)}")
+    for name, tensor in plan.memory.items():
+        if not isinstance(tensor, Tensor) or tensor.ndim < 1 or len(tensor) != batch:
+            got = f"memory[{name!r:.40}] of {_kind(tensor)}"
+            raise breach(who, f"returned {got}, expected a tensor whose first axis is the batch, {batch}")
+    if plan.candidates is not None:
+        _check_candidates(who, plan.candidates, masked)
+
+
+def check_next(planner: PositionPlanner, prediction: object, batch: int, block: Span, span: Span) -> Prediction:
+    """The plan's prediction of the next step. Raises `ContractError` unless it is one of each row's block or span."""
+    who, allowed = ("planner", planner), [(batch, len(block)), (batch, len(span))]
+    if not isinstance(prediction, Prediction):
+        raise breach(who, f"returned next of {_kind(prediction)}, expected a Prediction or None")
+    got = tuple(prediction.masked.shape)
+    if got not in allowed:
+        expected = " or ".join(str(list(shape)) for shape in dict.fromkeys(allowed))
+        raise breach(who, f"returned next, a prediction of {list(got)}, expected {expected}")
+    return prediction
+
+
+def _check_candidates(who: Who, candidates: object, masked: Tensor) -> None:
     """Raise `ContractError` unless the moves' figures have their shapes; n is that of the cost."""
-    n, (b, places) = len(candidates.cost), masked.shape
-    shapes = {"unmask": (n, b, places), "tokens": (n, b, places), "chosen": (b,)}
-    shapes |= dict.fromkeys(("cost", "next_entropy", "score"), (n, b))
-    for name, shape in shapes.items():
-        got = tuple(getattr(candidates, name).shape)
-        if got != shape:
-            raise ContractError(
-                f"planner {planner!r} returned candidates.{name} of shape {list(got)}, expected {list(shape)}"
-            )
+    if not isinstance(candidates, Candidates):
+        raise breach(who, f"returned candidates of {_kind(candidates)}, expected Candidates or None")
+    cost = candidates.cost
+    n, (b, places) = len(cost) if isinstance(cost, Tensor) and cost.ndim else 0, masked.shape
+    _tensor(who, "candidates.unmask", candidates.unmask, (n, b, places), torch.bool)
+    _tensor(who, "candidates.tokens", candidates.tokens, (n, b, places), torch.long)
+    _tensor(who, "candidates.chosen", candidates.chosen, (b,), torch.long)
+    for name in ("cost", "next_entropy", "score"):
+        _tensor(who, f"candidates.{name}", getattr(candidates, name), (n, b))
+
+
+def _tensor(who: Who, name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """`value`. Raises `ContractError` unless it is a tensor of this shape and type; None for any floating one."""
+    if not _is(value, shape, dtype):
+        expected = f"{list(shape)} and {dtype or 'a floating type'}"
+        raise breach(who, f"returned {name} of {_kind(value)}, expected {expected}")
+    tensor: Tensor = value
+    return tensor
+
+
+def _is(value: object, shape: tuple[int, ...], dtype: torch.dtype | None) -> bool:
+    if not isinstance(value, Tensor) or value.shape != shape:
+        return False
+    return value.is_floating_point() if dtype is None else value.dtype == dtype
+
+
+def _kind(value: object) -> str:
+    """A tensor's shape and type, or the type of anything else."""
+    if isinstance(value, Tensor):
+        return f"shape {list(value.shape)} and type {value.dtype}"
+    return f"type {type(value).__name__}"
+
+
+def _short(value: object) -> str:
+    return f"{list(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _any(*faults: Tensor) -> list[bool]:
+    """Whether each holds anywhere, asked of the device at once."""
+    found: list[bool] = torch.stack([fault.any() for fault in faults]).tolist()
+    return found

@@ -38,7 +38,11 @@ def require(condition: bool, message: str) -> None:
         raise SpecError(message)
 
 
+LONGEST_NAME = 100
+"""Longer ones resemble no name, and comparing them takes long."""
+
+
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """What to say of a name that is not known: the nearest one that is, or something else where none is near."""
-    near = get_close_matches(name, list(known), n=1)
+    near = get_close_matches(name, list(known), n=1) if len(name) < LONGEST_NAME else []
     return f"did you mean {near[0]!r}?" if near else otherwise

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from .at_work import named
 from .errors import ContractError, ModelError, require
+from .fields import is_whole
 from .prediction import Prediction
 from .randomness import RowNoise
 from .records import Canvas, Filled, Grade, Item, Plan, Proposal, Span
@@ -164,7 +166,8 @@ class Needs:
     remasking: bool = False
 
     def __post_init__(self) -> None:
-        require(self.history >= 0, f"needs: history must be 0 or more, got {self.history}")
+        require(is_whole(self.history) and self.history >= 0, f"needs: history must be 0 or more, got {self.history!r}")
+        require(isinstance(self.remasking, bool), f"needs: remasking must be True or False, got {self.remasking!r}")
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(max(self.history, other.history), self.remasking or other.remasking)
@@ -188,7 +191,8 @@ class Step:
         width: places of a full block. Noise is drawn for all of them, so that a block cut short gets the same numbers.
         offset: places of the rows' bodies before the block.
         taken: steps taken in this block before this one.
-        steps: steps that each row may take in this block, int64 [b]. At the last one the quota is all that is left.
+        steps: steps that each row may take in this block, int64 [b]. At the last one, see `is_last`, the quota is all
+            that is left, and the loop demands that all of it is filled.
         valid: False at padding, that is after the end of a row that is shorter than its neighbours, bool [b l].
         block_tokens: the tokens that stand in the block, the mask's where it is masked, int64 [b l].
         filled: when and how surely the loop filled the block's places.
@@ -197,7 +201,7 @@ class Step:
         history: the predictions of the block's earlier steps, the latest first; as many as the planner's `needs` ask
             for, once there are so many.
         eos_ids: the model's end tokens.
-        propose: `propose(n)` draws n more proposals, [n b l].
+        propose: `propose(n)` draws n more proposals, [n b l], of tokens that may be filled in this step.
         lookahead: predicts one step ahead, see `Lookahead`.
     """
 
@@ -233,7 +237,7 @@ class Step:
 
     @property
     def is_last(self) -> Tensor:
-        """Whether it is a row's last step of the block, in which the loop asks for all that is left, bool [b]."""
+        """Whether it is a row's last step of the block, in which a plan must fill all that is left, bool [b]."""
         return self.steps - self.taken <= 1
 
     @property
@@ -271,21 +275,23 @@ class PositionPlanner(ABC):
 
     @abstractmethod
     def plan(self, step: Step) -> Plan:
-        """Choose masked places, at least one in each row with a quota."""
+        """Choose masked places: at least one in each row with a quota, and all of them where `step.is_last`."""
 
 
 class ScorePlanner(PositionPlanner):
-    """A planner that only scores places: the best `quota` masked places of each row are filled."""
+    """A planner that only scores places: the best `quota` masked places of each row are filled; ties go to the left."""
 
     @abstractmethod
     def score(self, step: Step) -> Tensor:
-        """A number for each place, the larger the sooner it is filled, [b l]."""
+        """A number for each place, the larger the sooner it is filled, [b l]; nan only where `step.masked` is False."""
 
     def plan(self, step: Step) -> Plan:
         score = self.score(step)
         if not isinstance(score, Tensor) or score.shape != step.masked.shape:
             got = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
-            raise ContractError(f"planner {self!r} must score each place, {list(step.masked.shape)}, got {got}")
+            raise ContractError(f"{named('planner', self)} must score each place, {list(step.masked.shape)}, got {got}")
+        if bool((score.isnan() & step.masked).any()):
+            raise ContractError(f"{named('planner', self)} scored a place with nan, which is no number")
         return Plan(unmask=top_places(score, step.masked, step.quota))
 
 
@@ -333,6 +339,9 @@ class Task(ABC):
 
 def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     """The `count` eligible places with the largest score in each row; ties go to the left.
+
+    Ties are equal floats, and confidences of float32 end at 1: all that lie above 1 - 6e-8 tie. Scores that are equal
+    only in exact arithmetic are ordered by their rounding.
 
     Args:
         score: [... l]; nan counts as the lowest.

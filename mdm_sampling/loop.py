@@ -16,11 +16,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .contract import check_is_plan, check_moves, check_plan, check_quota, check_span, needs_of
-from .interfaces import ModelBackend, Scope, Slots, Step
+from .at_work import at_work
+from .contract import (
+    Unchanged,
+    check_logits,
+    check_moves,
+    check_next,
+    check_plan,
+    check_proposal,
+    check_quota,
+    check_span,
+    needs_of,
+)
+from .interfaces import ModelBackend, Processor, Scope, Slots, Step
 from .prediction import Head, Prediction
 from .randomness import RowNoise
-from .records import Canvas, Filled, Plan, Span, StepRecord
+from .records import Canvas, Filled, Plan, Proposal, Span, StepRecord
 from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
@@ -40,6 +51,19 @@ def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], 
     )
 
 
+def built(processor: Processor, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
+    """What a processor builds, with what it raises and returns checked in its name."""
+    with at_work("processor", processor):
+        process = processor.build(backend)
+
+    def checked(tokens: Tensor, logits: Tensor) -> Tensor:
+        with at_work("processor", processor):
+            found = process(tokens, logits)
+        return check_logits(processor, found, logits)
+
+    return checked
+
+
 class Run:
     """The state of one run: the canvas, the rows' seeds and the steps they have left."""
 
@@ -52,7 +76,7 @@ class Run:
         self.needs = needs_of(sampler.planner)
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
-        processors = tuple(processor.build(sampler.backend) for processor in sampler.processors)
+        processors = tuple(built(processor, sampler.backend) for processor in sampler.processors)
         self.head = head_of(self.backend, processors)
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
@@ -113,10 +137,12 @@ class BlockWork:
         self.spent = torch.zeros(2, len(self.rows), dtype=torch.long, device=self.rows.device)
         prediction = self._prediction()
         step = self._planner_step(prediction, taken, steps)
-        plan = sampler.planner.plan(step)
-        check_is_plan(sampler.planner, plan)
+        unchanged = Unchanged(step)
+        with at_work("planner", sampler.planner):
+            plan = sampler.planner.plan(step)
+        unchanged.check(sampler.planner)
+        check_plan(sampler.planner, plan, step, self.run.head)
         tokens = step.tokens if plan.tokens is None else plan.tokens
-        check_plan(sampler.planner, plan, tokens, step, self.run.head)
         confidence = self._confidence(prediction, plan, step.tokens, step.confidence)
         self._remember(prediction)
         return self._commit(plan, tokens, confidence, prediction, taken)
@@ -131,7 +157,7 @@ class BlockWork:
             prediction=prediction,
             masked=prediction.masked,
             fixed=torch.zeros_like(prediction.masked),
-            proposal=sampler.token_sampler.propose(prediction, noise, 1),
+            proposal=self._proposal(prediction, noise, 1),
             quota=self._quota(taken, steps),
             memory=self.memory,
             noise=noise,
@@ -145,9 +171,16 @@ class BlockWork:
             reopenable=reopenable & self.run.needs.remasking,
             history=self.history,
             eos_ids=self.run.backend.eos_ids,
-            propose=lambda n: sampler.token_sampler.propose(prediction, noise, n),
+            propose=lambda n: self._proposal(prediction, noise, n),
             lookahead=self._lookahead,
         )
+
+    def _proposal(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
+        """`count` draws of the token sampler."""
+        sampler = self.run.sampler.token_sampler
+        with at_work("token sampler", sampler):
+            proposal = sampler.propose(prediction, noise, count)
+        return check_proposal(sampler, proposal, (count, *prediction.masked.shape))
 
     def _remember(self, prediction: Prediction) -> None:
         """Keep as many predictions as the planner needs; copies, which don't keep the whole span alive as views do."""
@@ -158,8 +191,10 @@ class BlockWork:
     def _quota(self, taken: int, steps: Tensor) -> Tensor:
         """Places to fill in each row, [b]: at least one, and all that are left at a row's last step."""
         left = self.canvas.masked[:, self.block.places].sum(1)
-        asked = self.run.sampler.schedule.quota(left, taken, steps)
-        check_quota(self.run.sampler.schedule, asked, left)
+        schedule = self.run.sampler.schedule
+        with at_work("schedule", schedule):
+            asked = schedule.quota(left, taken, steps)
+        asked = check_quota(schedule, asked, left)
         return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
     def _prediction(self) -> Prediction:
@@ -170,7 +205,8 @@ class BlockWork:
             return self.ahead
         span = self._span(self.forwards)
         self.forwards += 1
-        hidden = self.run.backend.trunk(self.canvas, span, self.slots)
+        with at_work("model", self.run.backend):
+            hidden = self.run.backend.trunk(self.canvas, span, self.slots)
         self._count(torch.ones_like(self.rows), span)
         return self._predict(hidden, self.canvas, span, self.block)
 
@@ -183,13 +219,14 @@ class BlockWork:
 
     def _span(self, forward: int) -> Span:
         cache = self.run.sampler.cache
-        span = cache.span(self.block, self.canvas.length, forward)
-        check_span(cache, span, self.block, self.canvas.length, forward)
-        return span
+        with at_work("cache", cache):
+            span = cache.span(self.block, self.canvas.length, forward)
+        return check_span(cache, span, self.block, self.canvas.length, forward)
 
     def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
         """See `interfaces.Lookahead`: the forward that the next step would do, for each move."""
-        check_moves(self.run.sampler.planner, rows, unmask, tokens, len(self.block))
+        masked = self.canvas.masked[:, self.block.places]
+        check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, masked, self.run.head.vocab_size)
         span = self._span(self.forwards)
         seen = span if scope == "canvas" else self.block
         size = self.run.sampler.lookahead_batch or len(rows)
@@ -197,7 +234,8 @@ class BlockWork:
         hidden = []
         for first in range(0, len(rows), size):
             part = futures.slice(first, first + size)
-            states = self.run.backend.trunk(part, span, self.slots, rows[first : first + size])
+            with at_work("model", self.run.backend):
+                states = self.run.backend.trunk(part, span, self.slots, rows[first : first + size])
             states = states[:, seen.start - span.start : seen.stop - span.start]
             hidden.append(states if seen == span else states.clone())  # a view would keep the whole span alive
         self._count(torch.bincount(rows, minlength=len(self.rows)), span)
@@ -259,10 +297,13 @@ class BlockWork:
 
     def _next(self, plan: Plan) -> Prediction | None:
         """The plan's prediction of the next step, cut to the block."""
-        if plan.next is None or plan.next.masked.shape[1] == len(self.block):
-            return plan.next
-        first = self.block.start - self._span(self.forwards).start
-        return plan.next.narrow(first, len(self.block))
+        if plan.next is None:
+            return None
+        span = self._span(self.forwards)
+        ahead = check_next(self.run.sampler.planner, plan.next, len(self.rows), self.block, span)
+        if ahead.masked.shape[1] == len(self.block):
+            return ahead
+        return ahead.narrow(self.block.start - span.start, len(self.block))
 
     def _finish(self, canvas: Canvas, fillable: Tensor) -> Canvas:
         """Fill what follows a row's first new end token with end tokens, once nothing before it is masked."""

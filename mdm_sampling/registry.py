@@ -114,8 +114,8 @@ class Registry:
 
     def get(self, kind: str, name: str) -> Registration:
         """The part of this name. Raises `SpecError` with the nearest names, or with the distributions that claim it."""
-        if kind not in KINDS:
-            raise SpecError(f"unknown kind {kind!r}; there are {', '.join(KINDS)}")
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise SpecError(f"unknown kind {kind!r:.80}; there are {', '.join(KINDS)}")
         claims = self.parts.get((kind, name), [])
         if len(claims) > 1:
             claimants = " and ".join(claim.distribution for claim in claims)
@@ -123,7 +123,7 @@ class Registry:
         if not claims:
             known = [n for k, n in self.parts if k == kind]
             hint = nearest(name, known, f"known: {', '.join(known)}")
-            raise SpecError(f"unknown name {name!r} in {kind}; {hint}")
+            raise SpecError(f"unknown name {name!r:.80} in {kind}; {hint}")
         return claims[0]
 
     def name_of(self, kind: str, part: type[Any]) -> str | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, Literal, Protocol, final
 
 import torch
 
 from .caches.prefix import PrefixCache
 from .collector import Collector
-from .errors import CanvasError, require
+from .errors import CanvasError, SpecError, require
 from .evaluation_mode import EvaluationMode
+from .fields import is_whole
 from .interfaces import (
     CacheStrategy,
     ModelBackend,
@@ -21,6 +23,7 @@ from .interfaces import (
     Schedule,
     TokenSampler,
 )
+from .kinds import require_kind
 from .loop import Run
 from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
@@ -28,7 +31,7 @@ from .records import Canvas, Result, Span, StepRecord, check_row
 from .schedules.uniform import Uniform
 from .token_samplers.greedy import Greedy
 
-Seeds = int | Sequence[int]
+Seeds = int | Iterable[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
 PART_KINDS: dict[str, type[Any]] = {
     "backend": ModelBackend,
@@ -63,9 +66,10 @@ class Sampler:
         processors: change logits before anything reads them.
         gen_length: places to generate after a prompt.
         block_length: places of a block; blocks are filled one after the other, the last may be shorter.
-        steps: steps for the whole body, shared out over its blocks by their masks; at least one for each block.
+        steps: steps for the whole body, shared out over its blocks by their masks; at least one for each block. No
+            planner takes more: a block's last step fills all that is left.
         eos: "off", or "finish" to end a row as soon as everything before its first new end token is final; the
-            places after it are then filled with the end token, without a forward.
+            places after it are then filled with the end token, without a forward and without an entropy that counts.
         lookahead_batch: most candidates in one forward; None for all at once. Lower it to save memory.
     """
 
@@ -83,17 +87,20 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for name, kind in PART_KINDS.items():
-            part = getattr(self, name)
-            hint = "; build it with mdm_sampling.build" if isinstance(part, str) else ""
-            require(isinstance(part, kind), f"{name} must be a {kind.__name__} object, got {part!r}{hint}")
-        for name in ("gen_length", "block_length", "steps"):
-            require(1 <= getattr(self, name) < 2**31, f"{name} must be at least 1, got {getattr(self, name)}")
+            require_kind(name, getattr(self, name), kind)
+        require(isinstance(self.processors, tuple | list), f"processors must be a tuple, got {self.processors!r:.80}")
+        for processor in self.processors:
+            require_kind("each of processors", processor, Processor)
+        object.__setattr__(self, "processors", tuple(self.processors))
+        for name in ("gen_length", "block_length", "steps", "lookahead_batch"):
+            value = getattr(self, name)
+            if value is None and name == "lookahead_batch":
+                continue
+            require_kind(name, value, int)
+            require(value >= 1, f"{name} must be at least 1, got {value}")
+            object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
-        require(
-            self.lookahead_batch is None or self.lookahead_batch >= 1,
-            f"lookahead_batch must be at least 1, got {self.lookahead_batch}",
-        )
 
     def generate(
         self,
@@ -108,8 +115,9 @@ class Sampler:
 
         Args:
             prompts: one text, or several texts or lists of chat messages.
-            seed: one seed for every row, or one for each. A row's tokens depend on its prompt and its seed alone, up
-                to rounding: in half precision the rows beside it can tip a close decision.
+            seed: one whole number for every row, or one for each: a list, an array or a tensor. A row's tokens depend
+                on its prompt and its seed alone, up to rounding: in half precision the rows beside it can tip a close
+                decision.
             chat: whether to apply the chat template; None applies it if the model has one.
             batch_size: prompts decoded together; their lengths may differ.
             observers: told of every step.
@@ -127,7 +135,7 @@ class Sampler:
         observers: Sequence[Observer] = (),
     ) -> Result:
         """Fill the masks of texts: `[MASK]` is one masked token, `[MASK:5]` five. Nothing is generated after them."""
-        texts = [texts] if isinstance(texts, str) else texts
+        texts = [texts] if isinstance(texts, str) else listed(texts, "texts")
         return self.fill(self.masked_rows(texts), seed, batch_size=batch_size, observers=observers)
 
     def fill(
@@ -141,12 +149,17 @@ class Sampler:
     ) -> Result:
         """Fill the masks of token ids, each row a (prefix, body); blocks are counted from the body's start.
 
+        Raises `CanvasError`, naming the row, for one that cannot be sampled.
+
         Args:
+            seed: one whole number for every row, or one for each: a list, an array or a tensor.
             until_eos: cut the result's texts, not its sequences, at their first end token.
         """
+        require_kind("batch_size", batch_size, int)
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
-        seeds = row_seeds(seed, len(rows))
+        observers = checked_observers(observers)
         self.check(rows)
+        seeds = row_seeds(seed, len(rows))
         collector = Collector(self.backend, until_eos)
         for first in range(0, len(rows), batch_size):
             part = slice(first, first + batch_size)
@@ -173,10 +186,12 @@ class Sampler:
     def check(self, rows: Rows) -> None:
         """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
         limit, vocabulary = self.backend.max_length, self.backend.vocab_size
+        if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+            raise CanvasError(f"rows are a list of pairs (prefix ids, body ids), got {type(rows).__name__}")
         if not rows:
             raise CanvasError("there is no row to sample: the list of prompts is empty")
         for i, row in enumerate(rows):
-            if len(row) != 2 or not all(isinstance(part, Sequence) for part in row):
+            if not _is_pair(row):
                 raise CanvasError(f"row {i}: a row is a pair (prefix ids, body ids), got {row!r:.80}")
             prefix, body = row
             if limit is not None and len(prefix) + len(body) > limit:
@@ -184,9 +199,10 @@ class Sampler:
                     f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} places after it exceed the model's "
                     f"context of {limit}; shorten one of them"
                 )
-            wrong = next((token for token in (*prefix, *body) if not 0 <= token < vocabulary), None)
-            if wrong is not None:
-                raise CanvasError(f"row {i}: token ids must be in [0, {vocabulary}), got {wrong}")
+            wrong = [token for token in (*prefix, *body) if not is_id(token, vocabulary)][:1]
+            if wrong:
+                kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
+                raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
             check_row(i, prefix, body, self.backend.mask_id)
 
     def canvas(self, rows: Rows) -> Canvas:
@@ -200,6 +216,8 @@ class Sampler:
 
     def iterate(self, canvas: Canvas, seed: Seeds = 0) -> Iterator[StepRecord]:
         """Fill a canvas step by step; each record holds what was filled and the canvas after it."""
+        if not isinstance(canvas, Canvas):
+            raise CanvasError(f"`iterate` takes what `canvas` returns, got {type(canvas).__name__}")
         if canvas.mask_id != self.backend.mask_id:
             raise CanvasError(f"the canvas's mask id is {canvas.mask_id}, the model's {self.backend.mask_id}")
         if bool(canvas.masked[:, : canvas.start].any()):
@@ -232,8 +250,65 @@ class Sampler:
 
 
 def row_seeds(seed: Seeds, rows: int) -> list[int]:
-    """One seed a row. Raises `CanvasError` when the number of seeds differs from that of rows."""
-    seeds = [int(s) for s in seed] if isinstance(seed, Sequence) else [int(seed)] * rows
+    """One seed a row.
+
+    Raises:
+        SpecError: for a seed that is no whole number of at most 64 bits.
+        CanvasError: when the number of seeds differs from that of rows.
+    """
+    one = whole_number(seed)
+    if one is not None:
+        return [one] * rows
+    if not isinstance(seed, Iterable) or isinstance(seed, str | bytes) or getattr(seed, "ndim", 1) != 1:
+        raise SpecError(f"seed must be a whole number of at most 64 bits, or one for each row, got {seed!r:.80}")
+    given = list(seed)
+    seeds = [number for each in given if (number := whole_number(each)) is not None]
+    if len(seeds) != len(given):
+        wrong = next(each for each in given if whole_number(each) is None)
+        raise SpecError(f"each seed must be a whole number of at most 64 bits, got {wrong!r:.80}")
     if len(seeds) != rows:
         raise CanvasError(f"{rows} rows need one seed or {rows} seeds, got {len(seeds)}")
     return seeds
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number of at most 64 bits, numpy's and a tensor's included, as Python's own; None for anything else."""
+    if isinstance(value, torch.Tensor) and (value.ndim or value.dtype == torch.bool or value.is_complex()):
+        return None
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # which floats raise, and texts
+        return None
+    return number if is_whole(number) and not isinstance(value, bool) else None
+
+
+def is_id(token: object, vocabulary: int) -> bool:
+    """Whether it is a token id."""
+    if type(token) is int:  # as nearly all are; the general question costs ten times as much
+        return 0 <= token < vocabulary
+    number = whole_number(token)
+    return number is not None and 0 <= number < vocabulary
+
+
+def listed(values: Any, name: str) -> list[Any]:
+    """What an iterable holds. Raises `CanvasError` for what is none."""
+    if not isinstance(values, Iterable) or isinstance(values, bytes):
+        raise CanvasError(f"{name} must be a text or a list of them, got {values!r:.80}")
+    return list(values)
+
+
+def checked_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:
+    """The observers. Raises `SpecError` for one that cannot be told of a run."""
+    require(isinstance(observers, Iterable), f"observers must be a list of observers, got {observers!r:.80}")
+    found = tuple(observers)
+    for each in found:
+        known = all(callable(getattr(each, name, None)) for name in ("begin", "add"))
+        require(known, f"an observer has the methods begin and add, got {each!r:.80}")
+    return found
+
+
+def _is_pair(row: object) -> bool:
+    """Whether a row is a pair of lists or the like; texts are none."""
+    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or len(row) != 2:
+        return False
+    return all(isinstance(part, Sequence) and not isinstance(part, str | bytes) for part in row)

@@ -4,16 +4,20 @@
     argument := key "=" value | value, which is that of the part's first parameter
     value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
 
-A value in parentheses is a part again: `bypass:threshold=0.9,otherwise=(info-gain:candidates=4)`.
+A value in parentheses is a part again: `bypass:threshold=0.9,otherwise=(info-gain:candidates=4)`. Brackets nest at most
+`MOST_DEPTH` deep.
 """
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import SpecError, nearest
+from .at_work import at_work, told
+from .errors import ContractError, SpecError, nearest
+from .kinds import LARGEST, require_kind
 from .registry import KINDS, registry
 
 if TYPE_CHECKING:
@@ -21,7 +25,8 @@ if TYPE_CHECKING:
     from .sampler import Sampler
 
 PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_samplers", "schedule": "schedules"}
-LARGEST = 2**31 - 1
+MOST_DEPTH = 32
+"""How deep the brackets of a spec may nest. Useful ones nest two or three deep."""
 NOT_REGISTERED = "not registered:"
 NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
 
@@ -36,17 +41,17 @@ def build(kind: str, spec: str) -> Any:
     for key, text in given.items():
         if key not in known:
             hint = nearest(key, known, f"it has {', '.join(known) or 'none'}")
-            raise SpecError(f"{name}: unknown parameter {key!r}; {hint}")
+            raise SpecError(f"{name}: unknown parameter {_shown(key)}; {hint}")
         values[key] = _value(hints[key], text, f"{name}: {key}")
     missing = [name for name in required_of(part) if name not in values]
     if missing:
         raise SpecError(f"{name}: needs {', '.join(missing)}")
     try:
-        return part(**values)
-    except SpecError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{name}: {error}") from error
+        with at_work(kind, name):
+            return part(**values)
+    except ContractError as error:  # whatever it raised, its parameters are what it was about
+        cause = error.__cause__ or error
+        raise SpecError(f"{name}: {cause if isinstance(cause, TypeError | ValueError) else told(cause)}") from cause
 
 
 def describe(part: Any) -> str:
@@ -90,49 +95,58 @@ def parameters_of(kind: str, spec: str) -> tuple[str, dict[str, str]]:
     part = registry().get(kind, name).part
     if "" in given:
         if not fields(part):
-            raise SpecError(f"{name} has no parameters, got {given['']!r}")
+            raise SpecError(f"{name} has no parameters, got {_shown(given[''])}")
         first = fields(part)[0].name
         if first in given:
-            raise SpecError(f"{spec!r} names {first!r} twice, the first time without its name")
+            raise SpecError(f"{_shown(spec)} names {first!r} twice, the first time without its name")
         given = {key or first: text for key, text in given.items()}
     return name, given
 
 
 def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     """A spec's name and its parameters, still as text; the key of a first value without one is empty."""
+    if not isinstance(spec, str):
+        raise SpecError(f"a spec is a text such as 'info-gain:candidates=8', got {_shown(spec)}")
     name, colon, rest = spec.strip().partition(":")
     if not name or (colon and not rest.strip()):
-        raise SpecError(f"{spec!r} is no spec; write a name, or name:key=value,key=value")
+        raise SpecError(f"{_shown(spec)} is no spec; write a name, or name:key=value,key=value")
     given: dict[str, str] = {}
     for i, item in enumerate(_split(rest, spec) if colon else []):
         key, equals, text = ("", "", item) if item.lstrip()[:1] in ("(", "[") else item.partition("=")
         if not equals and i == 0:
             key, text = "", item
         if not text.strip() or (equals and not key.strip()) or (not equals and i > 0):
-            raise SpecError(f"{item!r} in {spec!r} must be key=value")
+            raise SpecError(f"{_shown(item)} in {_shown(spec)} must be key=value")
         key = key.strip()
         if key in given:
-            raise SpecError(f"{spec!r} names {key!r} twice")
+            raise SpecError(f"{_shown(spec)} names {_shown(key)} twice")
         given[key] = text.strip()
     return name.strip(), given
 
 
 def _split(text: str, spec: str) -> list[str]:
-    """Split at commas outside of brackets."""
-    items, depth, current = [], [], ""
-    for c in text:
+    """Split at commas outside of brackets. Each level of a spec is read once more, so their number is bounded here."""
+    items: list[str] = []
+    depth: list[str] = []
+    first = 0
+    for i, c in enumerate(text):
         if c in "([":
             depth.append(")" if c == "(" else "]")
+            if len(depth) > MOST_DEPTH:
+                raise SpecError(f"{_shown(spec)} nests deeper than {MOST_DEPTH} brackets")
         elif c in ")]" and (not depth or depth.pop() != c):
-            raise SpecError(f"{spec!r} has an unmatched {c!r}")
-        if c == "," and not depth:
-            items.append(current)
-            current = ""
-        else:
-            current += c
+            raise SpecError(f"{_shown(spec)} has an unmatched {c!r}")
+        elif c == "," and not depth:
+            items.append(text[first:i])
+            first = i + 1
     if depth:
-        raise SpecError(f"{spec!r} lacks a closing {depth[-1]!r}")
-    return [*items, current]
+        raise SpecError(f"{_shown(spec)} lacks a closing {depth[-1]!r}")
+    return [*items, text[first:]]
+
+
+def _shown(value: object) -> str:
+    """A spec, or a piece of one, as errors quote it."""
+    return f"{value!r:.200}"
 
 
 def _value(hint: Any, text: str, where: str) -> Any:
@@ -197,27 +211,65 @@ def _describe_or_name(part: Any) -> str:
         return f"{NOT_REGISTERED} {type(part).__module__}.{type(part).__qualname__}"
 
 
-def from_spec(spec: dict[str, Any], backend: ModelBackend | None = None) -> Sampler:
+def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> Sampler:
     """The sampler that a `Result.spec` describes.
 
     Args:
         spec: as `Sampler.spec` returns it.
         backend: the model, if it was not loaded from a checkpoint or is loaded already.
+
+    Raises:
+        SpecError: for what is no such spec; the sentence names the setting.
     """
-    from .loading import load_backend
     from .sampler import Sampler
 
-    unknown = set(spec) - {"backend", "processors", *PARTS, *NUMBERS}
-    if unknown:
-        raise SpecError(f"unknown settings in the spec: {', '.join(sorted(unknown))}")
+    settings = _settings(spec)
     if backend is None:
-        if not spec.get("backend"):
-            raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
-        backend = load_backend(**spec["backend"])
-    for name in PARTS:
-        if str(spec.get(name, "")).startswith(NOT_REGISTERED):
-            raise SpecError(f"the {name} was {spec[name]}; register it in a plug-in to rebuild samplers by their spec")
-    parts = {name: build(kind, spec[name]) for name, kind in PARTS.items() if name in spec}
-    processors = tuple(build("processors", text) for text in spec.get("processors", ()))
-    numbers = {name: spec[name] for name in NUMBERS if name in spec}
+        backend = _loaded(settings.get("backend"))
+    parts = {name: _rebuilt(name, kind, settings[name]) for name, kind in PARTS.items() if name in settings}
+    given = settings.get("processors", ())
+    if not isinstance(given, list | tuple):
+        raise SpecError(f"the spec's processors must be a list of specs, got {_shown(given)}")
+    processors = tuple(_rebuilt("processor", "processors", text) for text in given)
+    numbers = {name: settings[name] for name in NUMBERS if name in settings}
     return Sampler(backend, processors=processors, **parts, **numbers)
+
+
+def _settings(spec: object) -> Mapping[str, Any]:
+    """The settings of a spec. Raises `SpecError` for another kind of value, and for settings that no sampler has."""
+    if isinstance(spec, str | bytes):
+        raise SpecError("a sampler's spec is a dict, got a text; read JSON first, with json.loads")
+    if not isinstance(spec, Mapping):
+        raise SpecError(f"a sampler's spec is a dict, as `Sampler.spec()` returns it, got {_shown(spec)}")
+    unknown = [str(name) for name in spec if name not in ("backend", "processors", *PARTS, *NUMBERS)]
+    if unknown:
+        raise SpecError(f"unknown settings in the spec: {', '.join(sorted(unknown))[:200]}")
+    return spec
+
+
+def _rebuilt(name: str, kind: str, text: object) -> Any:
+    """A part from its spec."""
+    if isinstance(text, str) and text.startswith(NOT_REGISTERED):
+        raise SpecError(f"the {name} was {text}; register it in a plug-in to rebuild samplers by their spec")
+    try:
+        return build(kind, text)  # type: ignore[arg-type]
+    except SpecError as error:
+        raise SpecError(f"the spec's {name}: {error}") from error
+
+
+def _loaded(given: Any) -> ModelBackend:
+    """The model that a spec's backend names."""
+    from .backends.options import LoadOptions
+    from .loading import load_backend
+
+    if given is None:
+        raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
+    if not isinstance(given, Mapping) or not isinstance(given.get("model"), str):
+        raise SpecError(f'the spec\'s backend must be an object such as {{"model": "embedded"}}, got {_shown(given)}')
+    known = {"model": str, "family": str | None} | get_type_hints(LoadOptions)
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        raise SpecError(f"unknown settings in the spec's backend: {', '.join(sorted(unknown))[:200]}")
+    for name, value in given.items():
+        require_kind(f"the spec's backend: {name}", value, known[name])
+    return load_backend(**given)

@@ -5,6 +5,7 @@ from typing import final
 
 from ..errors import require
 from ..interfaces import CacheStrategy
+from ..kinds import check_fields
 from ..records import Span
 from .dual import DualCache
 
@@ -18,6 +19,7 @@ class Refresh(CacheStrategy):
     every: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self, "refresh")
         require(self.every >= 1, f"refresh: every must be at least 1, got {self.every}")
 
     @property

@@ -31,8 +31,11 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        from ..at_work import stdout_for_results
+
         try:
-            return super().invoke(ctx)
+            with stdout_for_results():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             ctx.exit(130)

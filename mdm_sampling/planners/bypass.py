@@ -11,6 +11,7 @@ import torch
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Step, top_places
+from ..kinds import check_fields
 from ..records import Plan
 from .confidence import Confidence
 
@@ -20,7 +21,9 @@ from .confidence import Confidence
 class Bypass(PositionPlanner):
     """Unmask every place whose top-1 probability reaches the threshold; where there is none, ask another planner.
 
-    What is filled is the proposed token. At a token temperature that may be another than the likeliest one.
+    What is filled is the proposed token. At a token temperature that may be another than the likeliest one, by which
+    the threshold is met, and an unlikely one: tokens are drawn before places are chosen. (Fast-dLLM's code tests the
+    drawn token's own probability.) A row's last step of a block, which fills all that is left, is the other planner's.
 
     Args:
         threshold: probability in (0, 1].
@@ -33,11 +36,13 @@ class Bypass(PositionPlanner):
     capped: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, "bypass")
         require(0 < self.threshold <= 1, f"bypass: threshold must be in (0, 1], got {self.threshold}")
 
     def plan(self, step: Step) -> Plan:
         confidence = step.prediction.statistics.confidence
-        sure = step.masked & (confidence >= self.threshold) & (step.quota > 0).unsqueeze(-1)
+        asked = (step.quota > 0) & ~step.is_last
+        sure = step.masked & (confidence >= self.threshold) & asked.unsqueeze(-1)
         if self.capped:
             sure = top_places(confidence, sure, step.quota)
         decided = sure.any(-1)

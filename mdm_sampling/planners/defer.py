@@ -10,7 +10,8 @@ import torch
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Step
-from ..records import Plan
+from ..kinds import check_fields
+from ..records import Plan, Proposal
 from .confidence import Confidence
 
 
@@ -18,6 +19,9 @@ from .confidence import Confidence
 @dataclass(frozen=True)
 class Defer(PositionPlanner):
     """Plan only places that do not propose an end token, for as long as a row has any.
+
+    Nor does one of them propose an end token when the other planner asks for more draws: where such a draw is an end
+    token, it is the place's first draw again. A row's last step of a block fills all that is left.
 
     Args:
         otherwise: plans the places that are left.
@@ -28,10 +32,24 @@ class Defer(PositionPlanner):
     ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, "defer")
         require(all(token >= 0 for token in self.ids), f"defer: ids must be token ids, got {list(self.ids)}")
 
     def plan(self, step: Step) -> Plan:
         late = torch.tensor(self.ids or step.eos_ids, dtype=torch.long, device=step.tokens.device)
         early = step.masked & ~torch.isin(step.tokens, late)
-        masked = torch.where(early.any(-1, keepdim=True), early, step.masked)
-        return self.otherwise.plan(replace(step, masked=masked, quota=torch.minimum(step.quota, masked.sum(-1))))
+        defers = early.any(-1) & ~step.is_last
+        masked = torch.where(defers.unsqueeze(-1), early, step.masked)
+        held = early & defers.unsqueeze(-1)
+
+        def propose(count: int) -> Proposal:
+            drawn = step.propose(count)
+            again = held & torch.isin(drawn.tokens, late)
+            return Proposal(
+                tokens=torch.where(again, step.tokens, drawn.tokens),
+                confidence=torch.where(again, step.confidence, drawn.confidence),
+            )
+
+        return self.otherwise.plan(
+            replace(step, masked=masked, quota=torch.minimum(step.quota, masked.sum(-1)), propose=propose)
+        )

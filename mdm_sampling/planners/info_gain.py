@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Scope, Step, top_places
+from ..kinds import check_fields
 from ..prediction import Prediction
 from ..records import Candidates, Plan
 
@@ -44,20 +45,11 @@ class InfoGain(PositionPlanner):
     future: Literal["mean", "half-step", "step", "sum"] = "mean"
 
     def __post_init__(self) -> None:
+        check_fields(self, "info-gain")
         require(self.candidates >= 1, f"info-gain: candidates must be at least 1, got {self.candidates}")
         require(
             0 <= self.position_temperature < inf,
             f"info-gain: position_temperature must be finite and 0 or more, got {self.position_temperature}",
-        )
-
-        require(self.scope in ("block", "canvas"), f"info-gain: scope must be block or canvas, got {self.scope!r}")
-        require(
-            self.variant in ("info-gain", "lookum"),
-            f"info-gain: variant must be info-gain or lookum, got {self.variant!r}",
-        )
-        require(
-            self.future in ("mean", "half-step", "step", "sum"),
-            f"info-gain: future must be mean, half-step, step or sum, got {self.future!r}",
         )
         require(
             self.variant == "info-gain" or self.future == "mean",

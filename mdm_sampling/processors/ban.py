@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from ..interfaces import ModelBackend, Processor
+from ..kinds import check_fields
 
 
 @final
@@ -19,6 +20,9 @@ class Ban(Processor):
     """
 
     ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, "ban")
 
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SuppressTokensLogitsProcessor

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import require
 from ..interfaces import ModelBackend, Processor
+from ..kinds import check_fields
 
 LARGEST = 1e4
 """Beyond this a penalty is a ban, and in float32 it would drown the logits."""
@@ -27,6 +28,7 @@ class Penalise(Processor):
     by: float = 4.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "penalise")
         require(abs(self.by) <= LARGEST, f"penalise: by must be at most {LARGEST:g}, got {self.by}; ban forbids tokens")
 
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import require
 from ..interfaces import Schedule
+from ..kinds import check_fields
 
 
 @final
@@ -18,6 +19,7 @@ class Constant(Schedule):
     places: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self, "constant")
         require(self.places >= 1, f"constant: places must be at least 1, got {self.places}")
 
     def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import require
 from ..interfaces import TokenSampler
+from ..kinds import check_fields
 from ..prediction import Prediction
 from ..randomness import RowNoise
 from ..records import Proposal
@@ -25,8 +26,10 @@ class GumbelMax(TokenSampler):
 
     Args:
         temperature: above 0; 1 draws from the model's own distribution.
-        top_k: keep only the k likeliest tokens; 0 keeps all.
-        top_p: keep the likeliest tokens that together reach this probability; 1 keeps all.
+        top_k: keep only the k likeliest tokens, and all that tie with the k-th, which half precision makes common; 0
+            keeps all.
+        top_p: keep the likeliest tokens that together reach this probability, any of those that tie at its end; 1
+            keeps all.
     """
 
     temperature: float = 1.0
@@ -34,6 +37,7 @@ class GumbelMax(TokenSampler):
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "gumbel")
         require(
             0 < self.temperature < inf,
             f"gumbel: temperature must be finite and above 0, got {self.temperature}; greedy is temperature 0",

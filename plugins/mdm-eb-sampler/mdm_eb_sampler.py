@@ -37,10 +37,11 @@ class EBSampler(mdm.PositionPlanner):
     proxy: Literal["entropy", "confidence", "margin"] = "entropy"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < inf:
-            raise mdm.SpecError(f"eb: gamma must be finite and 0 or more, got {self.gamma}")
         if self.proxy not in ("entropy", "confidence", "margin"):
             raise mdm.SpecError(f"eb: proxy must be entropy, confidence or margin, got {self.proxy!r}")
+        mdm.check_fields(self, "eb")
+        if not 0 <= self.gamma < inf:
+            raise mdm.SpecError(f"eb: gamma must be finite and 0 or more, got {self.gamma}")
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         score = self._score(step)

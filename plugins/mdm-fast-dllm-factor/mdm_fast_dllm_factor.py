@@ -35,6 +35,7 @@ class Factor(mdm.PositionPlanner):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
+        mdm.check_fields(self, "factor")
         if not 0 < self.factor < inf:
             raise mdm.SpecError(f"factor: factor must be finite and above 0, got {self.factor}")
 

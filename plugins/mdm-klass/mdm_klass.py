@@ -40,6 +40,7 @@ class KLASS(mdm.PositionPlanner):
     needs = mdm.Needs(history=1)
 
     def __post_init__(self) -> None:
+        mdm.check_fields(self, "klass")
         if not 0 <= self.threshold < 1:
             raise mdm.SpecError(f"klass: threshold must be in [0, 1), got {self.threshold}")
         if not 0 < self.kl_threshold < inf:

@@ -56,7 +56,8 @@ class PCSampler(mdm.ScorePlanner):
     alpha: float = 10.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.frequencies, str) or not self.frequencies.strip():
+        mdm.check_fields(self, "pc")
+        if not self.frequencies.strip():
             raise mdm.SpecError(f"pc: frequencies must be the name of a file, got {self.frequencies!r}")
         if not 0 <= self.decay < inf:
             raise mdm.SpecError(f"pc: decay must be finite and 0 or more, got {self.decay}")

@@ -31,6 +31,10 @@ class ReMDM(mdm.PositionPlanner):
 
     Nothing is reopened at a row's last step of a block, nor in rows that a wrapper decided.
 
+    Around Info-Gain, and any planner that looks ahead, two things follow from reopening in the same step: the moves are
+    weighed as if nothing were reopened, and the prediction behind the winner is not that of the next step's canvas, so
+    that a step which reopens costs one forward more.
+
     Args:
         eta: how much is reopened, in [0, 1]: the largest probability ("cap"), or the part of the largest possible one
             ("rescale"). At 0 the other planner is left to itself.
@@ -45,14 +49,15 @@ class ReMDM(mdm.PositionPlanner):
     otherwise: mdm.PositionPlanner = field(default_factory=mdm.Confidence)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise mdm.SpecError(f"remdm: eta must be in [0, 1], got {self.eta}")
         if self.strategy not in ("cap", "rescale", "conf"):
             raise mdm.SpecError(f"remdm: strategy must be cap, rescale or conf, got {self.strategy!r}")
-        if self.strategy == "conf" and self.eta != ETA:
-            raise mdm.SpecError("remdm: eta would be ignored by strategy=conf, which reopens by confidence alone")
         if not isinstance(self.otherwise, mdm.PositionPlanner):
             raise mdm.SpecError(f"remdm: otherwise must be a planner, got {self.otherwise!r}")
+        mdm.check_fields(self, "remdm")
+        if not 0 <= self.eta <= 1:
+            raise mdm.SpecError(f"remdm: eta must be in [0, 1], got {self.eta}")
+        if self.strategy == "conf" and self.eta != ETA:
+            raise mdm.SpecError("remdm: eta would be ignored by strategy=conf, which reopens by confidence alone")
 
     @property
     def needs(self) -> mdm.Needs:

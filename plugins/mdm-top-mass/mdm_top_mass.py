@@ -17,6 +17,7 @@ class TopMass(mdm.ScorePlanner):
     k: int = 5
 
     def __post_init__(self) -> None:
+        mdm.check_fields(self, "top-mass")
         if self.k < 1:
             raise mdm.SpecError(f"top-mass: k must be at least 1, got {self.k}")
 
