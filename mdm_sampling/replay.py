@@ -1,123 +1,27 @@
-"""A row's decoding, step by step, rebuilt from the lines of a trace."""
+"""Films rebuilt from the lines of a trace, which may have been changed by hand: what no run can write is refused."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import accumulate
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from .errors import SpecError
-from .fields import Fields
-from .trace import VERSION
+from .fields import Fields, parse_json
+from .film import Film as Film
+from .film import Frame as Frame
+from .trace import DIGITS, VERSION
 
+TOKEN_ID = re.compile("0|[1-9][0-9]{0,18}")
 
-@dataclass(frozen=True)
-class Frame:
-    """One step of one row. Places count from the start of the row's body; lists of places are in their order.
+MOST_ENTROPY = 64.0
+"""In nats; no vocabulary that is counted in 64 bits has more."""
 
-    Attributes:
-        block: the first place of the block and the one behind its last.
-        places: those that the step filled; `tokens`, `confidence`, `entropy` and `top` belong to them.
-        tokens: what they were filled with.
-        confidence: the model's probability of those tokens.
-        entropy: the places' entropies when they were filled, in nats.
-        top: for each, the likeliest tokens and their probabilities.
-        masked: the block's masked places before the step; the next three belong to them.
-        masked_entropy: their entropies, in nats.
-        likeliest: their likeliest tokens.
-        likeliest_confidence: the probabilities of those.
-        reopened: places that were masked again.
-        ended: places that were filled with the end token since the row had ended.
-        candidates: the moves that were weighed, as the trace has them.
-        forwards: model rows computed for it in this step.
-        token_forwards: tokens computed for it in this step.
-    """
-
-    block: tuple[int, int]
-    places: list[int]
-    tokens: list[int]
-    confidence: list[float]
-    entropy: list[float]
-    top: list[list[tuple[int, float]]]
-    masked: list[int]
-    masked_entropy: list[float]
-    likeliest: list[int]
-    likeliest_confidence: list[float]
-    reopened: list[int]
-    ended: list[int]
-    candidates: list[Mapping[str, Any]]
-    forwards: int
-    token_forwards: int
-
-
-@dataclass(eq=False)
-class Film:
-    """One row's decoding.
-
-    Attributes:
-        prefix: token ids before the body.
-        body: token ids of the body before the first step.
-        mask_id: the id of the mask token.
-        end_id: what the places behind a row's end are filled with, or None.
-        seed: the row's.
-        spec: the sampler's settings.
-        names: the texts of tokens; shared by the rows of a batch.
-        frames: its steps so far.
-        canvas: token ids of the body after the last of them.
-    """
-
-    prefix: list[int]
-    body: list[int]
-    mask_id: int
-    end_id: int | None
-    seed: int
-    spec: Mapping[str, Any]
-    names: dict[int, str]
-    frames: list[Frame] = field(default_factory=list)
-    canvas: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.canvas = list(self.body)
-
-    def name(self, token: int) -> str:
-        """The text of a token; its id in brackets where the model has no tokenizer."""
-        return self.names.get(token, f"[{token}]")
-
-    @property
-    def cumulative_entropy(self) -> list[float]:
-        """After each step, the entropies of all places that were filled so far, in nats."""
-        return list(accumulate(sum(frame.entropy) for frame in self.frames))
-
-    def add(self, frame: Frame) -> None:
-        """Take the next step."""
-        self._change(self.canvas, frame)
-        self.frames.append(frame)
-
-    def _change(self, canvas: list[int], frame: Frame) -> None:
-        for place, token in zip(frame.places, frame.tokens, strict=True):
-            canvas[place] = token
-        for place in frame.reopened:
-            canvas[place] = self.mask_id
-        for place in frame.ended:
-            canvas[place] = self.mask_id if self.end_id is None else self.end_id
-
-    def after(self, steps: int) -> tuple[list[int], list[int]]:
-        """The body's token ids after so many steps, and for each place the step that filled it, from 0; -1 for none."""
-        canvas, filled = list(self.body), [-1] * len(self.body)
-        for number, frame in enumerate(self.frames[:steps]):
-            self._change(canvas, frame)
-            for place in (*frame.places, *frame.ended):
-                filled[place] = number
-            for place in frame.reopened:
-                filled[place] = -1
-        return canvas, filled
-
-    def masked(self, start: int, stop: int) -> list[int]:
-        """The masked places of [start, stop)."""
-        return [place for place in range(start, min(stop, len(self.canvas))) if self.canvas[place] == self.mask_id]
+SLACK = 10.0**-DIGITS
+"""What the rounding of a trace and of the model's own sums may add to a number."""
 
 
 class Replay:
@@ -131,9 +35,14 @@ class Replay:
         self.films: list[Film] = []
         self.batch: list[Film] = []
         self.steps = 0
+        self.block = (0, 0)
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take the next line. Raises `ValueError`, with a sentence that names the field, for what is no such line."""
+        """Take the next line.
+
+        Raises `ValueError`, with a sentence that names the field, for what is no such line, and for a step that no run
+        can take after those before it.
+        """
         given = Fields(line)
         if "canvas" in line:
             self._open(given)
@@ -142,82 +51,180 @@ class Replay:
             raise ValueError("a step stands before the line that opens its batch")
         if given.whole("step") != self.steps:
             raise ValueError(f"step {given.whole('step')} stands where step {self.steps} should")
-        self.steps += 1
         self._name(given)
-        start, stop = given.wholes("block", 2)
-        for row in given.objects("rows"):
-            film = self.batch[row.whole("row", len(self.batch) - 1)]
-            film.add(_frame(film, (start, stop), row))
+        self._enter(*given.wholes("block", 2))
+        rows = {row.whole("row", len(self.batch) - 1): row for row in given.objects("rows")}
+        unfinished = [number for number, film in enumerate(self.batch) if film.masked(*self.block)]
+        if [row.values["row"] for row in given.objects("rows")] != unfinished:
+            raise ValueError(f"rows are not the {len(unfinished)} that have masks in the block")
+        for number, row in rows.items():
+            self.batch[number].add(_frame(self.batch[number], self.block, row))
+        self.steps += 1
 
     def _open(self, line: Fields) -> None:
         canvas = line.inside("canvas")
         bodies = canvas.lists("bodies")
         prefixes = canvas.lists("prefixes", len(bodies))
         seeds = line.list_of("seeds", len(bodies))
-        if not bodies or not all(isinstance(seed, int) for seed in seeds):
+        if not bodies or not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds):
             raise ValueError("seeds has no whole number for each row")
         mask_id, names = canvas.whole("mask_id"), dict[int, str]()
         end_id = None if canvas.value("end_id") is None else canvas.whole("end_id")
+        if end_id == mask_id:
+            raise ValueError("canvas: end_id is the mask token")
+        for number, (prefix, body) in enumerate(zip(prefixes, bodies, strict=True)):
+            if mask_id in prefix or mask_id not in body:
+                raise ValueError(f"canvas: row {number} has a mask in its prefix, or none in its body")
         spec = line.inside("spec").finite()
         rows = zip(prefixes, bodies, seeds, strict=True)
-        self.batch = [Film(prefix, body, mask_id, end_id, seed, spec, names) for prefix, body, seed in rows]
-        self.films += self.batch
-        self.steps = 0
+        batch = [Film(prefix, body, mask_id, end_id, seed, spec, names) for prefix, body, seed in rows]
+        self.batch = batch
         self._name(line)
+        for film in batch:
+            _check_named(film, (*film.prefix, *film.body))
+        self.films += batch
+        self.steps, self.block = 0, (0, 0)
 
     def _name(self, line: Fields) -> None:
+        names = self.batch[0].names
         for token, text in line.inside("names").values.items():
-            if not token.isdecimal() or not isinstance(text, str):
+            if not TOKEN_ID.fullmatch(token) or not isinstance(text, str):
                 raise ValueError(f"names has {token!r:.20}: {text!r:.20}, expected a token's id and its text")
-            self.batch[0].names[int(token)] = text
+            if names.setdefault(int(token), text) != text:
+                raise ValueError(f"names has token {token} a second time, with another text")
+
+    def _enter(self, start: int, stop: int) -> None:
+        """The block of the next step: the last one, or a later one once all before it is filled."""
+        if (start, stop) == self.block:
+            return
+        longest = max(len(film.body) for film in self.batch)
+        if not self.block[1] <= start < stop <= longest:
+            raise ValueError(f"block has {[start, stop]}, which is no span behind the last block")
+        if any(film.masked(0, start) for film in self.batch):
+            raise ValueError(f"block begins at {start}, but places before it are masked")
+        self.block = (start, stop)
 
 
 def _frame(film: Film, block: tuple[int, int], row: Fields) -> Frame:
     """The row's part of a step. Raises `ValueError` where it cannot follow the canvas that the film has reached."""
-    masked, last = film.masked(*block), len(film.body) - 1
+    masked = film.masked(*block)
     seen = row.inside("masked")
-    places = row.wholes("places", most=last)
-    count, ended = len(places), row.wholes("ended", most=last)
-    wrong = next((place for place in (*places, *ended) if film.canvas[place] != film.mask_id), None)
-    if wrong is not None:
-        raise ValueError(f"place {wrong} is filled, but it was not masked")
-    if ended and film.end_id is None:
-        raise ValueError("ended has places, but there is no end token")
-    return Frame(
+    places = _places(row, "places", film, block)
+    count, left = len(places), len(masked)
+    frame = Frame(
         block=block,
         places=places,
-        tokens=row.wholes("tokens", count),
-        confidence=row.numbers("confidence", count),
-        entropy=row.numbers("entropy", count),
-        top=[_likeliest(place) for place in row.list_of("top", count)],
+        tokens=_real(film, row, "tokens", count),
+        confidence=_numbers(row, "confidence", count, 1.0),
+        entropy=_numbers(row, "entropy", count, MOST_ENTROPY),
+        top=[_likeliest(film, place) for place in row.list_of("top", count)],
         masked=masked,
-        masked_entropy=seen.numbers("entropy", len(masked)),
-        likeliest=seen.wholes("tokens", len(masked)),
-        likeliest_confidence=seen.numbers("confidence", len(masked)),
-        reopened=row.wholes("reopened", most=last),
-        ended=ended,
-        candidates=[_move(move, last) for move in row.objects("candidates")],
+        masked_entropy=_numbers(seen, "entropy", left, MOST_ENTROPY),
+        likeliest=_real(film, seen, "tokens", left),
+        likeliest_confidence=_numbers(seen, "confidence", left, 1.0),
+        reopened=_places(row, "reopened", film, block),
+        ended=_places(row, "ended", film, (0, len(film.body))),
+        candidates=[_move(film, block, move) for move in row.objects("candidates")],
         forwards=row.whole("forwards"),
         token_forwards=row.whole("token_forwards"),
     )
+    _check_fills(film, frame)
+    _check_entropies(frame)
+    if sum(move["chosen"] for move in frame.candidates) > 1:
+        raise ValueError("candidates has two moves that were chosen")
+    return frame
 
 
-def _likeliest(pairs: Any) -> list[tuple[int, float]]:
+def _check_fills(film: Film, frame: Frame) -> None:
+    """Raise `ValueError` unless the step fills masks, reopens what a step has filled, and an end leaves no mask."""
+    if not frame.places:
+        raise ValueError("places is empty, but each step fills a place of each row")
+    filled = next((place for place in frame.places if film.canvas[place] != film.mask_id), None)
+    if filled is not None:
+        raise ValueError(f"place {filled} is filled, but it was not masked")
+    for place in frame.reopened:
+        if film.canvas[place] == film.mask_id or film.body[place] != film.mask_id:
+            raise ValueError(f"place {place} is reopened, but no step had filled it")
+    if frame.ended and film.end_id is None:
+        raise ValueError("ended has places, but there is no end token")
+    left = {*film.masked(0, len(film.body))}.difference(frame.places).union(frame.reopened) if frame.ended else set()
+    if left != {*frame.ended}:
+        raise ValueError("ended is not all that was still masked when the row had ended")
+
+
+def _check_entropies(frame: Frame) -> None:
+    """Raise `ValueError` unless the entropies of the places that were filled are those of the masked places."""
+    of_masked = dict(zip(frame.masked, frame.masked_entropy, strict=True))
+    for place, entropy in zip(frame.places, frame.entropy, strict=True):
+        if abs(of_masked[place] - entropy) > SLACK:
+            raise ValueError(f"entropy has {entropy:g} for place {place}, but masked has {of_masked[place]:g}")
+
+
+def _check_named(film: Film, tokens: Iterable[int]) -> None:
+    """Raise `ValueError` for a token that no line has named, if any line names tokens."""
+    unnamed = next((token for token in tokens if film.names and token not in film.names), None)
+    if unnamed is not None:
+        raise ValueError(f"token {unnamed} has no name")
+
+
+def _places(row: Fields, name: str, film: Film, span: tuple[int, int]) -> list[int]:
+    """Places of a span of the row's body, in their order."""
+    places = row.wholes(name, most=len(film.body) - 1)
+    outside = next((place for place in places if not span[0] <= place < span[1]), None)
+    if outside is not None:
+        raise ValueError(f"{row.where}{name} has {outside}, which is not in the block")
+    if not all(first < second for first, second in pairwise(places)):
+        raise ValueError(f"{row.where}{name} are not in their order, or one stands there twice")
+    return places
+
+
+def _real(film: Film, row: Fields, name: str, count: int) -> list[int]:
+    """So many tokens, none the mask token."""
+    tokens = row.wholes(name, count)
+    if film.mask_id in tokens:
+        raise ValueError(f"{row.where}{name} has the mask token")
+    _check_named(film, tokens)
+    return tokens
+
+
+def _numbers(row: Fields, name: str, count: int, most: float) -> list[float]:
+    """So many numbers from 0 to `most`."""
+    numbers = row.numbers(name, count)
+    wrong = next((number for number in numbers if not 0 <= number <= most + SLACK), None)
+    if wrong is not None:
+        raise ValueError(f"{row.where}{name} has {wrong:g}, expected a number from 0 to {most:g}")
+    return numbers
+
+
+def _likeliest(film: Film, pairs: Any) -> list[tuple[int, float]]:
     """The likeliest tokens of a place and their probabilities."""
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise ValueError("top is no list of tokens and probabilities")
-    tokens = Fields({"top": [token for token, _ in pairs]}).wholes("top")
-    return list(zip(tokens, Fields({"top": [p for _, p in pairs]}).numbers("top", len(pairs)), strict=True))
+    tokens = _real(film, Fields({"top": [token for token, _ in pairs]}), "top", len(pairs))
+    shares = _numbers(Fields({"top": [share for _, share in pairs]}), "top", len(pairs), 1.0)
+    if len(set(tokens)) < len(tokens) or sorted(shares, reverse=True) != shares or sum(shares) > 1 + 10 * SLACK:
+        raise ValueError("top has a token twice, probabilities that rise, or more than 1 of them together")
+    return list(zip(tokens, shares, strict=True))
 
 
-def _move(move: Fields, last: int) -> dict[str, Any]:
-    """A move that was weighed. A planner's figures may be infinite."""
-    places = move.wholes("places", most=last)
-    figures = {name: move.value(name) for name in ("cost", "next_entropy", "score")}
-    wrong = next((name for name, figure in figures.items() if not isinstance(figure, int | float)), None)
-    if wrong is not None or not isinstance(move.value("chosen"), bool):
-        raise ValueError(f"{move.where}{wrong or 'chosen'} is of the wrong kind")
-    return {"places": places, "tokens": move.wholes("tokens", len(places)), **figures, "chosen": move.value("chosen")}
+def _move(film: Film, block: tuple[int, int], move: Fields) -> dict[str, Any]:
+    """A move that was weighed. A planner's figures may be infinite, and all but its score nan."""
+    places = _places(move, "places", film, block)
+    figures = {name: _figure(move, name) for name in ("cost", "next_entropy", "score")}
+    if isnan(figures["score"]) or not isinstance(move.value("chosen"), bool):
+        raise ValueError(f"{move.where}{'score' if isnan(figures['score']) else 'chosen'} is of the wrong kind")
+    tokens = _real(film, move, "tokens", len(places))
+    return {"places": places, "tokens": tokens, **figures, "chosen": move.value("chosen")}
+
+
+def _figure(move: Fields, name: str) -> float:
+    value = move.value(name)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ValueError(f"{move.where}{name} is of the wrong kind")
 
 
 def read_trace(file: str | Path) -> list[Film]:
@@ -234,7 +241,7 @@ def read_trace(file: str | Path) -> list[Film]:
         raise SpecError(f"{file} is no trace: it is not UTF-8 text") from error
     for number, text in enumerate(lines[:-1], 1):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError as error:
             raise SpecError(f"{file} is no trace: line {number} is not valid JSON ({error})") from error
         if isinstance(line, dict) and "canvas" in line and line.get("trace") != VERSION:

@@ -94,8 +94,11 @@ class TraceLines:
     def _step(self, record: StepRecord, tops: list[list[Any]]) -> dict[str, Any]:
         first = record.block.start - self.start
         after = record.canvas.masked
-        ended = (self.masked & ~after)[record.rows]
+        # What the step left masked, and what it reopened: of that, only a row's end can have filled any.
+        ended = self.masked[record.rows]
         ended[:, record.block.places] &= ~record.unmask
+        ended[:, record.block.places] |= record.remask
+        ended &= ~after[record.rows]
         self.masked = after
         seen = _seen(record.prediction)
         filled = _by_row(record.unmask, record.tokens, record.confidence, record.entropy)

@@ -2,23 +2,17 @@
 
 import io
 import json
-import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from toys import EOS, MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.replay import Film, Replay
-from mdm_sampling.report import page
 from mdm_sampling.trace import TOP, TraceLines
 
 ROWS = [([3, 4, 5], [MASK] * 9), ([6], [MASK, 2, MASK, MASK, 1]), ([1, 2], [MASK] * 6)]
@@ -167,6 +161,33 @@ def test_reopened_places_are_masked_again(tmp_path: Path) -> None:
         assert film.after(len(film.frames))[1] == history.order
 
 
+def test_places_that_a_step_reopens_and_the_end_fills_are_in_the_film() -> None:
+    planner, tokens = ReopeningAnywhere(), mdm.GumbelMax(2.0)
+    sampler = mdm.Sampler(toy_callable(), planner, token_sampler=tokens, block_length=9, steps=12, eos="finish")
+    both = 0
+    for seed in range(6):
+        result, films, _ = traced(sampler, seed=seed)
+        for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
+            assert film.prefix + film.canvas == sequence
+            ended = {place for frame in film.frames for place in frame.ended}
+            order = film.after(len(film.frames))[1]
+            assert [-1 if place in ended else step for place, step in enumerate(order)] == history.order
+            both += sum(bool(set(frame.ended) & set(frame.reopened)) for frame in film.frames)
+    assert both
+
+
+class ReopeningAnywhere(mdm.PositionPlanner):
+    """Fills any place and reopens each that it filled before with a chance of one half."""
+
+    needs = mdm.Needs(remasking=True)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        rows = range(len(step.masked))
+        unmask = mdm.top_places(step.noise.uniform(rows, step.masked.shape[1]), step.masked, step.quota)
+        again = step.noise.uniform(rows, step.masked.shape[1]) < 0.5
+        return mdm.Plan(unmask=unmask, remask=step.reopenable & again)
+
+
 class Reopening(mdm.PositionPlanner):
     """Fills the first places and, now and then, reopens one that was filled before."""
 
@@ -178,89 +199,6 @@ class Reopening(mdm.PositionPlanner):
         )
         first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2)
         return mdm.Plan(unmask=unmask, remask=first)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "holds no trace"),
-        ("{}\n", "line 1: a step stands before"),
-        ("hello\n", "line 1 is not valid JSON"),
-        ('{"step": 0, "block": [0, 1], "rows": [], "names": {}}\n', "line 1: a step stands before"),
-        ('{"canvas": {}, "seeds": [], "spec": {}}\n', "another version"),
-        ("[1, 2]\n", "line 1: it holds no JSON object"),
-        ("\udcff", "not UTF-8"),
-    ],
-)
-def test_what_is_no_trace_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    file = tmp_path / "t.jsonl"
-    file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(mdm.SpecError, match=message):
-        mdm.read_trace(file)
-
-
-def test_a_missing_trace_is_named(tmp_path: Path) -> None:
-    with pytest.raises(mdm.SpecError, match=r"nothing\.jsonl cannot be read"):
-        mdm.read_trace(tmp_path / "nothing.jsonl")
-
-
-def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
-    file = tmp_path / "t.jsonl"
-    with file.open("w") as out:
-        sampler.fill(ROWS, observers=[mdm.Trace(out, sampler.backend, sampler.spec())])
-    text = file.read_text()
-    file.write_text(text[:-30])
-    steps = len(text.splitlines()) - 2
-    assert max(len(film.frames) for film in mdm.read_trace(file)) <= steps
-    lines = text.splitlines(keepends=True)
-    file.write_text(lines[0] + lines[2])  # a step is missing
-    with pytest.raises(mdm.SpecError, match="line 2: step 1 stands where step 0 should"):
-        mdm.read_trace(file)
-
-
-WRONG: list[Any] = [None, True, -1, 10**9, 1.5, float("nan"), "x", [], ["a"], [-1], [999], [[1]], {}, {"a": 1}]
-
-
-@given(data=st.data())
-def test_a_trace_that_was_changed_by_hand_is_read_or_refused_with_its_line(data: st.DataObject) -> None:
-    """One value, anywhere, becomes another: never another kind of error, and what is read makes a page."""
-    lines = [json.loads(text) for text in traced_text().splitlines()]
-    number = data.draw(st.integers(0, len(lines) - 1))
-    path = data.draw(st.sampled_from([path for path in paths(lines[number]) if "spec" not in path[:-1]]))
-    holder = lines[number]
-    for key in path[:-1]:
-        holder = holder[key]
-    if isinstance(holder, dict) and data.draw(st.booleans()):
-        del holder[path[-1]]
-    else:
-        holder[path[-1]] = data.draw(st.sampled_from(WRONG))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "t.jsonl")
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        films, refused = [], ""
-        try:
-            films = mdm.read_trace(file)
-        except mdm.SpecError as error:
-            refused = str(error)
-        assert bool(films) != bool(re.search(r"line \d+: |another version", refused))
-        if films:
-            assert page({"t": films}).startswith("<!doctype html>")
-
-
-def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where the values of a JSON value stand, itself left out."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for key, inner in items for found in ((*path, key), *paths(inner, (*path, key)))]
-
-
-@cache
-def traced_text() -> str:
-    file = io.StringIO()
-    planner = mdm.InfoGain(candidates=3, position_temperature=1.0)
-    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=4, planner=planner)
-    sampler.fill(ROWS[1:], observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
-    return file.getvalue()
 
 
 def test_lines_are_the_same_for_a_file_and_for_a_view() -> None:
