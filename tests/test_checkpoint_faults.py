@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extras import needs
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
@@ -258,7 +259,7 @@ def test_a_forced_family_does_not_hide_a_missing_folder(tmp_path: Path) -> None:
         ({"device": ""}, "device '' cannot be used"),
         ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"device": "cpu", "device_map": "auto"}, "exclude each other"),
-        ({"device_map": "toaster"}, "toaster"),
+        pytest.param({"device_map": "toaster"}, "toaster", marks=needs("accelerate")),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"dtype": "float8_e4m3fn"}, "unknown dtype 'float8_e4m3fn'"),
         ({"attn_implementation": "magic"}, "magic"),
@@ -274,10 +275,10 @@ def test_wrong_options_are_refused(llada_folder: Path, options: dict[str, str], 
     assert word in str(caught.value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_missing_device_is_refused_before_the_weights_are_read(tmp_path: Path) -> None:
     remove("model.safetensors")(llada(tmp_path))
-    assert "device 'cuda' cannot be used" in refusal(tmp_path, device="cuda")
+    missing = f"cuda:{torch.cuda.device_count()}"
+    assert f"device '{missing}' cannot be used" in refusal(tmp_path, device=missing)
 
 
 @pytest.mark.parametrize(("model_class", "save"), [(NaiveLLaDA, save_llada), (NaiveDream, save_dream)])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from extras import needs
 from interrupts import interruptible
 from naive import NaiveLLaDA, save_llada
 
@@ -456,7 +457,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly(many: Path) -> None:
         assert process.stderr.read() == ""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@needs("/dev/full")
 def test_a_full_disk_is_a_sentence() -> None:
     with open("/dev/full", "w") as full:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -466,7 +467,7 @@ def test_a_full_disk_is_a_sentence() -> None:
     assert done.stderr == "Error: cannot write the output: No space left on device\n"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@needs("/dev/full")
 def test_a_trace_that_cannot_be_written_is_a_sentence() -> None:
     result = run("generate", PUZZLE, "--trace", "/dev/full")
     assert result.exit_code == 1

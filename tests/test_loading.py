@@ -1,13 +1,13 @@
 """Loading: what reaches transformers, which family is chosen, and where defaults come from."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from extras import needs
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
@@ -104,7 +104,7 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(llada_folder: Path
         logging.set_verbosity_warning()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@needs("compiler")
 def test_a_compiled_model_decodes_the_same(llada_folder: Path) -> None:
     """Ragged rows and lookaheads of any size, in float64, where rounding decides nothing."""
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 from compared import TASK, without_times
+from extras import needs
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
 from mdm_sampling.jobs import RayEngine
 
-pytest.importorskip("ray", reason="needs the extra `ray`")
+pytestmark = needs("ray")
 
 OPTIONS = ["--planner", "confidence", "--steps", "20", "--batch-size", "3"]
 
@@ -38,18 +38,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return file, (folder / "local.jsonl").read_bytes()
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """This process computes as those of `environment` do."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def environment() -> dict[str, str]:
-    """One thread everywhere, so that all processes round alike and leave each other room."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def command(file: Path, output: Path, *engine: str) -> list[str]:
@@ -76,9 +66,7 @@ def workers_of(parent: int) -> list[int]:
     return sorted(p for p, name in names.items() if name.startswith("ray::MapWorker") and descends(p))
 
 
-def test_workers_give_the_local_engines_output(
-    job: tuple[Path, bytes], base: mdm.Sampler, one_thread: None, tmp_path: Path
-) -> None:
+def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: mdm.Sampler, tmp_path: Path) -> None:
     """Those of a job, and those of a comparison, which decode all its settings with one model each."""
     file, expected = job
     output = tmp_path / "out.jsonl"

@@ -1,20 +1,21 @@
 """The page of traces in a browser: Chromium without a window, and without a network.
 
-Where Chromium is missing these tests are skipped, unless MDM_REQUIRE_BROWSER is 1: then it is a failure.
+Where Chromium is missing these tests are skipped; see tests/extras.py.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import CHROMIUM, DRIVER, needs
 from films import big_film, made_film
 
 from mdm_sampling.report import write_page
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+pytestmark = needs("browser")
+
 WIDTHS = (1280, 400)
 EVIL = "</script><img src=x onerror=alert(1)>"
 WORDS = ["Why", " is", " the", " sky", " blue", "?", "\n"]
@@ -22,23 +23,12 @@ WORDS += ["Because", " light", " is", " scattered", ".", "\n", " &", EVIL]
 MINUS = "\N{MINUS SIGN}"
 
 
-def refuse(reason: str) -> None:
-    if os.environ.get("MDM_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"MDM_REQUIRE_BROWSER is set, but {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """One browser for all tests."""
-    try:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-    except ImportError:
-        refuse("selenium is not installed")
-    for file in (CHROMIUM, DRIVER):
-        if not file.exists():
-            refuse(f"there is no {file}")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = str(CHROMIUM)
