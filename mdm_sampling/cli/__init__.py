@@ -33,6 +33,10 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            from .words import explained
+
+            raise explained(error) from error
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             ctx.exit(130)
