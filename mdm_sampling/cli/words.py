@@ -6,6 +6,7 @@ import click
 
 ROWS = "For several samples of a prompt give `mdm-sampling run` a row for each: its id makes the seed"
 ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); cut it at other strings yourself"
+TEXTS = "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
 NO_GUIDANCE = "Classifier-free guidance is not computed here"
 PLANNER = "--planner: low_confidence is `confidence`, topk_margin is `margin`, and `random` and `entropy` are so called"
 
@@ -31,7 +32,9 @@ OTHER_WORDS: dict[str, str] = {
     **dict.fromkeys(("torch-dtype", "precision"), "--dtype"),
     **dict.fromkeys(("gpu", "cuda"), "--device cuda"),
     **dict.fromkeys(("random-seed", "generator-seed"), "--seed"),
-    **dict.fromkeys(("prompt", "prompts", "text"), "Write the text as an argument, or name a file of them with --file"),
+    **dict.fromkeys(
+        ("prompt", "prompts", "text"), "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
+    ),
     **dict.fromkeys(
         ("system", "system-prompt"),
         'Give chat messages, one of them "system", as rows of `mdm-sampling run`',
