@@ -32,7 +32,7 @@ class Collector:
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
         """Start a batch; the one before it is complete."""
         self._end()
-        self.canvas, self.seeds = canvas, seeds
+        self.canvas, self.seeds, self.given = canvas, seeds, ~canvas.masked[:, canvas.start :]
         self.history = HistoryKeeper(canvas)
         self.began = time.perf_counter()
         self.seconds = [0.0] * canvas.batch
@@ -68,6 +68,7 @@ class Collector:
         self.histories += self.history.histories()
         self.reports += [RowReport(*row) for row in totals]
         self.sequences += [self.canvas.row(i) for i in range(self.canvas.batch)]
-        bodies = [self.canvas.body(i) for i in range(self.canvas.batch)]
-        self.texts += ["" if codec is None else codec.decode(body, until_eos=self.until_eos) for body in bodies]
+        for i, given in enumerate(self.given):
+            where = set(given.nonzero()[:, 0].tolist())
+            self.texts.append("" if codec is None else codec.decode(self.canvas.body(i), self.until_eos, where))
         self.canvas = None

@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, final
 
 import torch
 
+from .backends.chat import Prompts, prompts_of
+from .backends.masks import check_count
+from .backends.text import TextCodec
 from .caches.prefix import PrefixCache
 from .collector import Collector
 from .errors import CanvasError, SpecError, require
@@ -19,7 +22,6 @@ from .interfaces import (
     ModelBackend,
     PositionPlanner,
     Processor,
-    Prompt,
     Schedule,
     TokenSampler,
 )
@@ -104,7 +106,7 @@ class Sampler:
 
     def generate(
         self,
-        prompts: str | Sequence[Prompt],
+        prompts: Prompts,
         seed: Seeds = 0,
         *,
         chat: bool | None = None,
@@ -114,7 +116,7 @@ class Sampler:
         """Continue prompts by `gen_length` tokens each.
 
         Args:
-            prompts: one text, or several texts or lists of chat messages.
+            prompts: one text or one list of chat messages, or a list of several of them.
             seed: one whole number for every row, or one for each: a list, an array or a tensor. A row's tokens depend
                 on its prompt and its seed alone, up to rounding: in half precision the rows beside it can tip a close
                 decision.
@@ -122,7 +124,6 @@ class Sampler:
             batch_size: prompts decoded together; their lengths may differ.
             observers: told of every step.
         """
-        prompts = [prompts] if isinstance(prompts, str) else prompts
         rows = self.prompt_rows(prompts, chat)
         return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True)
 
@@ -172,16 +173,24 @@ class Sampler:
                 collector.go_on()
         return collector.result(self.spec())
 
-    def prompt_rows(self, prompts: Sequence[Prompt], chat: bool | None = None) -> Rows:
-        """Prompts as (prefix, body) token ids, the body being `gen_length` masks."""
-        codec, limit = self._codec, self.backend.max_length
-        if limit is not None and self.gen_length > limit:
-            raise CanvasError(f"{self.gen_length} new tokens exceed the model's context of {limit}")
-        return [(codec.encode(prompt, chat), [self.backend.mask_id] * self.gen_length) for prompt in prompts]
+    def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> Rows:
+        """Prompts, see `generate`, as (prefix, body) token ids, the body being `gen_length` masks."""
+        codec = self._codec
+        if self.backend.max_length is not None and self.gen_length > self.backend.max_length:
+            raise CanvasError(f"{self.gen_length} new tokens exceed the model's context of {self.backend.max_length}")
+        check_count(self.gen_length, None)
+        body = [self.backend.mask_id] * self.gen_length  # one for all: rows are read and never written
+        return [(codec.encode(prompt, chat), body) for prompt in prompts_of(prompts)]
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether prompts are put into the model's chat template unless told otherwise."""
+        return self._codec.has_chat_template
 
     def masked_rows(self, texts: Sequence[str]) -> Rows:
         """Texts with `[MASK]` as (prefix, body) token ids."""
-        return [self._codec.encode_masked(text) for text in texts]
+        codec = self._codec
+        return [codec.encode_masked(text, self.backend.max_length) for text in texts]
 
     def check(self, rows: Rows) -> None:
         """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
@@ -243,7 +252,7 @@ class Sampler:
         return sampler_spec(self)
 
     @property
-    def _codec(self) -> Any:
+    def _codec(self) -> TextCodec:
         if self.backend.codec is None:
             raise CanvasError("this model has no tokenizer; pass token ids to `fill`, or a tokenizer to the backend")
         return self.backend.codec

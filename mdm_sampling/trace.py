@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import torch
@@ -32,11 +32,14 @@ class Trace:
         file: open for writing text.
         backend: names the tokens.
         spec: the sampler's settings, repeated in each opening line.
+        asked: what else of the rows belongs into each opening line, such as whether they are texts to infill.
     """
 
-    def __init__(self, file: IO[str], backend: ModelBackend, spec: dict[str, Any]) -> None:
+    def __init__(
+        self, file: IO[str], backend: ModelBackend, spec: dict[str, Any], asked: Mapping[str, Any] | None = None
+    ) -> None:
         self.file = file
-        self.lines = TraceLines(backend, spec)
+        self.lines = TraceLines(backend, spec, asked)
         self.records: list[StepRecord] = []
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
@@ -63,13 +66,14 @@ class TraceLines:
 
     Args:
         backend: names the tokens.
-        spec: the sampler's settings, repeated in each opening line.
+        spec, asked: see `Trace`.
     """
 
-    def __init__(self, backend: ModelBackend, spec: dict[str, Any]) -> None:
+    def __init__(self, backend: ModelBackend, spec: dict[str, Any], asked: Mapping[str, Any] | None = None) -> None:
         self.codec = backend.codec
         self.end_id = backend.eos_ids[0] if backend.eos_ids else None
         self.spec = spec
+        self.asked = dict(asked or {})
         self.texts: dict[int, str] = {}
 
     def opening(self, canvas: Canvas, seeds: list[int]) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class TraceLines:
             "canvas": {"prefixes": prefixes, "bodies": bodies, "mask_id": canvas.mask_id, "end_id": self.end_id},
             "seeds": seeds,
             "spec": self.spec,
+            **self.asked,
             "names": self._new_names(token for row in (*prefixes, *bodies) for token in row),
         }
 

@@ -30,5 +30,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
         mask_token=MASK,
         unk_token=UNKNOWN,
         additional_special_tokens=[ANSWER],
+        answer_token=ANSWER,  # alone of what is put behind a prompt it belongs to an open one
         clean_up_tokenization_spaces=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -12,6 +12,7 @@ from .llada import LLaDA
 from .options import LoadOptions, ModelSource
 
 FOLDER = Path(__file__).parent / "embedded_model"
+HINT = "; the small model inside this package only knows Sudoku and Countdown; pass --model FOLDER or HUB_ID"
 
 
 @final
@@ -26,5 +27,7 @@ class Embedded(BackendFamily):
         from .files import read_config
 
         backend = LLaDA().load(str(FOLDER), read_config(str(FOLDER), None), options)
+        if backend.codec is not None:
+            backend.codec = replace(backend.codec, hint=HINT)
         backend.source = ModelSource(source, "embedded", options)
         return backend

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,9 +10,15 @@ from typing import Any
 from ..errors import CanvasError, ModelError
 from ..fields import is_whole
 from ..interfaces import Prompt
+from .chat import Rendered, is_chat, messages_of, render
+from .masks import parts_of
 
-MASK_PATTERN = re.compile(r"\[MASK(?::([^\]]*))?\]")
-MASK_COUNT = re.compile(r"0*[1-9][0-9]{0,5}")
+PROBES = ("1", "a", ".")
+"""Short texts that tell what a tokenizer puts around a text; where it knows none, one of its own tokens does."""
+
+ANCHORS = ("\n", ".", "1")
+"""What stands before a text that is encoded as the middle of a longer one; its own characters are tried as well."""
+MOST_ANCHORS = 16
 
 
 @dataclass(frozen=True)
@@ -24,75 +29,94 @@ class TextCodec:
         tokenizer: a transformers tokenizer.
         mask_id: id of the mask token.
         eos_ids: ids that end a text.
+        hint: what to add to the error of a text that the tokenizer does not know.
     """
 
     tokenizer: Any
     mask_id: int
     eos_ids: tuple[int, ...]
+    hint: str = ""
 
     @property
     def has_chat_template(self) -> bool:
         return bool(getattr(self.tokenizer, "chat_template", None))
 
-    def encode(self, prompt: Prompt, chat: bool | None = None) -> list[int]:
-        """Token ids of a prompt.
+    def encode(self, prompt: Prompt | Rendered, chat: bool | None = None) -> list[int]:
+        """Token ids of a prompt that is open for an answer. Raises `CanvasError` for one that cannot be read.
 
         Args:
-            prompt: text, or a list of messages with "role" and "content".
+            prompt: text, or a list of messages with "role" and "content"; other fields are the template's to read.
+                A last message of the assistant's is gone on with. A text that is `Rendered` is encoded as it stands.
             chat: whether to apply the chat template, a text becoming one user message. None applies it if there is
                 one. Messages always need it.
         """
-        if isinstance(prompt, str):
-            use_template = self.has_chat_template if chat is None else chat
-            if not use_template:
-                return self.ids(prompt, special=True)
-            messages = [{"role": "user", "content": prompt}]
-        else:
-            messages = _checked_messages(prompt)
+        if isinstance(prompt, Rendered):
+            return self.ids(prompt.text, special=False)
+        if self.applies_template(prompt, chat):
+            return self.encode(self.rendered(prompt))
+        assert isinstance(prompt, str)
+        return self.ids(prompt, special=True)
+
+    def applies_template(self, prompt: Prompt, chat: bool | None = None) -> bool:
+        """Whether `encode` applies the chat template. Raises `CanvasError` where it would have to and cannot."""
+        if is_chat(prompt):
+            messages_of(prompt)
             if chat is False:
                 raise CanvasError("a list of messages needs the chat template; pass a text or switch the template on")
-        if not self.has_chat_template:
+            chat = True
+        elif chat is None:
+            chat = self.has_chat_template
+        if chat and not self.has_chat_template:
             raise CanvasError("this model has no chat template; pass a plain text with chat=False (--no-chat)")
-        from jinja2 import TemplateError
+        return chat
 
+    def rendered(self, prompt: Prompt) -> Rendered:
+        """The text that the chat template makes of a prompt. Raises `CanvasError` for whatever the template raises."""
+        messages = messages_of(prompt) if is_chat(prompt) else [{"role": "user", "content": prompt}]
         try:
-            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise CanvasError(
-                f"the model's chat template refuses the prompt ({error}); chat=False (--no-chat) does without it"
-            ) from error
-        return self.ids(text, special=False)
+            return Rendered(render(self.tokenizer, messages))
+        except CanvasError as error:
+            raise CanvasError(f"{error}; a text does without it with chat=False (--no-chat)") from error
 
-    def encode_masked(self, text: str) -> tuple[list[int], list[int]]:
+    def encode_masked(self, text: str, limit: int | None = None) -> tuple[list[int], list[int]]:
         """(Prefix, body) ids of a text to infill: `[MASK]` is one masked token, `[MASK:5]` five in a row.
 
-        The model's own mask token counts as well. The prefix holds what the tokenizer puts before any text.
+        The model's own mask token counts as well. The prefix holds what the tokenizer puts before a text. The text is
+        encoded as one: a part that follows a mask gets nothing that a tokenizer puts where a text begins.
+
+        Args:
+            limit: most masks; a text with more is refused before any is made.
         """
         body: list[int] = []
-        end = 0
-        for match in MASK_PATTERN.finditer(text):
-            if match[1] is not None and not MASK_COUNT.fullmatch(match[1]):
-                raise CanvasError(f"{match[0][:40]!r} needs a whole number from 1 to 999999, such as [MASK:5]")
-            body += self._pieces(text[end : match.start()]) + [self.mask_id] * int(match[1] or 1)
-            end = match.end()
-        body += self._pieces(text[end:])
+        for part in parts_of(text, self._mask_text, limit):
+            if isinstance(part, int):
+                body += [self.mask_id] * part
+            else:
+                body += self._following(part) if body else self.ids(part, special=False)
         if self.mask_id not in body:
             raise CanvasError(f"there is nothing to fill in {text[:40]!r}; write [MASK] where a token is missing")
-        prefix = [token for token in self.tokenizer("")["input_ids"] if token not in self.eos_ids]
-        return prefix, body
+        before, after = ([], []) if self._is_opened(body) else self._around()
+        return before + after, body
 
-    def decode(self, ids: Sequence[int], until_eos: bool = True) -> str:
-        """Text of token ids without special tokens, by default up to the first end token. Masks show as `_`."""
+    def decode(self, ids: Sequence[int], until_eos: bool = True, given: Collection[int] = ()) -> str:
+        """Text of token ids without special tokens, by default up to the first end token. Masks show as `_`.
+
+        Args:
+            given: the positions in `ids` of tokens that were not generated: their special tokens stay in the text.
+        """
         if until_eos:
             ends = [i for i, token in enumerate(ids) if token in self.eos_ids]
             ids = ids[: ends[0]] if ends else ids
+        special = self._special_ids() if given else set()
+        keeps = any(ids[i] in special for i in given if i < len(ids) and ids[i] != self.mask_id)
         pieces: list[str] = []
         run: list[int] = []
-        for token in [*ids, None]:
+        for i, token in enumerate([*ids, None]):
             if token is not None and token != self.mask_id:
-                run.append(token)
+                if not keeps or i in given or token not in special:
+                    run.append(token)
                 continue
-            pieces.append(self.tokenizer.decode(run, skip_special_tokens=True) if run else "")
+            pieces.append(self.tokenizer.decode(run, skip_special_tokens=not keeps) if run else "")
             pieces.append("_" if token is not None else "")
             run = []
         return "".join(pieces)
@@ -102,38 +126,84 @@ class TextCodec:
         text: str = self.tokenizer.decode([token])
         return text
 
-    def _pieces(self, text: str) -> list[int]:
-        return self.ids(text, special=False) if text else []
-
     def ids(self, text: str, special: bool) -> list[int]:
         """Token ids of a text. Raises `CanvasError` for characters that the tokenizer does not know.
 
         Args:
-            special: whether to add what the tokenizer puts around a text.
+            special: whether to add what the tokenizer puts before a text, such as a start token. A text that begins
+                with a special token was made ready beforehand and gets no second one. Of what a tokenizer puts behind
+                a text, such as an end token, only the token that opens an answer is added, if it names an
+                `answer_token`.
         """
-        ids = self._known_ids(text, special)
+        ids = self._known_ids(text, special=False)
         if ids is None:
             strange = sorted(c for c in set(text) if self._known_ids(c, special=False) is None)
-            raise CanvasError(
-                f"the model's tokenizer does not know {', '.join(map(repr, strange)) or 'a part of the text'}"
-            )
-        return ids
+            what = ", ".join(map(repr, strange)) or "a part of the text"
+            raise CanvasError(f"the model's tokenizer does not know {what}{self.hint}")
+        if not special:
+            return ids
+        before, after = self._around()
+        return ([] if self._is_opened(ids) else before) + ids + (after if ids[-1:] != after else [])
+
+    def _following(self, text: str) -> list[int]:
+        """Token ids of a text that is not the beginning of one: without the space that some tokenizers put there."""
+        plain = self._known_ids(text, special=False)
+        if plain:
+            first = str(self.tokenizer.convert_ids_to_tokens(plain[:1])[0])
+            if first.startswith(text[0]):
+                return plain
+        for anchor in (*ANCHORS, *sorted(set(text))[:MOST_ANCHORS]):
+            before = self._known_ids(anchor, special=False)
+            if not before:
+                continue
+            if plain and self.tokenizer.decode(before + plain) == anchor + text:
+                return plain
+            whole = self._known_ids(anchor + text, special=False) or []
+            if whole[: len(before)] == before and self.tokenizer.decode(whole) == anchor + text:
+                return whole[len(before) :]
+        return self.ids(text, special=False) if plain is None else plain
+
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What stands before every text, such as a start token, and the token that opens an answer behind it."""
+        for probe in self._probes():
+            plain, full = self._known_ids(probe, special=False), self._known_ids(probe, special=True)
+            if not plain or full is None:
+                continue
+            ends = range(len(plain), len(full) + 1)
+            end = next((end for end in ends if full[end - len(plain) : end] == plain), None)
+            if end is not None:
+                answer = getattr(self.tokenizer, "answer_token_id", None)
+                return full[: end - len(plain)], [token for token in full[end:] if token == answer]
+        return [], []
+
+    def _probes(self) -> Iterator[str]:
+        """Texts, of which the tokenizer should know the first. A vocabulary is large, so it is read only if needed."""
+        yield from PROBES
+        special = self._special_ids()
+        yield from (token for token, number in self.tokenizer.get_vocab().items() if number not in special)
+
+    def _is_opened(self, ids: Sequence[int]) -> bool:
+        """Whether a text begins with a special token, as what a chat template has made does."""
+        return bool(ids) and ids[0] != self.mask_id and ids[0] in self._special_ids()
+
+    def _special_ids(self) -> set[int]:
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return {number for number, token in added.items() if token.special}
+
+    @property
+    def _mask_text(self) -> str | None:
+        """The mask as it is written in a text; None where the tokenizer does not look for it."""
+        token = getattr(self.tokenizer, "added_tokens_decoder", {}).get(self.mask_id)
+        return None if token is None else str(token.content)
 
     def _known_ids(self, text: str, special: bool) -> list[int] | None:
-        """Token ids, or None where the text holds something unknown."""
+        """Token ids with all that the tokenizer adds, if wanted; None where the text holds something unknown."""
         try:
             ids = list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
         except Exception:  # the tokenizers library raises plain `Exception`, and `TypeError` for half a surrogate pair
             return None
         unknown = getattr(self.tokenizer, "unk_token_id", None)
         return None if unknown is not None and unknown in ids and unknown not in self.eos_ids else ids
-
-
-def _checked_messages(prompt: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    messages = [dict(message) for message in prompt if isinstance(message, Mapping)]
-    if not messages or len(messages) < len(prompt) or any({"role", "content"} - set(m) for m in messages):
-        raise CanvasError('a prompt is a text or a list of messages such as {"role": "user", "content": "Hi"}')
-    return messages
 
 
 def find_mask_id(option: int | None, config: Mapping[str, Any], tokenizer: Any, vocab_size: int, source: str) -> int:

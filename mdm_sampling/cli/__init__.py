@@ -36,6 +36,10 @@ class LazyGroup(click.Group):
         try:
             with stdout_for_results():
                 return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            from .words import explained
+
+            raise explained(error) from error
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             ctx.exit(130)

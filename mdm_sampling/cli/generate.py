@@ -35,4 +35,6 @@ def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, cha
         from .output import decode_and_print
 
         sampler = make_sampler(options, max_new_tokens, continues=True)
-        decode_and_print(sampler, sampler.prompt_rows(texts, chat), texts, True, options)
+        rows = sampler.prompt_rows(texts, chat)
+        applied = sampler.has_chat_template if chat is None else chat
+        decode_and_print(sampler, rows, texts, applied, options)

@@ -28,4 +28,4 @@ def command(texts: tuple[str, ...], file: Any, **options: Any) -> None:
         from .output import decode_and_print
 
         sampler = make_sampler(options, None, continues=False)
-        decode_and_print(sampler, sampler.masked_rows(given), given, False, options)
+        decode_and_print(sampler, sampler.masked_rows(given), given, None, options)

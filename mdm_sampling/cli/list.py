@@ -1,6 +1,7 @@
 """`mdm-sampling list`."""
 
 import json
+from typing import Any
 
 import click
 
@@ -9,8 +10,16 @@ from .options import plain_errors
 KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
 
+class Kind(click.Choice[str]):
+    """A kind of parts, also in the singular and with underscores."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name = str(value).replace("_", "-")
+        return super().convert(f"{name}s" if f"{name}s" in KINDS else name, param, ctx)
+
+
 @click.command("list")
-@click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
+@click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each part.")
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.

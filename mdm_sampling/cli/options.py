@@ -438,8 +438,11 @@ def plain_errors() -> Iterator[None]:
             raise  # the reader of the output has gone; click ends quietly
         raise click.ClickException(f"cannot write {error.filename or 'the output'}: {error.strerror}") from error
     except (RuntimeError, MemoryError) as error:
-        from ..machine import is_out_of_memory
+        from ..machine import is_device_fault, is_out_of_memory
 
+        if is_device_fault(error):
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise click.ClickException(f"the device failed ({said}); a job goes on with the same command") from error
         if is_out_of_memory(error):
             raise click.ClickException(
                 "out of memory; lower --batch-size, --lookahead-batch or --candidate-number, or take a smaller --dtype"

@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -47,11 +47,18 @@ class Progress:
 
 
 def decode_and_print(
-    sampler: Sampler, rows: Rows, prompts: Sequence[str], until_eos: bool, options: dict[str, Any]
+    sampler: Sampler, rows: Rows, prompts: Sequence[str], chat: bool | None, options: dict[str, Any]
 ) -> None:
-    """Decode rows batch by batch and print each batch as soon as it is finished."""
+    """Decode rows batch by batch and print each batch as soon as it is finished.
+
+    Args:
+        prompts: what the rows were made of.
+        chat: whether the chat template was applied to them; None if they are texts to infill.
+    """
     from ..specs import describe
     from ..trace import Trace
+
+    asked = {"chat": chat, "infill": chat is None}
 
     sampler.check(rows)
     size = options["batch_size"]
@@ -59,7 +66,7 @@ def decode_and_print(
         observers: list[Any] = []
         if options["trace_file"] is not None:
             file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
-            observers.append(Trace(file, sampler.backend, sampler.spec()))
+            observers.append(Trace(file, sampler.backend, sampler.spec(), asked))
             stack.callback(observers[0].flush)  # what a run that is stopped has not written yet
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
@@ -68,9 +75,13 @@ def decode_and_print(
             view = watching(sampler, title, first if len(rows) > 1 else None) if options["watch"] else None
             with view or progress(sampler, rows[part], label) as shown:
                 result = sampler.fill(
-                    rows[part], options["seed"], batch_size=size, observers=[*observers, *shown], until_eos=until_eos
+                    rows[part],
+                    options["seed"],
+                    batch_size=size,
+                    observers=[*observers, *shown],
+                    until_eos=not asked["infill"],
                 )
-            print_result(result, prompts[part], options["as_json"], first > 0)
+            print_result(result, prompts[part], asked if options["as_json"] else None, first > 0)
 
 
 @contextmanager
@@ -109,11 +120,11 @@ def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[A
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
-def print_result(result: Result, prompts: Sequence[str], as_json: bool, later: bool) -> None:
-    """Texts with an empty line between them, or a JSON line for each row."""
+def print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool) -> None:
+    """Texts with an empty line between them, or a JSON line for each row that also holds what was `asked`."""
     for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
-        if as_json:
-            row = {"prompt": prompt, "text": text, **asdict(result.rows[i]), "tokens": result.sequences[i]}
+        if asked is not None:
+            row = {"prompt": prompt, "text": text, **asked, **asdict(result.rows[i]), "tokens": result.sequences[i]}
             click.echo(json.dumps(row | {"spec": result.spec}, ensure_ascii=False))
         else:
             click.echo(f"\n{text}" if later or i else text)

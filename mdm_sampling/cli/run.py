@@ -36,8 +36,8 @@ SOME_ROWS_FAILED = 3
 JOB_OPTIONS = [
     cli_option(
         "--input",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="The prompts: .jsonl, .csv or .parquet.",
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+        help="The prompts: .jsonl, .csv or .parquet; - for JSON lines on standard input.",
     ),
     cli_option(
         "--output",
@@ -88,12 +88,15 @@ def command(**options: Any) -> None:
     for name in ("input", "output"):
         if options[name] is None:
             raise click.UsageError(f"give --{name} FILE, or {name} in a JOB.toml.")
+    is_piped = str(options["input"]) == "-"
+    if is_piped and (sys.stdin is None or sys.stdin.isatty()):
+        raise click.UsageError("--input - reads JSON lines from standard input: pipe them in.")
     with loading(options["model"]), plain_errors():
         from ..jobs import Job, read_rows
         from ..jobs.outputs import check_output
 
         refuse_with_infill(options)
-        if options["output"].exists() and options["output"].samefile(options["input"]):
+        if not is_piped and options["output"].exists() and options["output"].samefile(options["input"]):
             raise click.UsageError("--output would overwrite the input.")
         check_output(options["output"])
         engine = make_engine(options)

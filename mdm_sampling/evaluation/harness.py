@@ -20,6 +20,7 @@ from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
+from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
 from ..interfaces import TokenSampler
@@ -168,18 +169,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         """The text of a conversation; without a generation prompt its last message is left open."""
         if not self.codec.has_chat_template:
             raise CanvasError("this model has no chat template; evaluate it without")
-        from jinja2 import TemplateError
-
-        try:
-            text: str = self.codec.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        except TemplateError as error:
-            raise CanvasError(f"the model's chat template refuses the task's messages ({error})") from error
-        return text
+        return render(self.codec.tokenizer, messages_of(chat_history), begun=not add_generation_prompt)
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The template itself, for the harness's records."""

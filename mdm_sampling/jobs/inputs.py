@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SpecError
+from ..backends.chat import WRONG, messages_of
+from ..errors import CanvasError, SpecError
 from ..interfaces import Prompt
 from ..results.files import pyarrow_parquet
 
 COLUMNS = ("prompt", "messages", "text", "question")
 """Where a prompt is looked for unless a column is named, in this order."""
+STANDARD_INPUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
     """The rows of a file that ends in .jsonl, .csv or .parquet.
 
     Args:
+        file: "-" for JSON lines on standard input.
         column: holds the prompts, texts or chat messages; None for the first of `COLUMNS` that the file has.
         id_column: names the rows; None for "id" where there is one, else rows are called by their number.
 
@@ -46,12 +52,15 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
     """
     file = Path(file)
     readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    if file.suffix not in readers:
+    is_piped = file == STANDARD_INPUT
+    if not is_piped and file.suffix not in readers:
         raise SpecError(f"{file}: an input ends in {', '.join(readers)}")
     try:
-        records = list(readers[file.suffix](file))
+        data = sys.stdin.buffer.read() if is_piped else file.read_bytes()
     except OSError as error:
         raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
+    file, suffix = (Path("standard input"), ".jsonl") if is_piped else (file, file.suffix)
+    records = list(readers[suffix](file, data))
     if not records:
         raise SpecError(f"{file} holds no rows")
     known = dict.fromkeys(name for record in records if not isinstance(record, str) for name in record)
@@ -62,37 +71,53 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
     return [_asked(number, record, column, id_column) for number, record in enumerate(records)]
 
 
-def _json_lines(file: Path) -> Iterator[Mapping[str, Any] | str]:
-    """The objects of the lines that are not blank; for a bad line what is wrong with it."""
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except (ValueError, RecursionError) as error:
-                yield f"line {number} is not valid JSON ({error})"
-                continue
-            yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
-
-
-def _csv_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
-    csv.field_size_limit(2**31 - 1)
-    with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+def _as_utf8(file: Path, data: bytes) -> bytes:
+    """The bytes of a text without a byte order mark. Tables from Windows may be UTF-16, which their mark tells."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            yield from csv.DictReader(lines)
-        except csv.Error as error:
-            raise SpecError(f"{file} is no CSV file ({error})") from error
+            return data.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise SpecError(f"{file} begins as UTF-16 text does and is none ({error}); save it as UTF-8") from error
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
-    parquet = pyarrow_parquet()
-    with open(file, "rb"):
-        pass  # a missing file is told by an OSError, as for the others
+def _json_lines(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
+    """The objects of the lines that are not blank; for a bad line what is wrong with it."""
+    for number, line in enumerate(_as_utf8(file, data).split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode())  # and not `parse_json`: a row keeps its name if only its prompt is bad
+        except (ValueError, RecursionError) as error:
+            yield f"line {number} is not valid JSON ({error})"
+            continue
+        yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
+
+
+def _csv_rows(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
+    csv.field_size_limit(2**31 - 1)
+    text = _as_utf8(file, data).decode(errors="surrogateescape")
     try:
-        yield from parquet.read_table(file).to_pylist()
+        yield from csv.DictReader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise SpecError(f"{file} is no CSV file ({error})") from error
+
+
+def _parquet_rows(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
+    parquet = pyarrow_parquet()
+    try:
+        yield from map(_without_nulls, parquet.read_table(io.BytesIO(data)).to_pylist())
     except Exception as error:  # pyarrow has its own
         raise SpecError(f"{file} is no Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """The record as it was before Parquet, where each message has the fields of all, most of them null."""
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def _found_column(file: Path, known: Mapping[str, None], first: Mapping[str, Any] | str) -> str:
@@ -114,25 +139,26 @@ def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column:
     if id_column is not None and name is None:
         return Asked(number, row_id, None, f"there is no {id_column!r} to name the row by")
     prompt = record.get(column)
-    if not _is_unicode(prompt):
-        return Asked(number, row_id, None, f"{column!r} holds what is no Unicode text")
-    if isinstance(prompt, str) and prompt.strip():
-        return Asked(number, row_id, prompt)
-    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
-        return Asked(number, row_id, [{"role": m["role"], "content": m["content"]} for m in prompt])
+    fault = _fault(prompt, column)
+    return Asked(number, row_id, prompt) if fault is None else Asked(number, row_id, None, fault)
+
+
+def _fault(prompt: Any, column: str) -> str | None:
+    """What is wrong with a prompt; None if nothing is."""
     if prompt is None:
-        return Asked(number, row_id, None, f"there is no {column!r}")
-    return Asked(number, row_id, None, f"{column!r} is neither a text nor a list of messages: {prompt!r:.60}")
-
-
-def _is_unicode(prompt: Any) -> bool:
-    """Whether a text, or each of chat messages, can be written as UTF-8; halves of characters cannot."""
+        return f"there is no {column!r}"
     try:
         json.dumps(prompt, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(value.get(name), str) for name in ("role", "content"))
+        return f"{column!r} holds what is no Unicode text"
+    except (RecursionError, ValueError):
+        return f"{column!r} nests too deep"
+    if isinstance(prompt, str):
+        return None if prompt.strip() else f"{column!r} is empty, neither a text nor a list of messages"
+    try:
+        messages_of(prompt)
+    except CanvasError as error:
+        if str(error) == WRONG:
+            return f"{column!r} is neither a text nor a list of messages: {prompt!r:.60}"
+        return f"{column!r}: {error}"
+    return None

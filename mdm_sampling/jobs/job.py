@@ -18,6 +18,7 @@ from .inputs import Asked
 from .local import Engine, LocalEngine
 from .outputs import check_output, write_output
 from .plan import Batch, BatchSize, Ready, check_batch_size, encode, plan
+from .rendered import Renderings
 from .worker import Way, Worker
 
 QUESTION = "job.json"
@@ -100,11 +101,16 @@ class Job:
             raise SpecError(
                 f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
             )
-        ready, bad = encode(self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill)
+        renderings = Renderings(self.place)
+        ready, bad = encode(
+            self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill, renderings=renderings
+        )
         worker = Worker([Way(self.sampler, until_eos=not self.infill)], splits=self.batch_size == "auto")
         batches = plan(ready, self.batch_size, self.batch_tokens)
         question = self._question(ready, bad, worker)
-        opened = Store(self.place, question, name=QUESTION, changed=self.changed, complete=whole_batches)
+        opened = Store(
+            self.place, question, name=QUESTION, changed=self.changed, complete=whole_batches, first=renderings.keep
+        )
         with opened as store:
             wanted = {_key(row, worker) for row in ready}
             done = {_line_key(line) for line in store.lines} & wanted
@@ -117,7 +123,7 @@ class Job:
                     done |= {_line_key(line) for line in lines}
                     progress(len(done), len(ready))
             lines = list({_line_key(line): line for line in store.lines if _line_key(line) in wanted}.values())
-            write_output(Path(self.output), lines, bad)
+            write_output(Path(self.output), lines, bad, {row.number: row.chat for row in ready})
         errors = len(bad) + sum(line["error"] is not None for line in lines)
         return Outcome(Path(self.output), len(self.asked), errors, before)
 

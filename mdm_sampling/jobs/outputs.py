@@ -28,9 +28,13 @@ def check_output(file: Path) -> None:
         pyarrow_parquet()
 
 
-def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked]) -> None:
-    """Write the output whole or not at all. Seconds are left out: they are no part of what was asked."""
-    rows = [_row(line) for line in lines]
+def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked], chat: Mapping[int, bool | None]) -> None:
+    """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
+
+    Args:
+        chat: whether the chat template was applied to a row, by its number; None for a text with masks.
+    """
+    rows = [_row(line) | {"chat": chat[line["number"]], "infill": chat[line["number"]] is None} for line in lines]
     rows += [_row({"item": each.id, "number": each.number, "error": each.error}) for each in bad]
     rows.sort(key=lambda row: row["row"])
     with replacing(file) as new:
@@ -40,7 +44,7 @@ def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked]) -> Non
 def _row(line: Line) -> dict[str, Any]:
     """A line of the journal as a row of the output; None where a row failed."""
     row = {"row": line["number"], "id": line["item"], "text": line.get("text"), "error": line.get("error")}
-    row |= {"seed": line.get("seed"), "tokens": line.get("tokens")}
+    row |= {"seed": line.get("seed"), "chat": None, "infill": None, "tokens": line.get("tokens")}
     row |= {name: line.get(name) for name in FIELDS}
     return row | {"spec": line.get("spec")}
 
@@ -49,8 +53,9 @@ def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet = pyarrow_parquet()
     import pyarrow
 
-    whole, text, number = pyarrow.int64(), pyarrow.string(), pyarrow.float64()
-    types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "tokens": pyarrow.list_(whole)}
+    whole, text, number, either = pyarrow.int64(), pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
+    types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "chat": either, "infill": either}
+    types |= {"tokens": pyarrow.list_(whole)}
     types |= {"steps": whole, "forwards": whole, "token_forwards": whole, "cumulative_entropy": number, "spec": text}
     flat = [{**row, "spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
     parquet.write_table(pyarrow.Table.from_pylist(flat, schema=pyarrow.schema(list(types.items()))), file)

@@ -13,9 +13,11 @@ from hashlib import sha256
 from typing import Literal
 from zlib import crc32
 
-from ..errors import MDMError, require
-from ..sampler import Sampler
+from ..errors import CanvasError, MDMError, require
+from ..interfaces import Prompt
+from ..sampler import Rows, Sampler
 from .inputs import Asked
+from .rendered import Renderings
 
 BatchSize = int | Literal["auto"]
 """Most rows of a batch; "auto" for as many as fit into memory, found by halving."""
@@ -33,6 +35,7 @@ class Ready:
         row: (prefix, body) token ids.
         seed: draws this row.
         digest: changes with anything that it asks.
+        chat: whether the chat template was applied; None for a text with masks.
     """
 
     number: int
@@ -40,6 +43,7 @@ class Ready:
     row: tuple[tuple[int, ...], tuple[int, ...]]
     seed: int
     digest: str
+    chat: bool | None = None
 
     @property
     def places(self) -> int:
@@ -72,7 +76,13 @@ class Batch:
 
 
 def encode(
-    sampler: Sampler, asked: Sequence[Asked], *, seed: int, chat: bool | None, infill: bool
+    sampler: Sampler,
+    asked: Sequence[Asked],
+    *,
+    seed: int,
+    chat: bool | None,
+    infill: bool,
+    renderings: Renderings,
 ) -> tuple[list[Ready], list[Asked]]:
     """The rows that can be decoded, and the bad ones with their errors.
 
@@ -80,6 +90,7 @@ def encode(
         seed: of the job; a row is drawn with a seed made of this one and its id.
         chat: see `Sampler.generate`.
         infill: whether prompts are texts with masks to fill in.
+        renderings: what the chat template made of prompts before; it gets what the template makes now.
     """
     ready, bad = [], []
     for each in asked:
@@ -87,9 +98,7 @@ def encode(
             bad.append(each)
             continue
         try:
-            if infill and not isinstance(each.prompt, str):
-                raise MDMError("a text with masks is needed, not messages")
-            rows = sampler.masked_rows([each.prompt]) if infill else sampler.prompt_rows([each.prompt], chat)  # type: ignore[list-item]
+            applied, rows = _encoded(sampler, each.prompt, chat, infill, renderings)
             sampler.check(rows)
         except MDMError as error:
             bad.append(replace(each, prompt=None, error=str(error).removeprefix("row 0: ")))
@@ -97,9 +106,23 @@ def encode(
         prefix, body = rows[0]
         row = (tuple(prefix), tuple(body))
         row_seed = crc32(f"{seed}/{each.id}".encode())
-        digest = sha256(json.dumps([each.id, each.prompt, row, row_seed]).encode()).hexdigest()[:16]
-        ready.append(Ready(each.number, each.id, row, row_seed, digest))
+        digest = sha256(json.dumps([each.id, each.prompt, row, row_seed], default=repr).encode()).hexdigest()[:16]
+        ready.append(Ready(each.number, each.id, row, row_seed, digest, applied))
     return ready, bad
+
+
+def _encoded(
+    sampler: Sampler, prompt: Prompt, chat: bool | None, infill: bool, renderings: Renderings
+) -> tuple[bool | None, Rows]:
+    """Whether the chat template was applied, None for a text with masks, and the prompt as one row."""
+    codec = sampler.backend.codec
+    if infill:
+        if not isinstance(prompt, str):
+            raise CanvasError("a text with masks is needed, not messages")
+        return None, sampler.masked_rows([prompt])
+    if codec is not None and codec.applies_template(prompt, chat):
+        return True, sampler.prompt_rows([renderings.of(codec, prompt)])
+    return False, sampler.prompt_rows([prompt], chat=False)
 
 
 def check_batch_size(batch_size: BatchSize) -> None:

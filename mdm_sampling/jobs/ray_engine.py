@@ -19,6 +19,7 @@ from typing import Any, final
 import torch
 
 from ..errors import MDMError, SpecError, require
+from ..machine import is_out_of_memory
 from ..results.store import Line
 from .plan import Batch
 from .worker import Worker
@@ -63,7 +64,7 @@ class RayEngine:
         self._configure(ray)
         try:
             for row in self._mapped(ray, settings, batches).iter_rows():
-                lines = json.loads(row["lines"])
+                lines = lines_of(row["lines"])
                 if any(line["settings"] not in worker.settings for line in lines):
                     raise MDMError("a worker loaded another model or other settings than this process has")
                 yield lines
@@ -101,9 +102,10 @@ class RayEngine:
                 ray.init(
                     num_cpus=self.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
                 )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray has an error of its own for each way in which a cluster refuses
             where = f"at {self.address}" if self.address else "in this process"
-            raise MDMError(f"no Ray cluster {where}: {str(error).splitlines()[0]}") from error
+            said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise MDMError(f"no Ray cluster {where}: {said}") from error
 
     def _configure(self, ray: Any) -> None:
         """Quiet, and patient with a large model."""
@@ -135,7 +137,27 @@ class Decoding:
         self.worker = Worker.from_recipe(settings["recipe"])
 
     def __call__(self, rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        return {"lines": [json.dumps(self.worker.decode(Batch.from_json(text))) for text in rows["batch"]]}
+        return {"lines": [json.dumps(self._answer(Batch.from_json(text))) for text in rows["batch"]]}
+
+    def _answer(self, batch: Batch) -> Any:
+        """The batch's lines, or what ended it: Ray would tell an error with its own words and a traceback."""
+        try:
+            return self.worker.decode(batch)
+        except Exception as error:
+            kind = "memory" if is_out_of_memory(error) else "ours" if isinstance(error, MDMError) else "other"
+            said = str(error) if kind == "ours" else f"{type(error).__name__}: {error}"
+            return {"kind": kind, "error": " ".join(said.split())}
+
+
+def lines_of(answer: str) -> list[Line]:
+    """The lines in an actor's answer. Raises the error that the local engine would have raised."""
+    found = json.loads(answer)
+    if isinstance(found, dict):
+        if found["kind"] == "memory":
+            raise torch.OutOfMemoryError(found["error"])
+        raise MDMError(found["error"] if found["kind"] == "ours" else f"a Ray worker failed: {found['error']}")
+    lines: list[Line] = found
+    return lines
 
 
 def settings_of(worker: Worker) -> dict[str, Any]:
@@ -145,6 +167,7 @@ def settings_of(worker: Worker) -> dict[str, Any]:
 
 def _ray() -> Any:
     """Ray with its data package. Raises `SpecError` where it is missing."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # before it is imported: what its C++ part prints
     try:
         import ray
         import ray.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import MDMError, SpecError
-from ..machine import describe_machine, is_out_of_memory
+from ..machine import describe_machine, is_device_fault, is_out_of_memory
 from ..results.store import Line
 from ..sampler import Sampler
 from ..specs import NOT_REGISTERED, from_spec
@@ -84,7 +85,10 @@ class Worker:
         return cls(ways, splits=recipe["splits"], warms_up=recipe["warms_up"])
 
     def decode(self, batch: Batch) -> list[Line]:
-        """A line for each row. One that cannot be decoded, not even alone, gets its error."""
+        """A line for each row. One that cannot be decoded, not even alone, gets its error.
+
+        A device that has failed is no row's error: it is raised, as is a full memory unless batches are split.
+        """
         if not self.warm:
             self.warm = True
             self._lines(batch.way, batch.rows[:1])
@@ -98,13 +102,16 @@ class Worker:
         try:
             return self._decoded(self.ways[way], rows)
         except (MDMError, RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                _free_memory()
-                if not self.splits:
-                    raise
-                self.too_many[way] = min(self.too_many.get(way, _places(rows)), _places(rows))
-            # What is wrong with one row is no reason to lose the others.
-            return self._halves(way, rows) if len(rows) > 1 else [failed(rows[0], error)]
+            # A device that has failed fails every row after it; that is told of none of them.
+            if is_device_fault(error) or (is_out_of_memory(error) and not self.splits):
+                raise
+            is_full, line = is_out_of_memory(error), failed(rows[0], error)
+        # Only here, where the error is gone, does nothing hold on to the memory of the batch that failed.
+        if is_full:
+            _free_memory()
+            self.too_many[way] = min(self.too_many.get(way, _places(rows)), _places(rows))
+        # What is wrong with one row is no reason to lose the others.
+        return self._halves(way, rows) if len(rows) > 1 else [line]
 
     def _is_too_large(self, way: int, rows: Sequence[Ready]) -> bool:
         return len(rows) > 1 and way in self.too_many and _places(rows) >= self.too_many[way]
@@ -151,6 +158,7 @@ def _places(rows: Sequence[Ready]) -> int:
 
 
 def _free_memory() -> None:
-    """Give back what a failed batch left in the allocator's cache."""
+    """Give back what a failed batch left, also where an error and its frames hold each other."""
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -15,7 +15,7 @@ from ..errors import SpecError
 from ..fields import parse_json
 from .files import pyarrow_parquet, replacing, write_json_lines
 from .lines import KINDS, read_lines
-from .store import LINES, Line, Store
+from .store import LINES, RENDERED, Line, Store
 
 COLUMNS = (
     "folder",
@@ -159,7 +159,7 @@ def export(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
 def refuse_results(file: Path) -> None:
     """Raise `SpecError` for a file in which a results folder keeps its lines or its question."""
     folder = file.resolve().parent
-    if file.resolve().name in (LINES, *KINDS) and any((folder / name).exists() for name in KINDS):
+    if file.resolve().name in (LINES, RENDERED, *KINDS) and any((folder / name).exists() for name in KINDS):
         raise SpecError(f"{file} keeps the results of the folder {folder}, and is not overwritten")
 
 

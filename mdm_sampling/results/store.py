@@ -22,6 +22,8 @@ from .lines import KINDS, read_lines
 from .lines import Line as Line
 
 LINES = "results.jsonl"
+RENDERED = "rendered.jsonl"
+"""What a chat template made of a job's prompts."""
 
 
 class Store(AbstractContextManager["Store"]):
@@ -35,6 +37,7 @@ class Store(AbstractContextManager["Store"]):
         changed: whether another question than the folder's is written over it instead of being refused.
         complete: how many of the lines count, from the first on; the rest is cut off, as a line is that was not
             written whole.
+        first: called once the folder is known to be this question's, before the question or any line is written.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Store(AbstractContextManager["Store"]):
         name: str,
         changed: bool = False,
         complete: Callable[[Sequence[Line]], int] = len,
+        first: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
         self.name = name
@@ -61,7 +65,7 @@ class Store(AbstractContextManager["Store"]):
         except Timeout as error:
             raise SpecError(f"another process is writing to {folder}; wait for it, or give another folder") from error
         try:
-            self._check(question, changed)
+            self._check(question, changed, first)
             self.lines = self._read(complete)
         except BaseException:
             self.lock.release()
@@ -80,7 +84,7 @@ class Store(AbstractContextManager["Store"]):
                 os.fsync(file.fileno())
         self.lines += lines
 
-    def _check(self, question: dict[str, Any], changed: bool) -> None:
+    def _check(self, question: dict[str, Any], changed: bool, first: Callable[[], None]) -> None:
         assert self.folder is not None
         file, results = self.folder / self.name, self.folder / LINES
         if not file.exists():
@@ -89,6 +93,7 @@ class Store(AbstractContextManager["Store"]):
                 raise SpecError(f"{self.folder} is the folder of a {other}; give another folder")
             if results.exists() and results.stat().st_size:
                 raise SpecError(f"{self.folder} holds results without the {self.name} that says of what; move it away")
+            first()
             replace_file(file, json.dumps(question, indent=1) + "\n")
             return
         try:
@@ -98,11 +103,12 @@ class Store(AbstractContextManager["Store"]):
         except (ValueError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
-        if differing and changed:
-            replace_file(file, json.dumps(question, indent=1) + "\n")
-        elif differing:
+        if differing and not changed:
             what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
+        first()
+        if differing:
+            replace_file(file, json.dumps(question, indent=1) + "\n")
 
     def _read(self, complete: Callable[[Sequence[Line]], int]) -> list[Line]:
         """All lines that count. What follows the last of them is cut off."""
