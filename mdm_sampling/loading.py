@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_GEN_LENGTH = 128
-LONGEST = 2**31 - 1
 
 
 def load_backend(
@@ -159,7 +158,14 @@ def load(
         mask_id=mask_id,
         compile=compile,
     )
-    length = gen_length if gen_length is not None else default_gen_length(model, revision)
+    length = gen_length
+    if length is None:
+        length = default_gen_length(model, revision)
+        if backend.max_length is not None and length > max(backend.max_length, DEFAULT_GEN_LENGTH):
+            raise ModelError(
+                f"{name_of(model)}: generation_config.json says max_new_tokens={length}, which exceeds the model's "
+                f"context of {backend.max_length}; pass gen_length"
+            )
     return Sampler(backend, gen_length=length, block_length=block_length, steps=steps)
 
 
@@ -172,9 +178,8 @@ def default_gen_length(model: str | os.PathLike[str], revision: str | None = Non
     length = read_generation_config(str(FOLDER) if name == "embedded" else name, revision).get("max_new_tokens")
     if length is None:
         return DEFAULT_GEN_LENGTH
-    if not is_whole(length) or not 1 <= length <= LONGEST:
+    if not is_whole(length) or length < 1:
         raise ModelError(
-            f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number from 1 to "
-            f"{LONGEST}"
+            f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"
         )
     return int(length)

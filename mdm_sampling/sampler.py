@@ -118,8 +118,8 @@ class Sampler:
         Args:
             prompts: one text or one list of chat messages, or a list of several of them.
             seed: one whole number for every row, or one for each: a list, an array or a tensor. A row's tokens depend
-                on its prompt and its seed alone, up to rounding: in half precision the rows beside it can tip a close
-                decision.
+                on its prompt and its seed alone, up to the rounding of the model's kernels, which may differ with the
+                batch: rarely in float32, now and then in half precision.
             chat: whether to apply the chat template; None applies it if the model has one.
             batch_size: prompts decoded together; their lengths may differ.
             observers: told of every step.

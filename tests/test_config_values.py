@@ -287,11 +287,19 @@ def test_end_tokens_that_are_none_are_refused(named: object, tmp_path: Path) -> 
     assert "generation_config.json says eos_token_id" in refusal(folder)
 
 
-@pytest.mark.parametrize("length", [10**30, 2**31, -1, 2.5, True, "8", [8]], ids=repr)
+@pytest.mark.parametrize("length", [10**30, 2**63, 0, -1, 2.5, True, "8", [8]], ids=repr)
 def test_a_default_length_that_is_none_is_refused(length: object, tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"max_new_tokens": length}))
     with pytest.raises(mdm.ModelError, match=r"generation_config\.json says max_new_tokens"):
         default_gen_length(tmp_path)
+
+
+def test_a_default_length_beyond_the_context_is_refused(tmp_path: Path) -> None:
+    folder = llada(tmp_path)
+    (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 2**40}))
+    with pytest.raises(mdm.ModelError, match=r"max_new_tokens=1099511627776, which exceeds .* context of 128"):
+        mdm.load(folder)
+    assert mdm.load(folder, gen_length=7).gen_length == 7
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json"])

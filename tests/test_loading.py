@@ -135,3 +135,35 @@ def test_a_missing_compiler_is_told_when_the_model_is_loaded(
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(mdm.ModelError, match=r"torch\.compile does not work on this machine: no compiler was found"):
         mdm.load_backend(str(llada_folder), compile=True)
+
+
+def test_a_model_that_needs_its_docstrings_says_so(llada_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under python -OO, where transformers fails at whatever it looks for in a docstring."""
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError("No `Args` section is found in the docstring")
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "from_pretrained", broken)
+    with pytest.raises(mdm.ModelError, match="cannot be loaded: No `Args`"):
+        mdm.load_backend(llada_folder)
+    monkeypatch.setattr(mdm.load, "__doc__", None)
+    with pytest.raises(mdm.ModelError, match="python -OO, which removes the docstrings"):
+        mdm.load_backend(llada_folder)
+
+
+@pytest.mark.parametrize("options", [{"family": "llada"}, {"quantization_config": None, "revision": None}])
+def test_a_sampler_takes_the_options_of_a_backend(llada_folder: Path, options: dict[str, Any]) -> None:
+    assert mdm.load(llada_folder, **options).backend.source == mdm.load_backend(llada_folder, **options).source
+
+
+def test_a_sampler_s_length_is_that_of_the_revision(llada_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same revision reaches the model, its config and its generation config."""
+    from mdm_sampling import loading
+    from mdm_sampling.backends import files
+
+    asked: list[str | None] = []
+    backend = mdm.load_backend(llada_folder)
+    monkeypatch.setattr(loading, "load_backend", lambda model, **options: asked.append(options["revision"]) or backend)
+    monkeypatch.setattr(files, "stored_file", lambda source, name, revision: asked.append(revision))
+    assert mdm.load("owner/name", revision="v2").gen_length == 128
+    assert asked == ["v2", "v2"]

@@ -11,7 +11,7 @@ distribution, whatever is masked, the two sides are equal; for a real model the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import comb, nan, sqrt
 
@@ -77,10 +77,9 @@ def log_likelihoods(
 ) -> list[Estimate]:
     """Estimate the log-likelihood of each continuation, given its prefix, from `samples` random masks.
 
-    The probabilities are the model's own, renormalised without what is never predicted: the mask token and ids that
-    have no token. Equal masks
-    are computed once. A continuation that has no more masks than `samples` sees each of them once, at its probability:
-    then nothing is estimated.
+    The probabilities are the model's own, renormalised without the mask token, which is never predicted. Ids without a
+    token keep their share, as in published figures. Equal masks are computed once. A continuation that has no more
+    masks than `samples` sees each of them once, at its probability: then nothing is estimated.
 
     Args:
         backend: the model.
@@ -93,7 +92,7 @@ def log_likelihoods(
     """
     require(samples >= 1, f"samples must be at least 1, got {samples}")
     check_pairs(backend, pairs, batch_size)
-    head = head_of(backend)
+    head = replace(head_of(backend), unused=())
     means, squares, forwards = ([0.0] * len(pairs) for _ in range(3))
     evaluating = EvaluationMode(backend)
     for batch in batches(questions(backend, pairs, samples, seed), batch_size):
