@@ -323,8 +323,9 @@ def test_a_token_that_was_masked_again_has_room_for_all_that_it_held(opened: Any
         opened.execute_script("showFilm(arguments[0], Infinity)", index)
         fits = """return shown.cells.every((cell) => {
           const box = (part) => JSON.stringify(part.getBoundingClientRect());
-          return box(cell.firstChild) === box(cell.lastChild) && cell.lastChild.scrollWidth <= cell.lastChild.clientWidth
-            && cell.lastChild.scrollHeight <= cell.lastChild.clientHeight;
+          const face = cell.lastChild;
+          return box(cell.firstChild) === box(face) && face.scrollWidth <= face.clientWidth
+            && face.scrollHeight <= face.clientHeight;
         })"""
         assert opened.execute_script(fits)
 
