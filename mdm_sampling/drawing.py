@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import cycle
 
@@ -50,9 +51,36 @@ def hex_of(colour: Colour) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
+END = "■"
+"""The sign of the end token, which may stand in a text hundreds of times."""
+
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""What counts as printable, though fonts draw nothing for it: fillers and variation selectors."""
+
+
 def visible(text: str) -> str:
-    """A token's text with nothing in it that moves the text around it: a newline as ⏎, control characters escaped."""
-    return "".join("⏎" if c == "\n" else c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A token's text with nothing in it that moves the text around it or cannot be seen.
+
+    A newline becomes ⏎, a control character, a format or a filler its escape.
+    """
+    return "".join("⏎" if c == "\n" else c if is_seen(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_seen(character: str) -> bool:
+    return character.isprintable() and not UNSEEN.match(character)
+
+
+def shortened(text: str, most: int) -> str:
+    """A name in at most so many characters, three or more: its middle is left out, for its end tells rows apart."""
+    if len(text) <= most:
+        return text
+    start = most // 2
+    return f"{text[:start]}…{text[len(text) - (most - 1 - start) :]}"
+
+
+def counted(many: float, one: str) -> str:
+    """A number and what is counted: "1 step", "2 steps", "0.25 steps"."""
+    return f"{many:g} {one if many == 1 else f'{one}s'}"
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999933")

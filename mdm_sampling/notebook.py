@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .drawing import hex_of, ink, viridis, visible
+from .drawing import END, counted, hex_of, ink, viridis, visible
 from .records import Result, RowHistory
 
 MOST_ROWS = 10
@@ -21,7 +21,7 @@ def html(result: Result) -> str:
     hidden = len(result.histories) - len(parts)
     if hidden:
         parts.append(f"<div>rows not shown: {hidden}</div>")
-    key = f"colour: filled at step 0 (dark) to {last} (bright); grey: no step filled it" if parts else "no rows"
+    key = f"colour: filled at step 1 (dark) to {last + 1} (bright); grey: no step filled it" if parts else "no rows"
     parts.append(f'<div style="font-size:85%">{key}</div>')
     # The classes keep MathJax away from a token such as $x$.
     return f'<div class="mathjax_ignore tex2jax_ignore">{"".join(parts)}</div>'
@@ -31,7 +31,8 @@ def _row(result: Result, row: int, last: int) -> str:
     report, history = result.rows[row], result.histories[row]
     tokens = zip(token_texts(result, row), history.order, history.entropy, strict=True)
     text = ("" if result.codec else " ").join(_token(*token, last) for token in tokens)
-    cost = f"{report.steps} steps, {report.forwards} forwards, cumulative entropy {report.cumulative_entropy:.3f} nats"
+    cost = f"{counted(report.steps, 'step')}, {counted(report.forwards, 'forward')}"
+    cost += f", cumulative entropy {report.cumulative_entropy:.3f} nats"
     return (
         f'<div style="font-family:monospace;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'
         f'<div style="font-size:85%;margin-bottom:1em">row {row}: {cost}</div>'
@@ -41,18 +42,19 @@ def _row(result: Result, row: int, last: int) -> str:
 def _token(text: str, step: int, entropy: float, last: int) -> str:
     """A token on the colour of its step, in an explicit ink so that light and dark notebooks show the same."""
     colour = GREY if step < 0 else viridis(step / max(last, 1))
-    title = "no step filled this" if step < 0 else f"step {step}, {entropy:.3f} nats"
+    title = "no step filled this" if step < 0 else f"step {step + 1}, {entropy:.3f} nats"
     style = f"padding:0 2px;margin-right:1px;background:{hex_of(colour)};color:{ink(colour)}"
     return f'<span style="{style}" title="{title}">{escape(text)}</span>' + ("<br>" if "⏎" in text else "")
 
 
 def token_texts(result: Result, row: int) -> list[str]:
-    """The tokens of a row's body on one line each: a newline as ⏎, what cannot be printed by its escape, or the ids."""
+    """The tokens of a row's body on one line each: a newline as ⏎, the end token as ■, or the ids."""
     history = result.histories[row]
     ids = result.sequences[row][-len(history.order) :] if history.order else []
     if result.codec is None:
         return [str(token) for token in ids]
     names = {token: printable(result.codec.token_text(token)) for token in set(ids)}
+    names |= dict.fromkeys(result.codec.eos_ids[:1], END)
     return [names[token] for token in ids]
 
 
@@ -65,5 +67,5 @@ def printable(text: str) -> str:
 
 
 def last_step(histories: Sequence[RowHistory]) -> int:
-    """The last step that filled a place of any of the rows; 0 if none did."""
+    """The last step, from 0, that filled a place of any of the rows; 0 if none did."""
     return max((step for history in histories for step in history.order), default=0)

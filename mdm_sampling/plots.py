@@ -1,4 +1,4 @@
-"""Figures of results, for papers and notebooks. Needs the extra `plot` (matplotlib).
+"""Figures of results, for papers and notebooks. Needs the extra `plot` (matplotlib). Steps count from 1 in them.
 
 `Result` has them as methods. Each makes a figure of its own, or draws into given axes; pyplot is not used, and so no
 global state is touched.
@@ -103,8 +103,9 @@ def plot_entropy(results: Result | Mapping[str, Result], row: int | None = None,
         lines = series[name]
         for axes, values in zip(panels, ([list(accumulate(line)) for line in lines], lines), strict=False):
             for line in values if len(values) > 1 else []:
-                axes.plot(range(len(line)), line, color=colour, linewidth=0.7, alpha=0.4)
-            (mean,) = axes.plot(_mean(values, after=axes is panels[0]), color=colour, linewidth=1.5, label=name)
+                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.4)
+            means = _mean(values, after=axes is panels[0])
+            (mean,) = axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=1.5, label=name)
             mean.set(marker=marker, markersize=4, markevery=max(1, max(map(len, values)) // 20))
     return _finished(panels, ("cumulative entropy (nats)", "entropy a step (nats)"))
 
@@ -237,13 +238,13 @@ def _order_map(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
 
 def _scale(histories: Sequence[RowHistory]) -> ScalarMappable:
     """The colours of the steps, the same for all rows that are drawn."""
-    return ScalarMappable(Normalize(0, max(last_step(histories), 1)), matplotlib.colormaps["viridis"])
+    return ScalarMappable(Normalize(1, max(last_step(histories), 1) + 1), matplotlib.colormaps["viridis"])
 
 
 def _colour(scale: Any, step: int) -> Colour:
     if step < 0:
         return GREY
-    red, green, blue, _ = scale.to_rgba(step)
+    red, green, blue, _ = scale.to_rgba(step + 1)
     return red, green, blue
 
 
@@ -279,8 +280,8 @@ def _mean(lines: Sequence[Sequence[float]], after: bool) -> list[float]:
 
 def _draw_moves(axes: Axes, weighed: Sequence[Weighed], figures: Sequence[Sequence[float]]) -> None:
     """One figure of each move, and that of the winners."""
-    every = [(move.step, value) for move, values in zip(weighed, figures, strict=True) for value in values]
-    best = [(move.step, values[move.chosen]) for move, values in zip(weighed, figures, strict=True)]
+    every = [(move.step + 1, value) for move, values in zip(weighed, figures, strict=True) for value in values]
+    best = [(move.step + 1, values[move.chosen]) for move, values in zip(weighed, figures, strict=True)]
     axes.plot(*zip(*every, strict=True), "o", color="#999999", markersize=3.5, alpha=0.6, linewidth=0, label="weighed")
     axes.plot(*zip(*best, strict=True), "D-", color="#D55E00", markersize=4.5, linewidth=1, label="chosen")
 

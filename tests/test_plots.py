@@ -29,6 +29,8 @@ class Words:
 
     words: list[str]
 
+    eos_ids = ()
+
     def token_text(self, token: int) -> str:
         return self.words[token]
 
@@ -138,7 +140,7 @@ def test_curves_end_at_the_cumulative_entropy_of_their_row(solved: mdm.Result) -
     cumulative, per_step = solved.plot_entropy().axes
     for row, line, paid in zip(solved.rows, cumulative.lines, per_step.lines, strict=True):
         assert line.get_ydata()[-1] == pytest.approx(row.cumulative_entropy, abs=1e-5)
-        assert list(line.get_xdata()) == list(range(row.steps))
+        assert list(line.get_xdata()) == list(range(1, row.steps + 1))
         assert sum(paid.get_ydata()) == pytest.approx(row.cumulative_entropy, abs=1e-5)
     assert "(nats)" in cumulative.get_ylabel()
     assert "(nats)" in per_step.get_ylabel()
@@ -170,7 +172,7 @@ def test_the_chosen_move_has_the_best_score(solved: mdm.Result) -> None:
     for axes, name in ((score, "score"), (cost, "cost"), (after, "next_entropy")):
         every, chosen = axes.lines
         assert list(every.get_ydata()) == [value for move in weighed for value in getattr(move, name)]
-        assert list(chosen.get_xdata()) == [move.step for move in weighed]
+        assert list(chosen.get_xdata()) == [move.step + 1 for move in weighed]
     best = [max(move.score) for move in weighed]
     assert list(score.lines[1].get_ydata()) == best
     assert list(cost.lines[1].get_ydata()) == [move.cost[move.chosen] for move in weighed]
@@ -184,7 +186,7 @@ def test_winners_are_joined_over_steps_that_weighed_nothing() -> None:
     )
     figure = result.plot_candidates()
     figure.savefig(BytesIO())
-    assert list(figure.axes[0].lines[1].get_xdata()) == [0, 2]
+    assert list(figure.axes[0].lines[1].get_xdata()) == [1, 3]
 
 
 def test_a_row_that_weighed_nothing_says_how_to_make_it_weigh(base: mdm.Sampler) -> None:
@@ -271,12 +273,20 @@ def test_the_html_of_a_row_names_step_and_entropy_of_each_token(solved: mdm.Resu
     entropies = [entropy for history in solved.histories for entropy in history.entropy]
     assert "".join(text for *_, text in spans).replace("⏎", "\n") == "".join(solved.texts)
     for (colour, text_colour, title, _), step, entropy in zip(spans, orders, entropies, strict=True):
-        assert title == ("no step filled this" if step < 0 else f"step {step}, {entropy:.3f} nats")
+        assert title == ("no step filled this" if step < 0 else f"step {step + 1}, {entropy:.3f} nats")
         assert (colour == to_hex(GREY)) == (step < 0)
         assert text_colour == ink(to_rgb(colour))
     for number, row in enumerate(solved.rows):
         cost = f"{row.steps} steps, {row.forwards} forwards, cumulative entropy {row.cumulative_entropy:.3f} nats"
         assert f"row {number}: {cost}" in page
+
+
+def test_steps_count_from_one_and_a_single_one_is_no_plural() -> None:
+    one, four = made(["a"], [[0]]), made(["a"], [[0, 1, 2, 3]])
+    assert "filled at step 1 (dark) to 4 (bright)" in four._repr_html_()
+    assert "1 step, 1 forward, " in replace(one, rows=[replace(one.rows[0], steps=1, forwards=1)])._repr_html_()
+    for result, last in ((one, 2), (four, 4)):
+        assert result.plot_order().axes[1].get_ylim() == (1, last)
 
 
 def test_html_escapes_what_the_model_wrote() -> None:

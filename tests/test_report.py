@@ -14,6 +14,7 @@ from films import MASK, any_film, big_film, made_film
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mdm_sampling import drawing
 from mdm_sampling.cli import main
 from mdm_sampling.replay import Film, Frame
 from mdm_sampling.report import page, write_page
@@ -80,7 +81,7 @@ def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
 
     assert (ids(written["prefix"]), ids(written["body"])) == (film.prefix, film.body)
     assert (ids([written["mask"]]), ids([written["end"]])) == ([film.mask_id], [film.end_id])
-    assert (written["seed"], written["spec"]) == (film.seed, film.spec)
+    assert (written["seed"], written["spec"]) == (str(film.seed), film.spec)
     assert close(written["cumulative"], film.cumulative_entropy, 1e-4)
     assert len(written["places"]) == len(film.frames)
     seen = written["seen"]
@@ -200,6 +201,17 @@ def test_a_row_without_a_step_yet_makes_a_page() -> None:
     film = Film([5], [MASK, MASK], MASK, None, 0, {}, {})
     written = data_of(page({"made": [film]}))["films"][0]
     assert (written["places"], written["end"], written["seen"]["token"]) == ([], None, "")
+
+
+def test_the_page_has_the_same_sign_for_the_end_token_as_all_other_views() -> None:
+    script = Elements(page({"made": [made_film(["a"], block=1)]})).texts["script", None]
+    assert re.findall(r'END = "(.)"', script) == [drawing.END]
+
+
+@pytest.mark.parametrize("seed", [0, -(2**62), 2**53 + 1, 2**80])
+def test_a_seed_of_any_size_is_shown_exactly(seed: int) -> None:
+    film = made_film(["a"], block=1, seed=seed)
+    assert data_of(page({"made": [film]}))["films"][0]["seed"] == str(seed)
 
 
 def test_rows_are_named_by_their_trace_and_number() -> None:

@@ -12,6 +12,7 @@ import pytest
 from extras import CHROMIUM, DRIVER, needs
 from films import big_film, made_film
 
+from mdm_sampling import drawing
 from mdm_sampling.report import write_page
 
 pytestmark = needs("browser")
@@ -60,18 +61,19 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(chromium: Any, page_file: Path) -> Iterator[Any]:
-    """The page, just opened; in the end its console must be empty: no error, no breach of the policy."""
-    show(chromium, page_file)
+    """The page before the first step; in the end its console must be empty: no error, no breach of the policy."""
+    show(chromium, page_file, step="#1/0")
     yield chromium
     assert chromium.get_log("browser") == []
 
 
-def show(chromium: Any, file: Path, width: int = 1280) -> None:
+def show(chromium: Any, file: Path, width: int = 1280, step: str = "") -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     chromium.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     chromium.get_log("browser")
-    chromium.get(file.as_uri())
+    chromium.get("about:blank")  # or another step of the same page would not load it again
+    chromium.get(file.as_uri() + step)
 
 
 def find(chromium: Any, selector: str) -> Any:
@@ -223,6 +225,7 @@ def test_the_chooser_and_the_names_show_another_row(opened: Any) -> None:
     chooser = Select(find(opened, "#row"))
     assert [option.text for option in chooser.options] == ["made, row 1", "made, row 2", "again"]
     chooser.select_by_index(2)
+    assert text(opened, "#count") == "step 0 of 5"
     find(opened, "#next").click()
     assert text(opened, "#count") == "step 1 of 5"
     assert text(opened, "#candidates") == "No candidates were weighed at this step."
@@ -232,6 +235,170 @@ def test_the_chooser_and_the_names_show_another_row(opened: Any) -> None:
     find_all(opened, "#curve-names button")[0].click()
     assert chooser.first_selected_option.text == "made, row 1"
     assert len(find_all(opened, "#order canvas")) == len(find_all(opened, "#curves polyline")) == 3
+
+
+def test_it_opens_at_the_last_step_and_an_address_leads_to_another(chromium: Any, page_file: Path) -> None:
+    from selenium.webdriver import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    for address, row, count in [
+        ("", "made, row 1", "step 7 of 7"),
+        ("#3", "made, row 1", "step 3 of 7"),
+        ("#2/0", "made, row 2", "step 0 of 7"),
+        ("#3/4", "again", "step 4 of 5"),
+        ("#3/999", "again", "step 5 of 5"),
+        ("#99/1", "again", "step 1 of 5"),
+        ("#other", "made, row 1", "step 7 of 7"),
+    ]:
+        show(chromium, page_file, step=address)
+        assert (text(chromium, "#row-figures dd"), text(chromium, "#count")) == (row, count)
+    press(chromium, Keys.ARROW_LEFT)
+    WebDriverWait(chromium, 10, 0.05).until(lambda driver: driver.current_url.endswith("#1/6"))
+    chromium.execute_script("location.hash = '#2/1'")
+    WebDriverWait(chromium, 10, 0.05).until(lambda driver: text(driver, "#count") == "step 1 of 7")
+    assert text(chromium, "#row-figures dd") == "made, row 2"
+    assert chromium.get_log("browser") == []
+
+
+def test_a_row_with_fewer_steps_is_shown_at_its_last(opened: Any) -> None:
+    for shown, index, then in [(7, 2, "step 5 of 5"), (6, 2, "step 5 of 5"), (3, 1, "step 3 of 7")]:
+        opened.execute_script("showFilm(0, arguments[0]); showFilm(arguments[1])", shown, index)
+        assert text(opened, "#count") == then
+    opened.execute_script("showFilm(2, 5); showFilm(0)")
+    assert text(opened, "#count") == "step 7 of 7"  # from the last step of one row to that of another
+
+
+def test_there_may_be_more_places_than_a_call_takes_arguments(opened: Any) -> None:
+    made = r"""
+    const [film, many] = [data.films[2], 200000];
+    byId("canvas").hidden = byId("prompt").hidden = true; // laying them out is slow, and no matter here
+    const big = { ...film, body: Array(many).fill(film.mask), prefix: Array(many).fill(film.body[0]) };
+    Object.assign(big, { places: [], reopened: [], ended: [], blocks: [] });
+    complete(big);
+    showFilm(data.films.push(big) - 1);
+    const cells = document.querySelectorAll("#canvas .place-cell").length;
+    data.films.pop();
+    return [cells, fill(element("p"), visible("\n".repeat(many))).childNodes.length];
+    """
+    assert opened.execute_script(made) == [200_000, 200_000]
+
+
+def test_a_step_draws_only_the_places_that_look_another_way(opened: Any) -> None:
+    """With half a picture drawn a step late, or not at all, the canvas would differ from one that is drawn anew."""
+    changed = """
+    const [place, done] = [(cell) => cell.outerHTML, []];
+    for (const step of [1, 2, 7, 3, 0, 5]) {
+      showStep(step);
+      if (step === 2) choose(4);
+      const drawn = shown.cells.map(place);
+      shown.drawn = [];
+      showStep(step);
+      done.push(drawn.join() === shown.cells.map(place).join());
+    }
+    const watcher = new MutationObserver(() => {});
+    watcher.observe(byId("canvas"), { attributes: true, childList: true, subtree: true });
+    showStep(6);
+    const touched = new Set(watcher.takeRecords().map((record) => record.target.closest(".place-cell")?.dataset.place));
+    return [done, touched.size];
+    """
+    done, touched = opened.execute_script(changed)
+    assert all(done)
+    assert 0 < touched <= 5 + 2 * 2 + 1  # the masked ones of the block, those filled now and before, the chosen one
+
+
+def test_a_token_that_was_masked_again_has_room_for_all_that_it_held(opened: Any) -> None:
+    held = opened.execute_script("showFilm(2); return everHeld(shown.film).map((tokens) => [...tokens].map(textOf))")
+    assert [set(tokens) for tokens in held] == [{"x"}, {"y\n"}, {"z"}, {"<end>"}]
+    for index in range(3):
+        opened.execute_script("showFilm(arguments[0], Infinity)", index)
+        fits = """return shown.cells.every((cell) => {
+          const box = (part) => JSON.stringify(part.getBoundingClientRect());
+          const face = cell.lastChild;
+          return box(cell.firstChild) === box(face) && face.scrollWidth <= face.clientWidth
+            && face.scrollHeight <= face.clientHeight;
+        })"""
+        assert opened.execute_script(fits)
+
+
+UNSEEN = [0x061C, 0x180E, 0x3164, 0xE0041, 0xFE0F, 0x200D, 0x2800, 0x00AD, 0xFEFF, 0x115F, 0x202E, 0x85, 0x7F]
+
+
+@pytest.mark.parametrize("code", UNSEEN, ids=hex)
+def test_what_cannot_be_seen_has_a_sign(opened: Any, code: int) -> None:
+    made = "return fill(element('p'), visible(`a${arguments[0]}b`, arguments[1])).textContent"
+    for running in (False, True):
+        shown = opened.execute_script(made, chr(code), running)
+        assert chr(code) not in shown
+        assert shown[0] + shown[-1] == "ab"
+        assert len(shown) == 3
+    assert drawing.visible(f"a{chr(code)}b").isascii()
+
+
+@pytest.mark.parametrize("seen", ["ä", "中", "한", "🙂", "e\u0301", "\u0627", "\u0915\u094d"])
+def test_what_can_be_seen_stays(opened: Any, seen: str) -> None:
+    assert opened.execute_script("return visible(arguments[0])", seen) == [seen] == [drawing.visible(seen)]
+
+
+HEAP = "a" + "\u0301\u0489" * 80
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_long_names_and_heaps_of_marks_stay_inside_the_page(chromium: Any, tmp_path: Path, width: int) -> None:
+    films = [made_film([HEAP, "\u0e33" * 60, "x" * 300], block=3, candidates=2, prompt=HEAP) for _ in range(2)]
+    write_page({"a-very-long-name-of-a-trace-" * 3: films, HEAP: films}, tmp_path / "page.html", title=HEAP * 2)
+    show(chromium, tmp_path / "page.html", width)
+    for place in range(3):
+        chromium.execute_script("shown.cells[arguments[0]].focus()", place)
+        assert chromium.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    options = [option.get_property("textContent") for option in find_all(chromium, "#row option")]
+    assert [option[-7:] for option in options[:2]] == [", row 1", ", row 2"]
+    assert max(map(len, options)) <= 31
+    inside = """return [...document.querySelectorAll("#order .name-end")].map((end) => {
+      const [its, box] = [end.getBoundingClientRect(), end.parentElement.getBoundingClientRect()];
+      return its.width > 0 && its.left >= box.left && its.right <= box.right ? end.textContent : "cut off";
+    })"""
+    assert [end[-7:] for end in chromium.execute_script(inside)[:2]] == [", row 1", ", row 2"]
+    assert chromium.get_log("browser") == []
+
+
+def emulate(chromium: Any, media: str = "", **features: str) -> None:
+    listed = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": listed})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_paper_shows_the_canvas_in_its_colours_and_no_controls(chromium: Any, page_file: Path, theme: str) -> None:
+    try:
+        emulate(chromium, "screen", prefers_color_scheme=theme)
+        show(chromium, page_file, 800)
+        emulate(chromium, "print", prefers_color_scheme=theme)
+        gone = ".transport, .chooser, #theme, .keys, #place"
+        assert not any(each.is_displayed() for each in find_all(chromium, gone))
+        assert find(chromium, "#printed").text == "made, row 1: step 7 of 7"
+        for selector in (".face", ".swatch.block", ".heat-scale", "#order-scale", "tr.winner td"):
+            style = f"getComputedStyle(document.querySelector({selector!r}))"
+            assert chromium.execute_script(f"return {style}.printColorAdjust") == "exact"
+        ink = chromium.execute_script("return getComputedStyle(document.body).color")
+        assert ink == "rgb(27, 28, 31)"  # dark on white, whatever the theme
+        assert chromium.execute_script(CONTRASTS) == []
+    finally:
+        emulate(chromium)
+
+
+def test_forced_colours_leave_the_canvas_its_own(chromium: Any, page_file: Path) -> None:
+    try:
+        emulate(chromium, forced_colors="active", prefers_color_scheme="dark")
+        show(chromium, page_file, step="#1/4")
+        colours = (
+            "const found = [...document.querySelectorAll(arguments[0])].map((n) => getComputedStyle(n)[arguments[1]]);"
+        )
+        colours += " return [...new Set(found)]"
+        assert len(chromium.execute_script(colours, "#canvas .face", "backgroundColor")) > 4
+        assert len(chromium.execute_script(colours, "#canvas .place-cell", "backgroundColor")) == 2  # the block's band
+        assert chromium.execute_script(colours, "#canvas .new .face", "boxShadow") != ["none"]
+        assert len(chromium.execute_script(colours, "i.swatch", "boxShadow")) > 2
+    finally:
+        emulate(chromium)
 
 
 def test_a_place_that_is_masked_again_is_marked(opened: Any) -> None:

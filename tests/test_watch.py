@@ -3,12 +3,12 @@
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from select import select
 
 import pytest
@@ -20,14 +20,17 @@ from rich.console import Console
 from rich.text import Text
 
 import mdm_sampling as mdm
+from mdm_sampling import drawing
 from mdm_sampling.cli import main
 from mdm_sampling.cli.watch import compared
+from mdm_sampling.notebook import token_texts
 from mdm_sampling.replay import Film, Frame
 from mdm_sampling.watch import Screen, Watcher
 from mdm_sampling.watch.keys import Keys
-from mdm_sampling.watch.layout import grid_size, lines_of
+from mdm_sampling.watch.layout import grid_size, lines_of, shown
 from mdm_sampling.watch.lockstep import watch
-from mdm_sampling.watch.view import HOLE, Lane, canvas_lines, picture
+from mdm_sampling.watch.plain import SIGNS, encodable
+from mdm_sampling.watch.view import HOLE, Lane, canvas_lines, picture, prompt_lines
 
 PUZZLE = "1... ..3. .1.. ...4"
 MASK, END = 9, 8
@@ -219,6 +222,105 @@ def test_keys_choose_the_row_and_the_speed_and_end_the_view() -> None:
         assert time.monotonic() - began < 3
 
 
+def test_the_last_step_stays_until_somebody_quits() -> None:
+    keys = Pressed()
+    with Screen(terminal(), speed=1e6, keys=keys) as screen:
+        screen.step(lanes_of(3))
+        keys.names = iter(["back", "pause", "back", "forward", "forward", "forward", "next", "quit", "back"])
+        screen.stay()
+        assert keys.heard[-1] == "quit"
+        assert screen.row == 1
+    with Screen(terminal(), speed=1e6, keys=Keys()) as screen:  # a terminal for the output alone
+        screen.step(lanes_of(3))
+        screen.stay()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({}, "at most 1 step a second · space pause"),
+        ({"speed": 2.0}, "at most 2 steps a second · space"),
+        ({"paused": True}, "paused · space pause"),
+        ({"paused": True, "back": 1}, "paused, 1 step back · space"),
+        ({"paused": True, "back": 2}, "paused, 2 steps back · space"),
+        ({"paused": True, "ended": True}, "all steps taken · ←→ step · q quit"),
+        ({"paused": True, "ended": True, "back": 1}, "all steps taken, 1 step back · ←→"),
+    ],
+)
+def test_the_line_of_keys_says_what_is_true(state: dict[str, object], words: str) -> None:
+    screen = Screen(terminal(), speed=1.0, keys=Pressed())
+    vars(screen).update(state)
+    assert words in drawn(screen, lanes_of(3))
+    screen.closed = True
+    for steps, said in ((3, "stopped watching"), (5, "all steps taken")):
+        last = drawn(screen, lanes_of(steps))
+        assert said in last
+        assert "quit" not in last
+
+
+def test_a_prompt_that_is_cut_has_a_mark() -> None:
+    film = Film([0] * 500 + [5], [MASK], MASK, END, 0, {}, NAMES)
+    for width in (24, 25, 80):
+        lines = prompt_lines(film, terminal(), width)
+        assert lines[0].plain[0] == "…"
+        assert lines[-1].plain[-1] == "中"
+        assert all(line.cell_len <= width for line in lines)
+    film.prefix = film.prefix[-40:]
+    assert "…" not in "".join(line.plain for line in prompt_lines(film, terminal(), 24))
+
+
+def test_a_long_title_keeps_its_end() -> None:
+    lane = lanes_of(1)[0]
+    lane.title = "info-gain:" + "candidates=4," * 20 + ", row 12"
+    console = terminal(60)
+    with console.capture() as captured:
+        console.print(picture(lane, 1, console, 60, 20))
+    assert ", row 12" in captured.get().splitlines()[0]
+
+
+def test_the_end_token_has_one_sign(base: mdm.Sampler) -> None:
+    film = lanes_of(1)[0].film
+    assert shown(film, END) == drawing.END
+    result = replace(base, gen_length=20, steps=5).generate(PUZZLE)
+    assert result.codec is not None
+    ended = replace(result, sequences=[[*result.sequences[0][:-1], result.codec.eos_ids[0]]])
+    assert token_texts(ended, 0)[-1] == drawing.END
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "latin-1", "cp437"])
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_every_encoding_can_be_written(encoding: str, is_terminal: bool) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=file, force_terminal=is_terminal, width=60, height=30, color_system=None)
+    lanes = lanes_of(2)
+    lanes[0].film.names = NAMES | {0: "中", 1: "⏎"}
+    lanes[0].film.prefix = [0, 1, 2, 5, END] * 60
+    with Screen(console, 1e6, keys=Pressed()) as screen:
+        screen.step(lanes)
+    file.flush()
+    written = file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert "step 2" in written
+    assert ("中" in written) is (encoding == "utf-8")
+
+
+@given(text=st.text(), encoding=st.sampled_from(["ascii", "cp1252", "cp437", "utf-8", "no such"]))
+def test_what_stands_for_another_sign_is_as_wide(text: str, encoding: str) -> None:
+    made = encodable(text + "".join(SIGNS), encoding)
+    assert cell_len(made) == cell_len(text + "".join(SIGNS))
+    made.encode("ascii" if encoding == "no such" else encoding)
+
+
+def test_a_step_that_no_run_takes_is_told_with_its_cause(base: mdm.Sampler) -> None:
+    class Sure(mdm.TokenSampler):
+        def propose(self, prediction: mdm.Prediction, noise: mdm.RowNoise, count: int) -> mdm.Proposal:
+            made = mdm.Greedy().propose(prediction, noise, count)
+            return replace(made, confidence=made.confidence + 1)
+
+    sampler = replace(base, gen_length=20, steps=3, token_sampler=Sure())
+    with pytest.raises(mdm.ContractError, match="confidence has"):
+        watched({"sure": sampler}, PUZZLE)
+
+
 def test_lists_of_planners_keep_their_parameters() -> None:
     assert compared(["confidence,info-gain"]) == ["confidence", "info-gain"]
     assert compared(["info-gain:candidates=4,future=sum,margin", "random"]) == [
@@ -274,30 +376,48 @@ def test_bad_input_is_a_sentence(arguments: list[str], message: str) -> None:
     assert "Traceback" not in stderr
 
 
-def test_a_real_terminal_is_given_back_as_it_was(tmp_path: Path) -> None:
-    """Space pauses, an arrow steps, and q lets the run end by itself; the terminal's settings are restored."""
+def test_a_real_terminal_is_given_back_as_it_was() -> None:
+    """Keys steer, the last step stays until q, and whatever ends the view, the terminal's settings are restored."""
     import termios
 
-    leader, follower = pty.openpty()
-    before = termios.tcgetattr(follower)
-    command = [sys.executable, "-m", "mdm_sampling", "watch", "--speed", "0.25", "--steps", "20", PUZZLE]
+    endings = {"q": 0, signal.SIGINT: 130, signal.SIGTERM: 143}
+    terminals = [pty.openpty() for _ in endings]
+    before = termios.tcgetattr(terminals[0][1])
     settings = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
-    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=settings) as process:
-        seen = read_until(leader, b"steps/s at most")
-        assert termios.tcgetattr(follower) != before  # single keys
-        os.write(leader, b" ")
-        seen += read_until(leader, b"paused")
-        os.write(leader, b"\x1b[C")
-        seen += read_until(leader, b"step 1 ")
-        os.write(leader, b"q")
-        assert process.wait(60) == 0
-    assert termios.tcgetattr(follower) == before
-    assert b"info-gain" in seen
-    assert b"Traceback" not in seen
+    command = [sys.executable, "-m", "mdm_sampling", "watch", "--speed", "64", "--steps", "3", PUZZLE]
+    processes = [
+        subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=settings)
+        for _, follower in terminals
+    ]
+    for (ending, code), (leader, follower), process in zip(endings.items(), terminals, processes, strict=True):
+        with process:
+            seen = read_until(leader, b"all steps taken")
+            assert termios.tcgetattr(follower) != before  # single keys
+            os.write(leader, b"\x1b[D")
+            seen += read_until(leader, b"1 step back")
+            assert process.poll() is None
+            if isinstance(ending, str):
+                os.write(leader, ending.encode())
+            else:
+                process.send_signal(ending)
+            assert process.wait(60) == code
+        assert termios.tcgetattr(follower) == before
+        seen += rest_of(leader)
+        assert b"info-gain" in seen
+        assert b"Traceback" not in seen
+        assert b"quit" not in seen.split(b"all steps taken")[-1]
+        assert seen.rindex(b"all steps taken") > seen.rindex(b"q quit")
+
+
+def rest_of(terminal: int) -> bytes:
+    seen = b""
+    while select([terminal], [], [], 0)[0]:
+        seen += os.read(terminal, 4096)
+    return seen
 
 
 def read_until(terminal: int, text: bytes) -> bytes:
-    seen, due = b"", time.monotonic() + 30
+    seen, due = b"", time.monotonic() + 90
     while text not in seen and time.monotonic() < due:
         if select([terminal], [], [], 1)[0]:
             seen += os.read(terminal, 4096)

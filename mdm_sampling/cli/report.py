@@ -61,7 +61,8 @@ def tell_unfinished(name: str, films: Sequence[Film]) -> None:
     """Say on stderr that a trace was cut off."""
     count = sum(film.mask_id in film.canvas for film in films)
     if count:
-        click.echo(f"{name}: the trace ends before {count} of {len(films)} rows are filled.", err=True)
+        told = f"{count} of {len(films)} rows {'is' if count == 1 else 'are'} filled"
+        click.echo(f"{name}: the trace ends before {told}.", err=True)
 
 
 def names(traces: Sequence[Path]) -> list[str]:

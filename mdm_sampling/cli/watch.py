@@ -55,8 +55,8 @@ def command(prompt: str | None, **options: Any) -> None:
       mdm-sampling watch "1... ..3. .1.. ...4"
       mdm-sampling watch --compare confidence,info-gain "1... ..3. .1.. ...4"
 
-    In the terminal: space pauses, the arrows step back and forth, + and - change the speed, q stops watching. Without
-    a terminal it prints a line for each step.
+    In the terminal: space pauses, the arrows step back and forth, + and - change the speed. The last step stays until
+    q is pressed. Without a terminal it prints a line for each step.
     """
     follow_leader(options)
     if prompt is None and sys.stdin.isatty():
@@ -94,6 +94,7 @@ def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
     try:
         with Screen(Console(), options["speed"], together=True) as screen:
             lanes = watch(samplers, rows[0], options["seed"], screen)
+            screen.stay()
     except KeyboardInterrupt:
         sys.exit(130)
     codec = sampler.backend.codec

@@ -4,7 +4,8 @@ Tokens are named by their number in the page's table, `tokens`, a list of [id, t
 each of its steps, in their order; `reopened` and `ended` hold [step, places] only of the steps that have any, `blocks`
 [step, start, stop] only of the steps that begin one. Steps and places count from 0. Of each place that a step filled
 there are `places`, `filled` (the token), `confidence`, `entropy` and `top`, which has the likeliest tokens and their
-probabilities by turns. A candidate is [places, tokens, C, H, J, 1 for the winner, else 0]; they are sorted by J.
+probabilities by turns. `seed` is a text, for a page's numbers are exact up to 53 bits only. A candidate is [places,
+tokens, C, H, J, 1 for the winner, else 0]; they are sorted by J.
 
 A whole answer in one block has a record of each masked place at each step, a quarter of a million for 1,024 places.
 They are three texts for each film, `seen`, with an entry for each record, step by step and in the order of the places.
@@ -57,7 +58,7 @@ def _film(film: Film, table: Table, width: int, top: float) -> dict[str, Any]:
 
     frames = film.frames
     return {
-        "seed": film.seed,
+        "seed": str(film.seed),
         "spec": film.spec,
         "mask": numbers([film.mask_id])[0],
         "end": None if film.end_id is None else numbers([film.end_id])[0],

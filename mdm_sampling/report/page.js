@@ -15,8 +15,14 @@ const VIRIDIS = ["440154", "482475", "414487", "355f8d", "2a788e", "21918c", "22
 const CURVES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito
 const DASHES = ["", "7 4", "2 3"]; // for the second and third half dozen
 
+const END = "■"; // the sign of the end token, as in drawing.py
+
 const LARGE_UP_TO = 120; // places of a canvas that has room for large ones
 const OPEN_PROMPT_UP_TO = 200; // tokens
+const LONGEST_NAME = 31; // characters of a row's name in the chooser
+const NAME_END = 8; // characters of a name that are always shown: ", row 12"
+const WIDEST_STRIP = 8192; // pixels; browsers draw nothing on canvases that are much wider
+const ADDRESS_AFTER = 300; // milliseconds without a further step; browsers refuse to change it more often
 
 // What is shown. Step 0 is before the first step; step k shows what step k saw and did.
 const shown = { film: null, step: 0, chosen: null, pointed: null, cells: [], timer: null };
@@ -125,8 +131,15 @@ function seen(place) {
 function element(name, classes = "", ...children) {
   const made = document.createElement(name);
   if (classes) made.className = classes;
-  made.append(...children);
+  for (const child of children) made.append(child);
   return made;
+}
+
+/** Gives a node these children alone. One by one: a call takes no more than some ten thousand arguments. */
+function fill(node, children) {
+  node.replaceChildren();
+  for (const child of children) node.append(child);
+  return node;
 }
 
 function svgElement(name, attributes, text = "") {
@@ -136,13 +149,16 @@ function svgElement(name, attributes, text = "") {
   return made;
 }
 
+// Controls, formats, separators, and what fonts draw nothing for, such as a Hangul filler or a variation selector.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u;
+
 /** A character that cannot be seen, or turns text around, as one that can be seen; else null. */
 function signFor(character) {
   if (character === "\n") return "⏎";
   if (character === "\t") return "⇥";
-  if (character === " ") return "·";
+  if (/\p{Zs}/u.test(character)) return "·";
   if (character < " ") return String.fromCharCode(0x2400 + character.charCodeAt(0));
-  return /[\u007f-\u00a0\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/.test(character) ? "�" : null;
+  return UNSEEN.test(character) ? "�" : null;
 }
 
 /** A text with everything in it visible, as nodes. In running text spaces stay, and lines break. */
@@ -155,23 +171,28 @@ function visible(text, running = false) {
       plain += character;
       continue;
     }
-    nodes.push(plain, element("span", "blank", sign));
+    const blank = element("span", "blank", sign);
+    if (!" \n\t".includes(character)) blank.title = codePoint(character);
+    nodes.push(plain, blank);
     plain = running && character === "\n" ? "\n" : "";
   }
   return [...nodes, plain].filter((node) => node !== "");
 }
 
+const codePoint = (character) => `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+
 const textOf = (token) => data.tokens[token][1];
 
 /** A token's nodes; the end token, which may stand there hundreds of times, is one sign. */
 function faceOf(token, film) {
-  if (token === film.end) return ["■"];
+  if (token === film.end) return [END];
   return textOf(token) === "" ? [element("span", "blank", "∅")] : visible(textOf(token));
 }
 
 function tokenChip(token) {
-  const name = textOf(token);
-  return element("span", "token", ...(name === "" ? ["∅"] : visible(name)));
+  const chip = fill(element("span", "token"), faceOf(token, shown.film));
+  if (token === shown.film.end) chip.title = textOf(token);
+  return chip;
 }
 
 function spoken(token) {
@@ -222,23 +243,35 @@ function linesOf(film) {
   return lines;
 }
 
+/** Of each place, all tokens that it ever holds; one, but for what is masked again. */
+function everHeld(film) {
+  const held = film.body.map((token) => new Set([token]));
+  film.places.forEach((places, step) => places.forEach((place, i) => held[place].add(film.filled[step][i])));
+  film.final.tokens.forEach((token, place) => held[place].add(token).delete(film.mask));
+  return held;
+}
+
 function buildCanvas(film) {
-  shown.cells = film.final.tokens.map((token, place) => {
-    const sizer = element("span", "sizer", ...(token === film.mask ? [] : faceOf(token, film)));
-    sizer.setAttribute("aria-hidden", "true");
-    const cell = element("div", "place-cell", sizer, element("span", "face"));
+  shown.cells = everHeld(film).map((tokens, place) => {
+    const sizers = [...(tokens.size ? tokens : [film.mask])].map((token) => {
+      const sizer = fill(element("span", "sizer"), token === film.mask ? [] : faceOf(token, film));
+      sizer.setAttribute("aria-hidden", "true");
+      return sizer;
+    });
+    const cell = element("div", "place-cell", ...sizers, element("span", "face"));
     cell.setAttribute("role", "gridcell");
     cell.dataset.place = place;
     cell.tabIndex = place === 0 ? 0 : -1;
     return cell;
   });
   const lines = linesOf(film).map((places) => {
-    const line = element("div", "line", ...places.map((place) => shown.cells[place]));
+    const line = fill(element("div", "line"), places.map((place) => shown.cells[place]));
     line.setAttribute("role", places.length ? "row" : "presentation");
     return line;
   });
   byId("canvas").classList.toggle("large", film.body.length <= LARGE_UP_TO);
-  byId("canvas").replaceChildren(...lines);
+  shown.drawn = [];
+  fill(byId("canvas"), lines);
 }
 
 function drawCanvas() {
@@ -258,9 +291,9 @@ function drawCanvas() {
   });
 }
 
+/** Draws a place, unless it looks as before: a step changes few of them. */
 function drawPlace(cell, place, state, classes) {
   const film = shown.film;
-  const face = cell.lastChild;
   const isMasked = state.tokens[place] === film.mask;
   const said = isMasked ? seen(place) : null;
   let colour = null;
@@ -268,20 +301,25 @@ function drawPlace(cell, place, state, classes) {
   else if (state.how[place] === "given") classes.push("given");
   else colour = stepColour(state.step[place], film.steps);
   if (place === shown.chosen) classes.push("chosen");
+  const heat = said && data.range ? said.entropy / data.range : 0;
+  const sign = isMasked ? (classes.includes("reopened") ? "reopened" : "empty") : String(state.tokens[place]);
+  const look = `${classes.join(" ")} ${heat} ${colour} ${sign}`;
+  if (shown.drawn[place] === look) return;
+  shown.drawn[place] = look;
+  const face = cell.lastChild;
   cell.className = classes.join(" ");
-  face.style.setProperty("--heat", said && data.range ? said.entropy / data.range : 0);
+  face.style.setProperty("--heat", heat);
   face.style.backgroundColor = colour ? css(colour) : "";
   face.style.color = colour ? inkOn(colour) : "";
-  const sign = isMasked ? (classes.includes("reopened") ? "reopened" : "empty") : String(state.tokens[place]);
   if (face.dataset.sign === sign) return;
   face.dataset.sign = sign;
   if (isMasked) face.replaceChildren(sign === "reopened" ? "↺" : "");
-  else face.replaceChildren(...faceOf(state.tokens[place], film));
+  else fill(face, faceOf(state.tokens[place], film));
 }
 
 function buildPrompt(film) {
   const text = film.prefix.map(textOf).join("");
-  byId("prompt").replaceChildren(...visible(text, true));
+  fill(byId("prompt"), visible(text, true));
   byId("prompt-box").hidden = film.prefix.length === 0;
   byId("prompt-box").open = film.prefix.length <= OPEN_PROMPT_UP_TO;
 }
@@ -357,6 +395,7 @@ function choose(place) {
   if (shown.chosen !== null) {
     shown.cells[shown.chosen].classList.remove("chosen");
     shown.cells[shown.chosen].tabIndex = -1;
+    delete shown.drawn[shown.chosen];
   } else {
     shown.cells[0].tabIndex = -1;
   }
@@ -364,6 +403,7 @@ function choose(place) {
   const cell = shown.cells[place];
   cell.tabIndex = 0;
   cell.classList.add("chosen");
+  delete shown.drawn[place];
   cell.setAttribute("aria-label", labelOf(place));
   drawPlaceDetails();
 }
@@ -407,7 +447,7 @@ function drawCandidates() {
     if (title) cell.title = title;
     head.append(cell);
   }
-  const body = element("tbody", "", ...moves.map(candidateRow));
+  const body = fill(element("tbody"), moves.map(candidateRow));
   const note = element("p", "quiet", "C cost, H entropy that remains, J score; ★ was taken.");
   byId("candidates").replaceChildren(element("table", "", element("thead", "", head), body), note);
 }
@@ -424,21 +464,41 @@ function candidateRow([places, tokens, cost, after, score, isWinner]) {
 // Decoding order of all films
 
 function buildOrder() {
-  const longest = Math.max(...data.films.map((film) => film.body.length));
-  const rows = data.films.flatMap((film, i) => [rowButton(i, film.name), orderStrip(film, longest)]);
+  const longest = largest(data.films.map((film) => film.body.length));
+  const rows = data.films.flatMap((film, i) => [rowButton(i, ...nameInTwo(film.name)), orderStrip(film, longest)]);
   const axis = element("div", "axis", element("span", "", "place 0"), element("span", "", String(longest - 1)));
-  byId("order").replaceChildren(...rows, axis);
+  fill(byId("order"), [...rows, axis]);
 }
 
-/** A film's places as a strip, a pixel each, in the colours of their steps. */
+/** A name in two parts, of which only the first gives way where there is no room for both. */
+function nameInTwo(name) {
+  const characters = [...name];
+  return [
+    element("span", "name-start", characters.slice(0, -NAME_END).join("")),
+    element("span", "name-end", characters.slice(-NAME_END).join("")),
+  ];
+}
+
+/** A name with its middle left out if it is long: what tells rows apart stands at its end. */
+function shortened(name) {
+  const characters = [...name];
+  if (characters.length <= LONGEST_NAME) return name;
+  const half = (LONGEST_NAME - 1) / 2;
+  return `${characters.slice(0, half).join("")}…${characters.slice(-half).join("")}`;
+}
+
+const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0);
+
+/** A film's places as a strip, a pixel each or less, in the colours of their steps. */
 function orderStrip(film, longest) {
   const strip = element("canvas");
-  strip.width = film.body.length;
+  strip.width = Math.min(film.body.length, WIDEST_STRIP);
   strip.height = 1;
   strip.style.width = `${(100 * film.body.length) / longest}%`;
   strip.setAttribute("role", "img");
   strip.setAttribute("aria-label", `Decoding order of ${film.name}`);
   const pixels = strip.getContext("2d");
+  pixels.scale(strip.width / film.body.length, 1);
   film.final.tokens.forEach((token, place) => {
     if (token === film.mask || film.final.how[place] === "given") return;
     pixels.fillStyle = css(stepColour(film.final.step[place], film.steps));
@@ -453,7 +513,7 @@ function rowButton(film, ...children) {
   button.type = "button";
   button.dataset.film = film;
   button.title = `Show ${data.films[film].name}`;
-  button.addEventListener("click", () => showFilm(film));
+  button.addEventListener("click", () => chooseFilm(film));
   return button;
 }
 
@@ -473,8 +533,8 @@ function ticks(most, many) {
 /** The places of steps and nats in the picture, which is as wide as there is room. */
 function curveScales() {
   const width = Math.max(byId("curves").clientWidth, 200);
-  const steps = Math.max(...data.films.map((film) => film.steps), 1);
-  const nats = ticks(Math.max(...data.films.map((film) => film.cumulative.at(-1) ?? 0)), 4);
+  const steps = largest([1, ...data.films.map((film) => film.steps)]);
+  const nats = ticks(largest(data.films.map((film) => film.cumulative.at(-1) ?? 0)), 4);
   const [left, right, top, bottom] = [44, width - 10, 10, 212];
   const most = nats[nats.length - 1];
   return {
@@ -490,7 +550,7 @@ function drawCurves() {
   picture.append(...axes(scales));
   const current = data.films.indexOf(shown.film);
   const order = [...data.films.keys()].filter((film) => film !== current).concat(current);
-  picture.append(...order.map((film) => curve(film, scales, film === current)));
+  for (const film of order) picture.append(curve(film, scales, film === current));
   const line = svgElement("line", { class: "now", y1: scales.top, y2: scales.bottom });
   const dot = svgElement("circle", { class: "now-dot", r: 5.5, fill: curveColour(current) });
   picture.append(line, dot);
@@ -541,7 +601,7 @@ function buildCurveNames() {
     const total = element("span", "quiet", number(film.cumulative.at(-1) ?? 0));
     return rowButton(i, sample, element("span", "", film.name), total);
   });
-  byId("curve-names").replaceChildren(...names);
+  fill(byId("curve-names"), names);
 }
 
 const entropyAfter = (film, steps) => (steps ? film.cumulative[steps - 1] : 0);
@@ -561,7 +621,7 @@ function buildSettings(film) {
   const total = (values) => values.reduce((sum, value) => sum + value, 0).toLocaleString("en");
   const figures = [
     ["row", film.name],
-    ["seed", String(film.seed)],
+    ["seed", film.seed],
     ["places", String(film.body.length)],
     ["steps", String(film.steps)],
     ["forwards", total(film.forwards)],
@@ -569,8 +629,8 @@ function buildSettings(film) {
     ["cumulative entropy", `${number(entropyAfter(film, film.steps))} nats`],
   ];
   const entry = ([name, text]) => element("div", "", element("dt", "", name), element("dd", "", text));
-  byId("row-figures").replaceChildren(...figures.map(entry));
-  byId("spec").replaceChildren(...specFigures(film.spec).map(entry));
+  fill(byId("row-figures"), figures.map(entry));
+  fill(byId("spec"), specFigures(film.spec).map(entry));
 }
 
 // Steps
@@ -592,6 +652,7 @@ function showStep(step) {
   byId("step").value = shown.step;
   byId("step").setAttribute("aria-valuetext", `step ${shown.step} of ${film.steps}`);
   byId("count").textContent = `step ${shown.step} of ${film.steps}`;
+  byId("printed").textContent = `${film.name}: step ${shown.step} of ${film.steps}`;
   for (const id of ["first", "previous"]) byId(id).disabled = shown.step === 0;
   for (const id of ["next", "last"]) byId(id).disabled = shown.step === film.steps;
   const forwards = film.forwards.slice(0, shown.step).reduce((sum, value) => sum + value, 0);
@@ -609,6 +670,32 @@ function showStep(step) {
 function goTo(step) {
   pause();
   showStep(step);
+  addressSoon();
+}
+
+// The address: #7 is step 7 of the only row, #2/7 that of the second row
+
+function address() {
+  return data.films.length > 1 ? `#${data.films.indexOf(shown.film) + 1}/${shown.step}` : `#${shown.step}`;
+}
+
+/** Puts what is shown into the address, so that it can be sent as a link. */
+function addressSoon() {
+  clearTimeout(shown.addressTimer);
+  shown.addressTimer = setTimeout(() => {
+    try {
+      history.replaceState(null, "", address());
+    } catch {
+      // Some frames have no address of their own.
+    }
+  }, ADDRESS_AFTER);
+}
+
+/** Shows what the address says; without a step in it, a row's last one. */
+function followAddress() {
+  const found = /^#(?:(\d+)\/)?(\d+)$/.exec(location.hash);
+  const row = found?.[1] === undefined ? 0 : Math.min(Math.max(Number(found[1]), 1), data.films.length) - 1;
+  showFilm(row, found ? Number(found[2]) : Infinity);
 }
 
 function pause() {
@@ -618,6 +705,7 @@ function pause() {
   document.body.classList.remove("playing");
   byId("play").setAttribute("aria-label", "Play");
   byId("said").textContent = stepInWords();
+  addressSoon();
 }
 
 function startPlaying() {
@@ -632,10 +720,12 @@ function startPlaying() {
   shown.timer = setTimeout(tick, 0);
 }
 
-function showFilm(index) {
+/** Shows a row at a step; without one at that of the row before, or at the last if that was at its last. */
+function showFilm(index, asked = shown.step === shown.film.steps ? Infinity : shown.step) {
   pause();
   const film = data.films[index];
-  Object.assign(shown, { film, chosen: null, pointed: null });
+  const step = Math.min(asked, film.steps); // before anything is drawn: the curves' marker stands there
+  Object.assign(shown, { film, step, chosen: null, pointed: null });
   byId("row").value = index;
   byId("step").max = film.steps;
   for (const button of document.querySelectorAll(".row-button")) {
@@ -646,7 +736,13 @@ function showFilm(index) {
   buildCanvas(film);
   buildSettings(film);
   drawCurves();
-  showStep(shown.step);
+  showStep(step);
+}
+
+/** Shows a row that someone asked for. */
+function chooseFilm(index) {
+  showFilm(index);
+  addressSoon();
 }
 
 // Keys, pointers and the theme
@@ -697,7 +793,8 @@ function listen() {
   byId("next").addEventListener("click", () => goTo(shown.step + 1));
   byId("last").addEventListener("click", () => goTo(shown.film.steps));
   byId("step").addEventListener("input", (event) => goTo(Number(event.target.value)));
-  byId("row").addEventListener("change", (event) => showFilm(Number(event.target.value)));
+  byId("row").addEventListener("change", (event) => chooseFilm(Number(event.target.value)));
+  addEventListener("hashchange", followAddress);
   document.addEventListener("keydown", onKey);
   const canvas = byId("canvas");
   canvas.addEventListener("pointerover", (event) => event.pointerType === "mouse" && point(placeOf(event.target)));
@@ -718,13 +815,13 @@ function listen() {
 
 function start() {
   data.films.forEach(complete);
-  byId("row").replaceChildren(...data.films.map((film, i) => new Option(film.name, i)));
+  fill(byId("row"), data.films.map((film, i) => new Option(shortened(film.name), i)));
   byId("entropy-top").textContent = `${number(data.range, 2)} nats`;
   byId("order-scale").style.background = `linear-gradient(to right, ${VIRIDIS.map(css).join(", ")})`;
   buildOrder();
   buildCurveNames();
   listen();
-  showFilm(0);
+  followAddress();
 }
 
 start();

@@ -59,7 +59,12 @@ class Keys:
 
         if not select([sys.stdin], [], [], seconds)[0]:
             return None
-        pressed = os.read(sys.stdin.fileno(), 32).decode("utf-8", "replace")
+        try:
+            pressed = os.read(sys.stdin.fileno(), 32).decode("utf-8", "replace")
+        except OSError:
+            pressed = ""
+        if not pressed:
+            return "quit"  # the terminal is gone, and no key will ever come
         return NAMES.get(pressed if pressed.startswith("\x1b") else pressed[:1].lower())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..drawing import visible
+from ..drawing import END, visible
 from ..replay import Film
 
 SIZES = (4, 6, 9)
@@ -44,6 +44,6 @@ def ends_line(text: str) -> bool:
     return text.endswith("\n")
 
 
-def shown(text: str) -> str:
-    """A token's text as it is drawn; one without any text has a sign of its own."""
-    return visible(text) or "∅"
+def shown(film: Film, token: int) -> str:
+    """A token's text as it is drawn; the end token, and one without any text, have signs of their own."""
+    return END if token == film.end_id else visible(film.name(token)) or "∅"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ..replay import Replay
 from ..sampler import Sampler
 from ..trace import TraceLines
-from .screen import Screen
+from .screen import Screen, follow
 from .view import Lane
 
 
@@ -38,7 +38,7 @@ def watch(
             record = next(records, None)
             if record is not None:
                 lane.seconds += time.monotonic() - began
-                replay.add(*lines.steps([record]))
+                follow(replay, lines, record)
                 going.append((lane, records, lines, replay))
         runs = going
         if runs:

@@ -11,18 +11,22 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..drawing import counted
+from ..errors import ContractError
 from ..interfaces import ModelBackend
 from ..records import Canvas, StepRecord
 from ..replay import Film, Replay
 from ..trace import TraceLines
 from .keys import Keys
 from .layout import shown
+from .plain import Encodable, encodable
 from .view import Lane, filled_text, legend, picture
 
 NARROWEST = 48  # columns that a lane needs beside another
 LOW = 16  # lines below which only the lanes are shown
 SLOWEST, FASTEST = 0.25, 64.0
 KEYS = "space pause · ←→ step · +- speed · q quit"
+KEYS_AT_THE_END = "←→ step · q quit"
 
 
 class Screen:
@@ -39,32 +43,52 @@ class Screen:
         self.speed = speed
         self.together = together
         self.keys = keys or Keys()
-        self.paused = self.closed = False
+        self.paused = self.closed = self.ended = False
         self.back = 0  # steps that the view is behind
         self.tallest = 0  # lines of a lane so far, so that nothing jumps where a step weighed no moves
         self.row = 0
+        self.lanes: Sequence[Lane] = ()
         self.live: Live | None = None
 
     def __enter__(self) -> Screen:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            self.keys.__enter__()
             self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
-            self.live.start()
+            self.keys.__enter__()
+            try:
+                self.live.start()
+            except BaseException:
+                self.keys.__exit__()
+                raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.live is not None:
-            self.live.stop()
-            self.keys.__exit__(*error)
+        if self.live is None:
+            return
+        try:
+            self._leave()
+        finally:
+            try:
+                self.live.stop()
+            finally:
+                self.keys.__exit__(*error)
+
+    def _leave(self) -> None:
+        """The last picture stays on the terminal: it shows the latest step, and names no keys, for none is read."""
+        assert self.live is not None
+        if self.lanes:
+            self.back, self.closed, self.paused = 0, True, False
+            self._draw(self.lanes)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Show the lanes after their latest steps, and come back when it is time for the next."""
-        if self.closed:
-            return
         if self.live is None:
             for lane in lanes:
                 if lane.film.frames:
-                    self.console.print(plain_line(lane), soft_wrap=True, markup=False, highlight=False)
+                    line = encodable(plain_line(lane), self.console.encoding)
+                    self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            return
+        self.lanes = lanes
+        if self.closed:
             return
         self.back = 0
         self._draw(lanes)
@@ -77,6 +101,19 @@ class Screen:
                 return
             due = time.monotonic() + 1 / self.speed
             self._draw(lanes)
+
+    def stay(self) -> None:
+        """All steps are taken: let them be looked at until somebody quits. Without keys it comes back at once."""
+        if self.live is None or self.closed or not self.keys.available:
+            return
+        self.ended, self.paused, self.back = True, True, 0
+        self._draw(self.lanes)
+        while not self.closed:
+            key = self.keys.read(0.1)
+            if key is not None:
+                self._obey(key, self.lanes)
+                self.paused, self.back = True, max(0, self.back)  # there is nothing to go on with
+                self._draw(self.lanes)
 
     def _obey(self, key: str, lanes: Sequence[Lane]) -> bool:
         """Do what a key says; whether the next step is asked for."""
@@ -99,7 +136,7 @@ class Screen:
 
     def _draw(self, lanes: Sequence[Lane]) -> None:
         assert self.live is not None
-        self.live.update(self.render(lanes), refresh=True)
+        self.live.update(Encodable(self.render(lanes)), refresh=True)
 
     def render(self, lanes: Sequence[Lane]) -> RenderableType:
         """What is on the screen."""
@@ -123,11 +160,17 @@ class Screen:
         return Group(grid, legend(), self._footer(lanes)) if height >= LOW else grid
 
     def _footer(self, lanes: Sequence[Lane]) -> Text:
-        parts = [f"{self.speed:g} steps/s at most"]
+        parts = [f"at most {counted(self.speed, 'step')} a second"]
         if self.paused:
-            parts = ["paused" if not self.back else f"paused, {self.back} steps back"]
+            state = "all steps taken" if self.ended else "paused"
+            parts = [state if not self.back else f"{state}, {counted(self.back, 'step')} back"]
+        if self.closed:
+            return Text(
+                "stopped watching" if any(is_open(lane.film) for lane in lanes) else "all steps taken", style="dim"
+            )
         if self.keys.available:
-            parts.append(KEYS + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
+            keys = KEYS_AT_THE_END if self.ended else KEYS
+            parts.append(keys + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
         return Text(" · ".join(parts), style="dim")
 
 
@@ -161,7 +204,7 @@ class Watcher:
 
     def add(self, record: StepRecord) -> None:
         took = time.monotonic() - self.began
-        self.replay.add(*self.lines.steps([record]))
+        follow(self.replay, self.lines, record)
         taking_part = [self.lanes[row] for row in record.rows.tolist()]
         for lane in taking_part:
             lane.seconds += took
@@ -169,12 +212,24 @@ class Watcher:
         self.began = time.monotonic()
 
 
+def follow(replay: Replay, lines: TraceLines, record: StepRecord) -> None:
+    """Take a step into the films. Raises `ContractError` for one that no run takes, such as a probability above 1."""
+    try:
+        replay.add(*lines.steps([record]))
+    except ValueError as error:
+        raise ContractError(f"a step cannot be shown, for a part broke its contract: {error}") from error
+
+
+def is_open(film: Film) -> bool:
+    return film.mask_id in film.canvas
+
+
 def plain_line(lane: Lane) -> str:
     """A lane's latest step in a line, for logs."""
     film = lane.film
     frame = film.frames[-1]
-    text = "".join("_" if token == film.mask_id else shown(film.name(token)) for token in block_tokens(film))
-    weighed = f", {len(frame.candidates)} moves weighed" if frame.candidates else ""
+    text = "".join("_" if token == film.mask_id else shown(film, token) for token in block_tokens(film))
+    weighed = f", {counted(len(frame.candidates), 'move')} weighed" if frame.candidates else ""
     return (
         f"{lane.title}: step {len(film.frames)}, {filled_text(film, frame)}; "
         f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}; places from {frame.block[0]}: {text}"

@@ -14,12 +14,12 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from ..drawing import counted, shortened, visible
 from ..replay import Film, Frame
 from .colours import filled, masked
 from .layout import grid_size, lines_of, shown
 
 HOLE = "·"
-END = "∎"
 MOST_MOVES = 12
 NARROW = 40  # columns that a canvas needs beside the candidates
 PROMPT_LINES = 3
@@ -57,18 +57,29 @@ def picture(lane: Lane, steps: int, console: Console, width: int, height: int) -
     parts: list[RenderableType] = [both, Text(), status(lane, steps)]
     if table is not None and not beside:
         parts += [Text(), table]
-    return Panel(Group(*parts), title=Text(lane.title, style="bold"), title_align="left", box=box.ROUNDED, width=width)
+    title = Text(shortened(visible(lane.title), max(3, width - 6)), style="bold")
+    return Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, width=width)
 
 
 def windowed(film: Film, steps: int, console: Console, width: int, height: int) -> RenderableType:
     """As many lines of prompt and canvas as there is room for, around the block that is being filled."""
-    prompt = Text("".join(shown(film.name(token)) for token in film.prefix), style="dim")
-    before = [*list(prompt.wrap(console, width))[-PROMPT_LINES:], Text()] if film.prefix else []
+    before = [*prompt_lines(film, console, width), Text()] if film.prefix else []
     lines, active = canvas_lines(film, steps, width)
     if len(before) + len(lines) > height:
         first = min(max(0, active - 1), max(0, len(lines) - height))
         lines, before = lines[first : first + height], []
     return Group(*before, *lines)
+
+
+def prompt_lines(film: Film, console: Console, width: int) -> list[Text]:
+    """The last lines of the prompt, with a mark where its beginning is left out."""
+    prompt = Text("".join(shown(film, token) for token in film.prefix), style="dim")
+    lines = list(prompt.wrap(console, width))
+    last = lines[-PROMPT_LINES:]
+    if len(last) < len(lines):
+        last[0] = Text("…" + set_cell_size(last[0].plain, width)[1:].rstrip(), style="dim", no_wrap=True)
+        last[0].truncate(width)
+    return last
 
 
 def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
@@ -103,7 +114,7 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     space = " " if grid_size(film) else ""
     cells = []
     for place, token in enumerate(tokens):
-        text = END if token == film.end_id else shown(film.name(token))
+        text = shown(film, token)
         style = filled(ranks[place]) if place in ranks else Style()
         if token == film.mask_id:
             text, style = HOLE, masked(entropies.get(place))
@@ -135,7 +146,7 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
     moves = sorted(frame.candidates, key=lambda move: -move["score"])
     for move in moves[:MOST_MOVES]:
         pairs = zip(move["places"], move["tokens"], strict=True)
-        text = ", ".join(f"{place} {shown(film.name(token))!r}" for place, token in pairs)
+        text = ", ".join(f"{place} {shown(film, token)!r}" for place, token in pairs)
         figures = (f"{move[name]:.3f}" for name in ("cost", "next_entropy", "score"))
         style = "bold" if move["chosen"] else ""
         table.add_row("▶" if move["chosen"] else "", Text(text), *figures, style=style)
@@ -152,7 +163,7 @@ def status(lane: Lane, steps: int) -> Text:
         start, stop = frames[-1].block
         text.append(f" · block {start} to {stop - 1}")
         entropy, forwards = film.cumulative_entropy[steps - 1], sum(frame.forwards for frame in frames)
-        text.append(f"\nentropy {entropy:.3f} nats · {forwards} forwards")
+        text.append(f"\nentropy {entropy:.3f} nats · {counted(forwards, 'forward')}")
         if lane.seconds and steps == len(film.frames):
             text.append(f" · {done / lane.seconds:.1f} tokens/s")
         text.append("\n" + filled_text(film, frames[-1]), style="dim")
@@ -162,7 +173,7 @@ def status(lane: Lane, steps: int) -> Text:
 def filled_text(film: Film, frame: Frame) -> str:
     """What a step did, in words."""
     figures = zip(frame.places, frame.tokens, frame.confidence, strict=True)
-    named = [f"{place} {shown(film.name(token))!r} ({confidence:.2f})" for place, token, confidence in figures]
+    named = [f"{place} {shown(film, token)!r} ({confidence:.2f})" for place, token, confidence in figures]
     text = "filled " + ", ".join(named[:6]) + (f" and {len(named) - 6} more" if len(named) > 6 else "")
     if frame.reopened:
         text += f"; reopened {', '.join(map(str, frame.reopened))}"
