@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from .lazy import torch
 from .records import Candidates, Canvas, RowHistory, StepRecord, Weighed
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class HistoryKeeper:

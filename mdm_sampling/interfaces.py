@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-from torch import Tensor
-
 from .at_work import named
 from .errors import ContractError, ModelError, require
 from .fields import is_whole
+from .lazy import torch
 from .prediction import Prediction
 from .randomness import RowNoise
 from .records import Canvas, Filled, Grade, Item, Plan, Proposal, Span
@@ -20,6 +18,8 @@ from .records import Message as Message
 from .records import Prompt as Prompt
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .backends.options import LoadOptions, ModelSource
     from .backends.text import TextCodec
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .errors import PredictionError
+from .lazy import torch
 from .reductions import Reduce, row_statistics, slice_statistics
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK_BYTES = 32 * 2**20
 """Logits of one chunk of places, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""

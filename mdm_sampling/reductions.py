@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from math import gcd
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
+from .lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 SEGMENT = 128
 """Tokens of a segment of the vocabulary, for finding the largest logits; published vocabularies are multiples."""
@@ -36,7 +39,7 @@ class SliceStatistics(NamedTuple):
     moment: Tensor
 
 
-Reduce = Callable[[Tensor], SliceStatistics]
+Reduce: TypeAlias = "Callable[[Tensor], SliceStatistics]"
 
 
 def slice_statistics(logits: Tensor) -> SliceStatistics:

@@ -4,14 +4,15 @@ Around `confidence` it is Fast-dLLM's parallel decoding (arXiv:2505.22618, secti
 bypass of arXiv:2602.18176.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from typing import final
-
-import torch
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Step, top_places
 from ..kinds import check_fields
+from ..lazy import torch
 from ..records import Plan
 from .confidence import Confidence
 

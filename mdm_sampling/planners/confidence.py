@@ -1,11 +1,14 @@
 """Confidence: fill where the proposed token is most probable (LLaDA's low-confidence remasking, arXiv:2502.09992)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ScorePlanner, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

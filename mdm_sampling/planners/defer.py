@@ -3,14 +3,15 @@
 LLaDA's evaluation calls the same idea `confidence_eos_eot_inf`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from typing import final
-
-import torch
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Step
 from ..kinds import check_fields
+from ..lazy import torch
 from ..records import Plan, Proposal
 from .confidence import Confidence
 

@@ -1,11 +1,14 @@
 """Entropy: fill where the distribution over tokens is sharpest (Dream's alg=entropy, arXiv:2508.15487)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ScorePlanner, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -5,18 +5,21 @@ the k places of a move and H is a mean over places, so at k > 1 the paper's rule
 gives it the weight of the next step's expected cost instead (see docs/results.md).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, final
 
 from ..errors import require
 from ..interfaces import PositionPlanner, Scope, Step, top_places
 from ..kinds import check_fields
+from ..lazy import torch
 from ..prediction import Prediction
 from ..records import Candidates, Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -1,12 +1,15 @@
 """Left to right: fill the leftmost masked places, as an autoregressive model would."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ScorePlanner, Step
+from ..lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

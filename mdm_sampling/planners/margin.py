@@ -1,11 +1,14 @@
 """Margin: fill where the best token leads the second best by most (top-k margin, arXiv:2502.06768)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ScorePlanner, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -1,11 +1,14 @@
 """Random: fill places in a random order, as in the reverse process that MDMs are trained for (arXiv:2502.09992)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ScorePlanner, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -1,13 +1,16 @@
 """Ban: some tokens are never predicted."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import ModelBackend, Processor
 from ..kinds import check_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

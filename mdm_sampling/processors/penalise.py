@@ -1,14 +1,17 @@
 """Penalise: lower the logits of some tokens by a constant, once for each id, however often it is listed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from ..errors import require
 from ..interfaces import ModelBackend, Processor
 from ..kinds import check_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST = 1e4
 """Beyond this a penalty is a ban, and in float32 it would drown the logits."""

@@ -1,14 +1,17 @@
 """Constant schedule: as many places at every step, however many steps that takes."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..errors import require
 from ..interfaces import Schedule
 from ..kinds import check_fields
+from ..lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -3,14 +3,17 @@
 MaskGIT (arXiv:2202.04200), section 3.2.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import pi
-from typing import final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import Schedule
+from ..lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

@@ -1,11 +1,14 @@
 """Linear schedule: masked fraction 1 - r at progress r, rounding down: the last steps take the remainder (Dream)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

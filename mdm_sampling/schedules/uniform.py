@@ -1,11 +1,14 @@
 """Uniform schedule: the same number of places at every step, the remainder to the first steps (LLaDA)."""
 
-from dataclasses import dataclass
-from typing import final
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
 
 from ..interfaces import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final

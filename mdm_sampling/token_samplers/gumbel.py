@@ -4,19 +4,22 @@ argmax(logits / temperature + Gumbel noise) is such a draw. The noise is float64
 values tie, which is known to lower the quality of MDM samples (arXiv:2409.02908).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import inf
-from typing import final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, final
 
 from ..errors import require
 from ..interfaces import TokenSampler
 from ..kinds import check_fields
+from ..lazy import torch
 from ..prediction import Prediction
 from ..randomness import RowNoise
 from ..records import Proposal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
