@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from .at_work import at_work, named
 from .errors import ContractError
 from .interfaces import CacheStrategy, Needs, PositionPlanner, Processor, Schedule, Step, TokenSampler
-from .lazy import torch
 from .prediction import Head, Prediction
 from .records import Candidates, Plan, Proposal, Span
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SCOPES = ("block", "canvas")
 Who = tuple[str, object]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-from .lazy import torch
+import torch
+from torch import Tensor
+
 from .records import Candidates, Canvas, RowHistory, StepRecord, Weighed
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class HistoryKeeper:

@@ -287,8 +287,8 @@ class ScorePlanner(PositionPlanner):
 
     def plan(self, step: Step) -> Plan:
         score = self.score(step)
-        if not isinstance(score, Tensor) or score.shape != step.masked.shape:
-            got = list(score.shape) if isinstance(score, Tensor) else type(score).__name__
+        if not isinstance(score, torch.Tensor) or score.shape != step.masked.shape:
+            got = list(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__
             raise ContractError(f"{named('planner', self)} must score each place, {list(step.masked.shape)}, got {got}")
         if bool((score.isnan() & step.masked).any()):
             raise ContractError(f"{named('planner', self)} scored a place with nan, which is no number")

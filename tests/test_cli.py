@@ -504,9 +504,38 @@ def test_a_terminal_gets_a_progress_bar_on_stderr() -> None:
     bar = os.read(ours, 100_000).decode()
     os.close(ours)
     assert re.fullmatch(r"([1-4]{4}\n){4}", done.stdout)  # the text alone, whatever the model makes of such blocks
+    # The line is taken away again before anything else is written.
+    assert re.match(r"loading embedded \.\.\.\r {20}\rDevice: cpu\r\n", bar)
+    assert bar.count("loading") == 1
     assert "1/1" in bar
     assert "20/20" in bar
     assert "None" not in bar
+
+
+@pytest.mark.parametrize("command", ["generate", "infill", "watch"])
+def test_a_terminal_is_told_what_is_loaded_before_torch_is_imported(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a tenth of a second, in a process that has imported nothing yet."""
+    code = """
+import sys, time
+began = time.perf_counter()
+from mdm_sampling.cli import main
+sys.stderr.isatty = lambda: True
+write = sys.stderr.write
+def told(text):
+    if "loading" in text:
+        print(time.perf_counter() - began, "torch" in sys.modules, "rich" in sys.modules, flush=True)
+        sys.exit()
+    return write(text)
+sys.stderr.write = told
+main([COMMAND, "1..."])
+"""
+    done = shell([sys.executable, "-c", code.replace("COMMAND", repr(command))])
+    assert done.stdout, done.stderr
+    seconds, with_torch, with_rich = done.stdout.split()
+    assert float(seconds) < 0.5
+    assert (with_torch, with_rich) == ("False", "False")
 
 
 def test_infill_does_not_ask_for_room_that_it_never_uses(monkeypatch: pytest.MonkeyPatch) -> None:

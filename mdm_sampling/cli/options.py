@@ -228,7 +228,6 @@ shared_options = with_options(MODEL_OPTIONS, SAMPLING_OPTIONS, [BATCH_OPTION], R
 def load_model(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name; it must read texts."""
     backend = load_named(options)
-    loaded()
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
     if options["tp_plan"] is None:
@@ -272,6 +271,7 @@ def load_named(options: dict[str, Any]) -> ModelBackend:
         mask_id=options["mask_id"],
         compile=options["compile"],
     )
+    loaded()
     if chosen_here and not placed and sys.stderr.isatty():
         from ..backends.devices import describe_choice
 
