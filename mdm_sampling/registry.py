@@ -15,6 +15,7 @@ import pluggy
 
 from . import builtins, hookspecs
 from .errors import RegistrationError, SpecError, nearest
+from .installed import hide_unreadable
 from .interfaces import (
     BackendFamily,
     CacheStrategy,
@@ -134,7 +135,11 @@ class Registry:
 @cache
 def registry() -> Registry:
     """The registry of this process: the built-ins and all installed plug-ins, loaded once."""
-    return load(entry_points(group=hookspecs.GROUP))
+    unreadable = hide_unreadable()
+    loaded = load(entry_points(group=hookspecs.GROUP))
+    problem = "its metadata cannot be read, so it is left out"
+    loaded.plugins += [Plugin(path.name, str(path.parent), "", "", problem=problem) for path in unreadable]
+    return loaded
 
 
 def load(plugins: Iterable[EntryPoint]) -> Registry:
@@ -145,8 +150,8 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
     ours = Plugin(OURS, OURS, __version__, builtins.__name__)
     loaded.plugins.append(replace(ours, parts=_register_plugin(loaded, builtins, OURS, OURS)))
     for entry in sorted(plugins, key=lambda entry: entry.name):
-        distribution = entry.dist.name if entry.dist else "unknown distribution"
-        plugin = Plugin(entry.name, distribution, entry.dist.version if entry.dist else "", entry.value)
+        distribution = (entry.dist and entry.dist.name) or "unknown distribution"
+        plugin = Plugin(entry.name, distribution, (entry.dist and entry.dist.version) or "", entry.value)
         try:
             with redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's result
                 plugin = replace(plugin, parts=_register_plugin(loaded, entry.load(), entry.name, distribution))

@@ -1,10 +1,10 @@
 """Each planner's rule on small cases that can be checked by eye, and the loop's checks of broken ones."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, MASK, scripted, toy_transformer
 
@@ -86,6 +86,91 @@ def test_defer_places_end_tokens_last_but_does_place_them() -> None:
     """Places 0, 2 and 3 propose the end token, token 0; their order among themselves is kept."""
     assert order(mdm.Defer(mdm.Confidence()), TABLE) == [[1], [2], [3], [0]]
     assert order(mdm.Defer(mdm.Confidence(), ids=(2,)), TABLE) == [[2], [3], [0], [1]]
+
+
+@dataclass(frozen=True)
+class Watched(mdm.PositionPlanner):
+    """Passes steps on and keeps what was planned: (step, plan)."""
+
+    inner: mdm.PositionPlanner
+    seen: list[tuple[mdm.Step, mdm.Plan]] = field(default_factory=list, compare=False)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        self.seen.append((step, self.inner.plan(step)))
+        return self.seen[-1][1]
+
+
+@dataclass(frozen=True)
+class TakesAnotherDraw(mdm.PositionPlanner):
+    """Fill by confidence, with the tokens of the last of some further draws."""
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        drawn = step.propose(3)
+        return mdm.Plan(mdm.top_places(drawn.confidence[2], step.masked, step.quota), drawn.tokens[2])
+
+
+@pytest.mark.parametrize(
+    "planner", [mdm.Confidence(), mdm.InfoGain(6, 0.3), mdm.Bypass(0.3, mdm.InfoGain(4, 1.0)), TakesAnotherDraw()]
+)
+@pytest.mark.parametrize("ids", [(), (1, 2)])
+@pytest.mark.parametrize("steps", [12, 5])
+def test_defer_fills_no_end_token_while_another_place_has_a_token_that_is_none(
+    planner: mdm.PositionPlanner, ids: tuple[int, ...], steps: int
+) -> None:
+    """Also where the other planner draws tokens of its own; a row's last step fills all that is left."""
+    table = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)) * 0.5
+    table[:, 0] += 0.5
+    late = torch.tensor(ids or (0,))
+    watched = Watched(mdm.Defer(planner, ids))
+    sampler = mdm.Sampler(
+        scripted(table, 5, eos_ids=(0,)), watched, token_sampler=mdm.GumbelMax(), steps=steps, block_length=12
+    )
+    for seed in range(15):
+        sampler.fill([([], [5] * 12)], seed)
+    for step, plan in watched.seen:
+        filled = (step.tokens if plan.tokens is None else plan.tokens)[plan.unmask]
+        others = bool((step.masked & ~torch.isin(step.tokens, late)).any())
+        assert step.is_last.all() or not (others and torch.isin(filled, late).any())
+
+
+WRAPPED = [
+    mdm.Bypass(0.9, mdm.InfoGain()),
+    mdm.Bypass(0.3, mdm.InfoGain(), capped=True),
+    mdm.Defer(mdm.Confidence()),
+    mdm.Defer(mdm.Bypass(0.3, mdm.Random())),
+    mdm.Bypass(0.5, mdm.Defer(mdm.InfoGain(3))),
+]
+
+
+@given(
+    planner=st.sampled_from(WRAPPED),
+    steps=st.integers(1, 9),
+    block_length=st.integers(2, 8),
+    token_sampler=st.sampled_from([mdm.Greedy(), mdm.GumbelMax()]),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=30)
+def test_no_wrapper_takes_more_steps_than_there_are(
+    planner: mdm.PositionPlanner, steps: int, block_length: int, token_sampler: mdm.TokenSampler, seed: int
+) -> None:
+    """At least one for each block, however few there are."""
+    sampler = mdm.Sampler(
+        toy_transformer(), planner, token_sampler=token_sampler, steps=steps, block_length=block_length
+    )
+    rows = [([1, 2], [MASK] * 8), ([3], [MASK] * 8)]
+    assert all(row.steps <= max(steps, -(-8 // block_length)) for row in sampler.fill(rows, seed).rows)
+
+
+def test_a_planner_that_leaves_masks_at_the_last_step_is_named() -> None:
+    @dataclass(frozen=True)
+    class OneAtATime(mdm.PositionPlanner):
+        def plan(self, step: mdm.Step) -> mdm.Plan:
+            return mdm.Plan(mdm.top_places(step.confidence, step.masked, torch.ones_like(step.quota)))
+
+    sampler = mdm.Sampler(toy_transformer(), OneAtATime(), steps=8)
+    sampler.fill([([1], [MASK] * 8)])
+    with pytest.raises(mdm.ContractError, match=r"OneAtATime\(\) left places masked at a row's last step"):
+        replace(sampler, steps=7).fill([([1], [MASK] * 8)])
 
 
 @given(

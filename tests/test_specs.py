@@ -155,3 +155,70 @@ def test_a_result_of_a_part_that_is_not_registered_names_it_and_is_not_rebuilt()
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(mdm.SpecError, match="unknown kind 'planner'; there are backends, caches, planners"):
         mdm.build("planner", "confidence")
+
+
+@pytest.mark.parametrize("depth", [33, 500, 20_000])
+@pytest.mark.parametrize(("opens", "closes"), [("bypass:otherwise=(", ")"), ("defer:ids=[", "]"), ("refresh:(", ")")])
+def test_a_spec_that_nests_too_deep_is_refused_at_once(depth: int, opens: str, closes: str) -> None:
+    kind = "caches" if "refresh" in opens else "planners"
+    with pytest.raises(mdm.SpecError, match="nests deeper than 32 brackets") as caught:
+        mdm.build(kind, opens * depth + "x" + closes * depth)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_spec_may_nest_deeper_than_anybody_needs() -> None:
+    planner: mdm.PositionPlanner = mdm.Confidence()
+    for _ in range(32):
+        planner = mdm.Bypass(0.5, planner)
+    assert mdm.build("planners", mdm.describe(planner)) == planner
+
+
+@pytest.mark.parametrize("spec", [None, 5, [], b"confidence", mdm.Confidence(), {}], ids=repr)
+def test_what_is_no_text_is_no_spec(spec: object) -> None:
+    with pytest.raises(mdm.SpecError, match="a spec is a text such as"):
+        mdm.build("planners", spec)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (None, "a sampler's spec is a dict"),
+        ([], "a sampler's spec is a dict"),
+        ('{"steps": 3}', "got a text; read JSON first, with json.loads"),
+        (b"{}", "got a text; read JSON first"),
+        ({5: 1}, "unknown settings in the spec: 5"),
+        ({"planner": 5}, "the spec's planner: a spec is a text"),
+        ({"cache": None}, "the spec's cache: a spec is a text"),
+        ({"schedule": ["uniform"]}, "the spec's schedule: a spec is a text"),
+        ({"token_sampler": "gready"}, "the spec's token_sampler: unknown name 'gready'"),
+        ({"processors": None}, "processors must be a list of specs, got None"),
+        ({"processors": "ban"}, "processors must be a list of specs, got 'ban'"),
+        ({"processors": [5]}, "the spec's processor: a spec is a text"),
+        ({"steps": "x"}, "steps must be a whole number, got 'x'"),
+        ({"steps": True}, "steps must be a whole number, got True"),
+        ({"gen_length": True}, "gen_length must be a whole number, got True"),
+        ({"lookahead_batch": 1.5}, "lookahead_batch must be a whole number, got 1.5"),
+        ({"eos": None}, "eos must be 'off' or 'finish', got None"),
+    ],
+)
+def test_a_samplers_spec_of_the_wrong_kinds_is_refused(spec: object, words: str) -> None:
+    with pytest.raises(mdm.SpecError, match=words):
+        mdm.from_spec(spec, toy_transformer())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        ("embedded", "backend must be an object such as"),
+        (5, "backend must be an object such as"),
+        ({}, "backend must be an object such as"),
+        ({"model": 5}, "backend must be an object such as"),
+        ({"model": "embedded", "x": 1}, "unknown settings in the spec's backend: x"),
+        ({"model": "embedded", "family": 5}, "the spec's backend: family must be a text or None"),
+        ({"model": "embedded", "mask_id": True}, "the spec's backend: mask_id must be a whole number or None"),
+        ({"model": "embedded", "compile": "no"}, "the spec's backend: compile must be true or false"),
+    ],
+)
+def test_a_specs_backend_of_the_wrong_kind_is_refused(backend: object, words: str) -> None:
+    with pytest.raises(mdm.SpecError, match=words):
+        mdm.from_spec({"backend": backend})

@@ -32,7 +32,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         from ..at_work import stdout_for_results
+        from ..installed import hide_unreadable
 
+        hide_unreadable()
         try:
             with stdout_for_results():
                 return super().invoke(ctx)

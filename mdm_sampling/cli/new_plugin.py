@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import tempfile
-from importlib.metadata import distributions
+from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from string import Template
 
 from ..errors import SpecError
+from ..installed import names
 
 PYPROJECT = """\
 [build-system]
@@ -109,16 +112,21 @@ def write_plugin(name: str, into: Path) -> Path:
     """Write the distribution `mdm-<name>` into a folder and return its own. Raises `SpecError` if that exists."""
     distribution = f"mdm-{name}"
     folder = into / distribution
-    if any(each.name == distribution for each in distributions()):
+    if distribution in names():
         raise SpecError(f"a distribution called {distribution} is installed already; choose another name")
     if os.path.lexists(folder):
         raise SpecError(f"{folder} already exists; nothing was written")
     module = distribution.replace("-", "_")
+    cls = "".join(word.capitalize() for word in name.split("-"))
+    if iskeyword(cls) or hasattr(builtins, cls):
+        raise SpecError(f"{name!r} would make a class {cls}, which is Python's own name; choose another one")
+    if find_spec(module) is not None:
+        raise SpecError(f"a module called {module} can be imported already; choose another name")
     words = {
         "name": name,
         "distribution": distribution,
         "module": module,
-        "cls": "".join(word.capitalize() for word in name.split("-")),
+        "cls": cls,
     }
     files = {
         "pyproject.toml": PYPROJECT,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .options import Whole, plain_errors
+from .options import Finite, Whole, plain_errors
 
 if TYPE_CHECKING:
     from ..registry import Plugin, Registration
 
+T = TypeVar("T")
 KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
 
 
@@ -97,15 +100,17 @@ def show_command(name: str, kind: str | None) -> None:
 @click.argument("name")
 @KIND_OPTION
 @click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
+@click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
 @click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
-def check_command(name: str, kind: str | None, examples: int, model: str | None) -> None:
+def check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
     """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
 
     \b
     mdm-sampling plugins check top-mass:k=3
     mdm-sampling plugins check mdm-top-mass
 
-    The exit code is 1 if a rule is broken. The same checks are functions of mdm_sampling.testing, for tests.
+    The exit code is 1 if a rule is broken, or does not come to its end in time. A note says what is done in vain. The
+    same checks are functions of mdm_sampling.testing, for tests.
     """
     with plain_errors():
         claims, plugin = _named(name, kind)
@@ -113,7 +118,7 @@ def check_command(name: str, kind: str | None, examples: int, model: str | None)
             raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
         if model is not None and all(claim.kind != "backends" for claim in claims):
             raise click.UsageError(f"--model is for families of models, and {name!r} is none.")
-        kept = [_check(claim, name if plugin is None else claim.name, examples, model) for claim in claims]
+        kept = [_check(claim, name if plugin is None else claim.name, examples, timeout, model) for claim in claims]
         if not all(kept):
             count = kept.count(False)
             raise click.ClickException(
@@ -121,7 +126,7 @@ def check_command(name: str, kind: str | None, examples: int, model: str | None)
             )
 
 
-def _check(claim: Registration, spec: str, examples: int, model: str | None) -> bool:
+def _check(claim: Registration, spec: str, examples: int, timeout: float, model: str | None) -> bool:
     """Check one part and print what became of each rule; whether all are kept."""
     from ..testing.conformance import outcomes
 
@@ -131,7 +136,8 @@ def _check(claim: Registration, spec: str, examples: int, model: str | None) -> 
         click.echo(f"  not checked: {reason}")
         return False
     told: set[str] = set()
-    for outcome in outcomes(claim.kind, _part(claim, spec, model), examples):
+    part = _part(claim, spec, model)
+    for outcome in _apart(outcomes(claim.kind, part, examples, timeout, _still_at_work)):
         mark = click.style("ok", fg="green") if outcome.breach is None else click.style("BROKEN", fg="red")
         click.echo(f"  {mark}  {outcome.title}  ({outcome.seconds:.1f} s)")
         if outcome.breach is not None:
@@ -139,7 +145,33 @@ def _check(claim: Registration, spec: str, examples: int, model: str | None) -> 
             text = "  for the same reason" if got in told else outcome.breach
             told.add(got)
             click.echo("".join(f"      {line}\n" for line in text.splitlines()), nl=False)
+    if not told:
+        for note in _noted(claim.kind, part):
+            click.echo(textwrap.fill(f"note: {note}", 100, initial_indent="  ", subsequent_indent="      "))
     return not told
+
+
+def _apart(found: Iterator[T]) -> Iterator[T]:
+    """What an iterator yields; what parts print while it is at work goes to stderr."""
+    while True:
+        with redirect_stdout(sys.stderr):
+            try:
+                each = next(found)
+            except StopIteration:
+                return
+        yield each
+
+
+def _noted(kind: str, part: Any) -> list[str]:
+    """What a part does in vain."""
+    from ..testing.conformance import notes
+
+    with redirect_stdout(sys.stderr):
+        return notes(kind, part)
+
+
+def _still_at_work(text: str) -> None:
+    click.echo(f"  ...  {text}", err=True)
 
 
 def _not_checked(claim: Registration, spec: str) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from . import backend, cache, planner, processor, schedule, task, token_sampler
 from .rules import ConformanceError, Rule
+from .rules import breach as broken
+from .watchdog import TooLong, limited
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "backends": backend.RULES,
@@ -37,17 +39,33 @@ class Outcome:
     seconds: float
 
 
-def outcomes(kind: str, part: Any, examples: int) -> Iterator[Outcome]:
+def outcomes(
+    kind: str,
+    part: Any,
+    examples: int,
+    seconds: float = 600.0,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Iterator[Outcome]:
     """Check a part against every rule of its kind.
 
     Args:
         kind: such as "planners"; for "backends" the part is a loaded model.
         examples: cases that each rule draws.
+        seconds: how long a rule may take.
+        tell: called now and then with the rule that is at work and how long it has taken.
     """
     for rule in RULES[kind]:
         began, breach = perf_counter(), None
         try:
-            rule.check(part, examples)
+            with limited(seconds, lambda taken, title=rule.title: tell(f"{title}: {taken}")):  # type: ignore[misc]
+                rule.check(part, examples)
         except ConformanceError as error:
             breach = str(error)
+        except TooLong:
+            breach = broken(part, f"an end within {seconds:g} s", "it was still at work, and was interrupted")
         yield Outcome(rule.title, breach, perf_counter() - began)
+
+
+def notes(kind: str, part: Any) -> list[str]:
+    """What a part does in vain, in sentences. No rule forbids it."""
+    return planner.notes(part) if kind == "planners" else []

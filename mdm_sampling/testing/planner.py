@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..caches.none import NoCache
 from ..interfaces import Needs, PositionPlanner, Step
+from ..prediction import Prediction
 from ..records import Candidates, Plan
 from .cases import Case, cases, decode
 from .guards import guarded
@@ -176,6 +177,92 @@ def true_entropies(tokens: list[int]) -> list[float]:
     chances = totals / totals.sum(-1, keepdim=True)
     entropies: list[float] = torch.special.entr(chances).sum(-1).tolist()
     return entropies
+
+
+class _Watched(tuple[Prediction, ...]):
+    """The empty history of a step; notes when somebody looks at it."""
+
+    def __new__(cls, looks: list[str]) -> _Watched:
+        made = super().__new__(cls)
+        made.looks = looks
+        return made
+
+    looks: list[str]
+
+    def __len__(self) -> int:
+        self.looks.append("len")
+        return 0
+
+    def __bool__(self) -> bool:
+        self.looks.append("bool")
+        return False
+
+    def __iter__(self) -> Iterator[Prediction]:
+        self.looks.append("iter")
+        return iter(())
+
+    def __getitem__(self, key: Any) -> Any:
+        self.looks.append("item")
+        return ()[key]
+
+
+@dataclass(frozen=True, repr=False)
+class _Waste(PositionPlanner):
+    """Passes the steps of one row on to a planner and counts what it does in vain.
+
+    Attributes:
+        given: predictions that a plan handed on and that a later step of the block could have used.
+        used: for each of those that was used, one.
+        looks: looks at a history that is not kept.
+    """
+
+    planner: PositionPlanner
+    given: list[Prediction]
+    used: list[Prediction]
+    looks: list[str]
+
+    @property
+    def needs(self) -> Needs:
+        return self.planner.needs
+
+    def plan(self, step: Step) -> Plan:
+        if step.taken and self.given and _shares(step.prediction, self.given[-1]):
+            self.used.append(self.given[-1])
+        shown = step if self.needs.history else replace(step, history=_Watched(self.looks))
+        plan = self.planner.plan(shown)
+        if isinstance(plan, Plan) and plan.next is not None and not bool(step.is_last.all()):
+            self.given.append(plan.next)
+        return plan
+
+
+def _shares(prediction: Prediction, earlier: Prediction) -> bool:
+    """Whether a prediction is an earlier one, or a part of it."""
+    pointers = [each.hidden.untyped_storage().data_ptr() for each in (prediction, earlier)]
+    return pointers[0] == pointers[1]
+
+
+def notes(planner: PositionPlanner) -> list[str]:
+    """What a planner does in vain, in sentences, on a few long rows without a cache, where nothing hinders its use."""
+    waste = _Waste(planner, [], [], [])
+    for model in ("graded", "attending"):
+        mask = MODELS[model]().mask_id
+        for seed in range(3):
+            case = Case(model, [([1, 2], [mask] * 8)], block_length=8, steps=8, seed=seed, planner=waste)
+            try:
+                decode(case)
+            except Exception:
+                continue
+    found = []
+    if waste.given and not waste.used:
+        found.append(
+            f"its `next` was handed on {len(waste.given)} times and never used, so a forward was computed again each "
+            "time: it must be the prediction behind the very move that the plan makes, one row for each row of the step"
+        )
+    if waste.looks:
+        found.append(
+            "it reads `step.history`, which stays empty unless its `needs` ask for it: `needs = Needs(history=1)`"
+        )
+    return found
 
 
 RULES = (

@@ -1,0 +1,61 @@
+"""A limit to how long something may take, and word of what is still at work."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+EVERY = 10.0
+"""Seconds between two words of what is still at work."""
+
+LEAVE = os._exit
+"""Kept here, since rules put another function in its place while a part is at work."""
+
+GRACE = 10.0
+"""Seconds in which what was interrupted must end; code that ignores an interrupt ends the process."""
+
+
+class TooLong(Exception):
+    """It took longer than it may."""
+
+
+@contextmanager
+def limited(seconds: float, tell: Callable[[str], None], every: float = EVERY, grace: float = GRACE) -> Iterator[None]:
+    """Raise `TooLong` in the main thread if what runs inside takes longer than `seconds`.
+
+    Args:
+        seconds: the limit.
+        tell: called from another thread every so often with how long it has taken, such as "10 s", and once with the
+            reason why the process is ended, if what runs inside cannot be interrupted.
+    """
+    done, expired = threading.Event(), threading.Event()
+    began = time.monotonic()
+
+    def watch() -> None:
+        while not done.wait(min(every, max(0.0, seconds - (time.monotonic() - began)))):
+            taken = time.monotonic() - began
+            if taken < seconds:
+                tell(f"{taken:.0f} s")
+                continue
+            expired.set()
+            interrupt_main()
+            if not done.wait(grace):
+                tell(f"{taken:.0f} s, and it cannot be interrupted")
+                LEAVE(1)
+            return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not expired.is_set():
+            raise
+        raise TooLong from None
+    finally:
+        done.set()
+        watcher.join()
