@@ -66,7 +66,6 @@ def test_the_tutorial_works_from_its_first_block_to_its_last(tmp_path: Path) -> 
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         "PIP_NO_BUILD_ISOLATION": "0",  # pip's spelling of "without isolation"
         "PIP_NO_INDEX": "1",
-        "OMP_NUM_THREADS": "2",
     }
     work = tmp_path / "work"
     work.mkdir()
