@@ -386,11 +386,18 @@ def test_a_real_terminal_is_given_back_as_it_was() -> None:
     settings = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
     command = [sys.executable, "-m", "mdm_sampling", "watch", "--speed", "64", "--steps", "3", PUZZLE]
     processes = [
-        subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=settings)
+        subprocess.Popen(
+            command,
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env=settings,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # even if we don't hear it ourselves
+        )
         for _, follower in terminals
     ]
-    for (ending, code), (leader, follower), process in zip(endings.items(), terminals, processes, strict=True):
-        with process:
+    try:
+        for (ending, code), (leader, follower), process in zip(endings.items(), terminals, processes, strict=True):
             seen = read_until(leader, b"all steps taken")
             assert termios.tcgetattr(follower) != before  # single keys
             os.write(leader, b"\x1b[D")
@@ -401,12 +408,16 @@ def test_a_real_terminal_is_given_back_as_it_was() -> None:
             else:
                 process.send_signal(ending)
             assert process.wait(60) == code
-        assert termios.tcgetattr(follower) == before
-        seen += rest_of(leader)
-        assert b"info-gain" in seen
-        assert b"Traceback" not in seen
-        assert b"quit" not in seen.split(b"all steps taken")[-1]
-        assert seen.rindex(b"all steps taken") > seen.rindex(b"q quit")
+            assert termios.tcgetattr(follower) == before
+            seen += rest_of(leader)
+            assert b"info-gain" in seen
+            assert b"Traceback" not in seen
+            assert b"quit" not in seen.split(b"all steps taken")[-1]
+            assert seen.rindex(b"all steps taken") > seen.rindex(b"q quit")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def rest_of(terminal: int) -> bytes:
