@@ -10,7 +10,7 @@ import torch
 
 from .caches.prefix import PrefixCache
 from .collector import Collector
-from .errors import CanvasError, require
+from .errors import CanvasError, require, shown
 from .interfaces import (
     CacheStrategy,
     ModelBackend,
@@ -84,7 +84,7 @@ class Sampler:
         for name, kind in PART_KINDS.items():
             part = getattr(self, name)
             hint = "; build it with mdm_sampling.build" if isinstance(part, str) else ""
-            require(isinstance(part, kind), f"{name} must be a {kind.__name__} object, got {part!r}{hint}")
+            require(isinstance(part, kind), f"{name} must be a {kind.__name__} object, got {shown(part)}{hint}")
         for name in ("gen_length", "block_length", "steps"):
             require(1 <= getattr(self, name) < 2**31, f"{name} must be at least 1, got {getattr(self, name)}")
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")

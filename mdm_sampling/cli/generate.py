@@ -4,16 +4,22 @@ from typing import Any
 
 import click
 
-from .options import Whole, cli_option, follow_leader, make_sampler, plain_errors, prompts_from, shared_options
+from .options import (
+    FILE_OPTION,
+    Whole,
+    cli_option,
+    follow_leader,
+    make_sampler,
+    plain_errors,
+    prompts_from,
+    shared_options,
+)
+from .targets import trace_output
 
 
 @click.command("generate")
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@click.option(
-    "--file",
-    type=click.File(encoding="utf-8-sig"),
-    help="Read one prompt a line, skipping empty lines; - for standard input.",
-)
+@FILE_OPTION
 @cli_option(
     "--max-new-tokens",
     type=Whole(min=1),
@@ -21,7 +27,9 @@ from .options import Whole, cli_option, follow_leader, make_sampler, plain_error
 )
 @click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]")
 @shared_options
-def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, chat: bool | None, **options: Any) -> None:
+def command(
+    prompts: tuple[str, ...], file: str | None, max_new_tokens: int | None, chat: bool | None, **options: Any
+) -> None:
     """Continue prompts, from the arguments, a file or standard input.
 
     Without --model it is the small model inside this package, which solves small Sudokus and Countdown:
@@ -29,9 +37,12 @@ def command(prompts: tuple[str, ...], file: Any, max_new_tokens: int | None, cha
       mdm-sampling generate "1... ..3. .1.. ...4"
     """
     follow_leader(options)
+    trace = trace_output(options)
     texts = prompts_from(prompts, file)
     with plain_errors():
+        if trace is not None:
+            trace.check()
         from .output import decode_and_print
 
         sampler = make_sampler(options, max_new_tokens, continues=True)
-        decode_and_print(sampler, sampler.prompt_rows(texts, chat), texts, True, options)
+        decode_and_print(sampler, sampler.prompt_rows(texts, chat), texts, True, trace, options)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..encoding import utf8_of
 from ..errors import SpecError
 from ..interfaces import Prompt
 from ..results.files import pyarrow_parquet
@@ -64,25 +66,32 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
 
 def _json_lines(file: Path) -> Iterator[Mapping[str, Any] | str]:
     """The objects of the lines that are not blank; for a bad line what is wrong with it."""
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except (ValueError, RecursionError) as error:
-                yield f"line {number} is not valid JSON ({error})"
-                continue
-            yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
+    for number, line in enumerate(_utf8(file).split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode())
+        except (ValueError, RecursionError) as error:
+            yield f"line {number} is not valid JSON ({error})"
+            continue
+        yield value if isinstance(value, dict) else f"line {number} holds no JSON object"
+
+
+def _utf8(file: Path) -> bytes:
+    """The file's text as UTF-8. A line that is no such text makes a bad row, so it is not decoded yet."""
+    try:
+        return utf8_of(file.read_bytes())
+    except ValueError as error:
+        raise SpecError(f"{file} cannot be read: {error}") from error
 
 
 def _csv_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
     csv.field_size_limit(2**31 - 1)
-    with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        try:
-            yield from csv.DictReader(lines)
-        except csv.Error as error:
-            raise SpecError(f"{file} is no CSV file ({error})") from error
+    lines = io.StringIO(_utf8(file).decode(errors="surrogateescape"), newline="")
+    try:
+        yield from csv.DictReader(lines)
+    except csv.Error as error:
+        raise SpecError(f"{file} is no CSV file ({error})") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[Mapping[str, Any] | str]:
@@ -122,6 +131,8 @@ def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column:
         return Asked(number, row_id, [{"role": m["role"], "content": m["content"]} for m in prompt])
     if prompt is None:
         return Asked(number, row_id, None, f"there is no {column!r}")
+    if isinstance(prompt, str | list) and not (prompt.strip() if isinstance(prompt, str) else prompt):
+        return Asked(number, row_id, None, f"{column!r} is empty")
     return Asked(number, row_id, None, f"{column!r} is neither a text nor a list of messages: {prompt!r:.60}")
 
 

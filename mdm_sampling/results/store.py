@@ -16,11 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import SpecError
-from .files import replace_file
+from .files import LINES, LOCK, replace_file
 from .lines import KINDS, read_lines
 from .lines import Line as Line
-
-LINES = "results.jsonl"
 
 
 class Store(AbstractContextManager["Store"]):
@@ -54,7 +52,8 @@ class Store(AbstractContextManager["Store"]):
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise SpecError(f"{folder} cannot be a results folder: {error}") from error
-        self.lock = FileLock(folder / ".lock")
+        refuse_lock(folder / LOCK)
+        self.lock = FileLock(folder / LOCK)
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
@@ -98,6 +97,8 @@ class Store(AbstractContextManager["Store"]):
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
         if differing and changed:
+            if not held.keys() >= question.keys():
+                raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
             replace_file(file, json.dumps(question, indent=1) + "\n")
         elif differing:
             what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
@@ -117,6 +118,12 @@ class Store(AbstractContextManager["Store"]):
         if size < len(data):
             os.truncate(file, size)
         return lines[:count]
+
+
+def refuse_lock(file: Path) -> None:
+    """Raise `SpecError` for a file with the lock's name that is none. A lock is empty, and opening it may empty it."""
+    if file.is_symlink() or (file.exists() and (not file.is_file() or file.stat().st_size)):
+        raise SpecError(f"{file} is no lock of a results folder; move it away, or give another folder")
 
 
 def difference(name: str, held: Any, asked: Any) -> str:
