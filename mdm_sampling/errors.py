@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class MDMError(Exception):
@@ -36,6 +37,16 @@ def require(condition: bool, message: str) -> None:
     """Raise `SpecError(message)` unless `condition` holds; for checking parameters."""
     if not condition:
         raise SpecError(message)
+
+
+def repr_of(value: Any) -> str:
+    """How Python writes a value; its class where the value's own code fails at that, or would end the program."""
+    try:
+        return repr(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return f"<{type(value).__name__} object>"
 
 
 LONGEST_NAME = 100

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -153,7 +154,8 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
         distribution = (entry.dist and entry.dist.name) or "unknown distribution"
         plugin = Plugin(entry.name, distribution, (entry.dist and entry.dist.version) or "", entry.value)
         try:
-            with redirect_stdout(sys.stderr):  # what a plug-in prints is no part of a command's result
+            # What a plug-in prints is no part of a command's result, and it does not choose where files are.
+            with redirect_stdout(sys.stderr), kept_folder():
                 plugin = replace(plugin, parts=_register_plugin(loaded, entry.load(), entry.name, distribution))
         except KeyboardInterrupt:
             raise
@@ -162,6 +164,16 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
             plugin = replace(plugin, problem=message)
         loaded.plugins.append(plugin)
     return loaded
+
+
+@contextmanager
+def kept_folder() -> Iterator[None]:
+    """Go back to the working folder afterwards."""
+    before = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _register_plugin(loaded: Registry, plugin: object, name: str, distribution: str) -> tuple[Registration, ...]:

@@ -9,6 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from .encoding import text_of
 from .errors import SpecError
 from .fields import Fields, parse_json
 from .film import Film as Film
@@ -234,11 +235,11 @@ def read_trace(file: str | Path) -> list[Film]:
     """
     replay = Replay()
     try:
-        lines = Path(file).read_text(encoding="utf-8").split("\n")
+        lines = text_of(Path(file).read_bytes()).split("\n")
     except OSError as error:
         raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{file} is no trace: it is not UTF-8 text") from error
+    except ValueError as error:
+        raise SpecError(f"{file} is no trace: {error}") from error
     for number, text in enumerate(lines[:-1], 1):
         try:
             line = parse_json(text)

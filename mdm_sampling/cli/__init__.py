@@ -1,8 +1,22 @@
 """The command line. Commands are imported when they are called, so that `--help` is instant."""
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
-import click
+from .interrupts import STOPPED, is_interrupt, patient_interrupts, say_stopped
+
+try:
+    import click
+
+    from .streams import prepare_streams
+except KeyboardInterrupt:  # before there is a command to tell it
+    say_stopped()
+    sys.exit(STOPPED)
 
 COMMANDS = {
     "generate": "Continue prompts.",
@@ -18,6 +32,26 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def told_interrupts() -> Iterator[None]:
+    """Say that the command was stopped, whatever error the interrupt has become. click itself would say "Aborted!"."""
+    try:
+        yield
+    except click.exceptions.Exit:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if not is_interrupt(error):
+            raise
+        say_stopped()
+        raise click.exceptions.Exit(STOPPED) from error
+
+
+def tell_unprinted(error: OSError) -> None:
+    """Say on stderr, if that can be written to, that the output could not be."""
+    with suppress(OSError):
+        click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in modules of the same name."""
 
@@ -30,21 +64,46 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
 
-    def invoke(self, ctx: click.Context) -> object:
-        from ..at_work import stdout_for_results
-        from ..installed import hide_unreadable
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command. Whatever happens to the streams, and whenever it is interrupted, ends in one sentence."""
+        with patient_interrupts():
+            try:
+                if not prepare_streams():
+                    click.echo("Error: standard output is closed; send it to a file, or to /dev/null", err=True)
+                    sys.exit(1)
+                return super().main(*args, **extra)
+            except OSError as error:  # the help, or an error, could not be printed
+                tell_unprinted(error)
+                sys.exit(1)
+            except KeyboardInterrupt:
+                say_stopped()
+                sys.exit(STOPPED)
 
-        hide_unreadable()
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """What the program calls: the process ends after it. An interrupt at its end has nothing left to stop."""
         try:
-            with stdout_for_results():
-                return super().invoke(ctx)
-        except click.NoSuchOption as error:
-            from .words import explained
+            return self.main(*args, **extra)
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-            raise explained(error) from error
-        except KeyboardInterrupt:
-            click.echo("\nStopped.", err=True)
-            ctx.exit(130)
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with told_interrupts():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        with told_interrupts():
+            from ..at_work import stdout_for_results
+            from ..installed import hide_unreadable
+
+            hide_unreadable()
+            try:
+                with stdout_for_results():
+                    return super().invoke(ctx)
+            except click.NoSuchOption as error:
+                from .words import explained
+
+                raise explained(error) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

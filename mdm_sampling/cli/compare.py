@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .loading_line import loading
 from .options import (
     INFO_GAIN,
     MODEL_OPTIONS,
+    OVERWRITE_OPTION,
     ROW_OPTIONS,
     Finite,
     Whole,
@@ -31,6 +33,7 @@ from .options import (
     with_parameter,
 )
 from .progress import progress
+from .targets import files_read
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Setting
@@ -38,7 +41,25 @@ if TYPE_CHECKING:
     from ..sampler import Sampler
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
+REPORT = "report.md"
 WIDE = 400  # columns
+
+
+@dataclass(frozen=True)
+class Target:
+    """The results folder as it is named when the command starts, and what may be lost in it, see `Output`."""
+
+    folder: Path
+    overwrite: bool
+    reads: Sequence[Path]
+
+    def check(self, plotting: bool) -> None:
+        """Raise `SpecError` for a report or plot that must not be lost, before any work."""
+        from ..compare.plots import FILES
+        from ..results.written import check_results
+
+        names = [REPORT, *(FILES if plotting else ())]
+        check_results(self.folder, names, overwrite=self.overwrite, reads=self.reads)
 
 
 def repeatable(*names: str, **settings: Any) -> Any:
@@ -81,6 +102,7 @@ COMPARE_OPTIONS = [
         help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
     ),
     cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
+    OVERWRITE_OPTION,
     cli_option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -105,6 +127,8 @@ def command(**options: Any) -> None:
       mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1 -k 2 --seed 0 --seed 1
     """
     follow_leader(options)
+    folder = options["out"] or default_folder(options["task"], options["model"])
+    target = Target(folder.absolute(), options["overwrite"], files_read())
     with loading(options["model"]), plain_errors():
         from ..compare import compare
 
@@ -115,7 +139,7 @@ def command(**options: Any) -> None:
         if options["out"] is not None and options["out"] in (Path(), Path("/")):
             raise click.UsageError("--out needs a folder of its own.")
         plotting = wants_plots(options["plots"])
-        folder = options["out"] or default_folder(options["task"], options["model"])
+        target.check(plotting)
         with progress() as show:
             try:
                 base = make_base(options, load_model(options), task)
@@ -128,7 +152,7 @@ def command(**options: Any) -> None:
                     item_seed=options["item_seed"],
                     batch_size=options["batch_size"],
                     chat=options["chat"],
-                    folder=folder,
+                    folder=target.folder,
                     engine=engine,
                     progress=show,
                 )
@@ -138,7 +162,7 @@ def command(**options: Any) -> None:
                     f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True
                 )
                 sys.exit(130)
-        write(found, folder, plotting)
+        write(found, folder, target, plotting)
 
 
 def make_settings(options: dict[str, Any]) -> list[Setting]:
@@ -232,17 +256,20 @@ def wants_plots(plots: bool | None) -> bool:
     return False
 
 
-def write(found: Comparison, folder: Path, plotting: bool) -> None:
-    """The report and plots to the results folder, and the table to stdout."""
+def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> None:
+    """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
     from rich.console import Console
 
     from ..compare.report import about, markdown
     from ..compare.table import LEGEND, rich_table
-    from ..results.files import replace_file
+    from ..results.written import write_results
 
-    replace_file(folder / "report.md", markdown(found, plots=plotting))
+    report = {target.folder / REPORT: markdown(found, plots=plotting).encode()}
+    write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
     if plotting:
-        found.plot(folder)
+        from ..compare.plots import draw
+
+        draw(found, target.folder, overwrite=target.overwrite, reads=target.reads)
     click.echo(f"{found.question['task']}: {about(found)}")
     # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
     Console(width=WIDE, highlight=False).print(rich_table(found.summaries))

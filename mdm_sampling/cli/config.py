@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from ..encoding import text_of
 from ..errors import nearest
+from .targets import CONFIG
 
 
 def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -> None:
@@ -16,9 +18,12 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     if file is None:
         return
     try:
-        values = tomllib.loads(file.read_text("utf-8-sig"))
+        values = tomllib.loads(text_of(file.read_bytes()).replace("\r\n", "\n"))
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"{file} is no TOML file: {error}") from error
+    ctx.meta[CONFIG] = file.absolute()
     options = {
         written.lstrip("-").replace("-", "_"): option
         for option in ctx.command.params

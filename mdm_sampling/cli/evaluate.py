@@ -87,6 +87,7 @@ def command(**options: Any) -> None:
       mdm-sampling evaluate --model GSAI-ML/LLaDA-8B-Instruct --device cuda --tasks gsm8k --apply-chat-template
     """
     follow_leader(options)
+    given, options["out"] = options["out"], options["out"].absolute()
     if options["limit"] is not None and options["limit"] > 1 and options["limit"] % 1:
         raise click.UsageError("--limit is a number of items, or a part of them below 1.")
     multiturn = options["fewshot_as_multiturn"]
@@ -118,7 +119,7 @@ def command(**options: Any) -> None:
         folder, files = write(results, ours, tracker)
         grading.forget()
         click.echo(tables)
-        click.echo(f"In {folder}: {', '.join(files)}")
+        click.echo(f"In {given / folder.name}: {', '.join(files)}")
 
 
 def import_harness() -> None:
@@ -132,7 +133,10 @@ def make_folder(folder: Path) -> None:
     """Before any work, since the harness only warns of a file that it cannot write, and takes .json for a file."""
     if folder.suffix == ".json":
         raise click.UsageError("--out is a folder, which cannot be named .json.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
         raise click.ClickException(f"cannot write to {folder}")
 
@@ -306,8 +310,10 @@ def write(results: Any, ours: dict[str, Any], tracker: Any) -> tuple[Path, list[
     for name in names:
         if not (folder / name).exists():
             raise click.ClickException(f"the harness could not write {folder / name}")
+    from ..results.files import Output
+
     own = f"ours_{tracker.date_id}.json"
-    (folder / own).write_text(json.dumps(ours, indent=1) + "\n", encoding="utf-8")
+    Output(folder / own).write(json.dumps(ours, indent=1) + "\n")
     return folder, [*names, own]
 
 

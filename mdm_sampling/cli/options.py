@@ -6,6 +6,8 @@ The underscored spellings are those of the published Info-Gain scripts, with the
 from __future__ import annotations
 
 import errno
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from ..encoding import text_of
 from .loading_line import loaded
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ DEFAULT_THRESHOLD = 0.9
 
 # Options that are written into the spec of an info-gain, and the parameters that they set.
 INFO_GAIN = (("candidate_number", "candidates"), ("position_temperature", "position_temperature"))
+
+
+LONGEST_NAME = 200
+"""Characters of a file's name that an error shows."""
 
 
 class Whole(click.IntRange):
@@ -202,12 +209,21 @@ ROW_OPTIONS = [
         help="Most candidates in one forward, to save memory.",
     ),
 ]
+FILE_OPTION = cli_option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Read one text a line, skipping empty lines; - for standard input.",
+)
+OVERWRITE_OPTION = cli_option(
+    "--overwrite", is_flag=True, help="Write even over a file that is there and was not written by the same call."
+)
 OUTPUT_OPTIONS = [
     cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
     cli_option("--json", "as_json", is_flag=True, help="Print a JSON line for each row."),
     cli_option(
         "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."
     ),
+    OVERWRITE_OPTION,
 ]
 
 
@@ -436,7 +452,7 @@ def plain_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise  # the reader of the output has gone; click ends quietly
-        raise click.ClickException(f"cannot write {error.filename or 'the output'}: {error.strerror}") from error
+        raise click.ClickException(told(error)) from error
     except (RuntimeError, MemoryError) as error:
         from ..machine import is_device_fault, is_out_of_memory
 
@@ -450,7 +466,16 @@ def plain_errors() -> Iterator[None]:
         raise
 
 
-def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
+def told(error: OSError) -> str:
+    """What the system refused, as a sentence. Only a stream has no name, and of what is named it may have been read."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return f"cannot write the output: {error.strerror or error}"
+    name = os.fsdecode(error.filename)
+    name = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return f"{name} cannot be read or written: {error.strerror}"
+
+
+def prompts_from(arguments: Sequence[str], file: str | None) -> list[str]:
     """Prompts from arguments, else one a line from a file or from standard input."""
     if arguments and file is not None:
         raise click.UsageError("give prompts as arguments or with --file, not both.")
@@ -463,14 +488,14 @@ def prompts_from(arguments: Sequence[str], file: Any) -> list[str]:
         return list(arguments)
     if file is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("nothing to do: give a text, --file FILE, or pipe lines to standard input.")
-    if file is None:
-        file = click.open_file("-", encoding="utf-8-sig")
     try:
-        prompts = [line.rstrip("\r\n") for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"the input is not UTF-8 text ({error}).") from error
+        with click.open_file(file or "-", "rb") as opened:
+            text = text_of(opened.read())
+    except ValueError as error:
+        raise click.UsageError(f"the input cannot be read: {error}.") from error
     except OSError as error:
         raise click.UsageError(f"the input cannot be read: {error.strerror}.") from error
+    prompts = [line for line in re.split("\r\n|\r|\n", text) if line.strip()]
     if not prompts:
         raise click.UsageError("the input holds no text.")
     return prompts

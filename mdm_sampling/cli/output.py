@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -13,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .streams import echo_json, one_sign_each
+
 if TYPE_CHECKING:
     from ..records import Canvas, Result, StepRecord
+    from ..results.files import Output
     from ..sampler import Rows, Sampler
 
 WINDOW = 40
@@ -47,7 +49,12 @@ class Progress:
 
 
 def decode_and_print(
-    sampler: Sampler, rows: Rows, prompts: Sequence[str], chat: bool | None, options: dict[str, Any]
+    sampler: Sampler,
+    rows: Rows,
+    prompts: Sequence[str],
+    chat: bool | None,
+    trace: Output | None,
+    options: dict[str, Any],
 ) -> None:
     """Decode rows batch by batch and print each batch as soon as it is finished.
 
@@ -64,8 +71,8 @@ def decode_and_print(
     size = options["batch_size"]
     with ExitStack() as stack:
         observers: list[Any] = []
-        if options["trace_file"] is not None:
-            file = stack.enter_context(open(options["trace_file"], "w", encoding="utf-8"))
+        if trace is not None:
+            file = stack.enter_context(trace.growing())
             observers.append(Trace(file, sampler.backend, sampler.spec(), asked))
             stack.callback(observers[0].flush)  # what a run that is stopped has not written yet
         for first in range(0, len(rows), size):
@@ -116,7 +123,7 @@ def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[A
     from ..watch import Screen, Watcher
 
     leave_on_sigterm()
-    with Screen(Console(stderr=True), speed=WATCHED) as screen:
+    with one_sign_each(sys.stderr), Screen(Console(stderr=True), speed=WATCHED) as screen:
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
@@ -125,6 +132,6 @@ def print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any
     for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
         if asked is not None:
             row = {"prompt": prompt, "text": text, **asked, **asdict(result.rows[i]), "tokens": result.sequences[i]}
-            click.echo(json.dumps(row | {"spec": result.spec}, ensure_ascii=False))
+            echo_json(row | {"spec": result.spec})
         else:
             click.echo(f"\n{text}" if later or i else text)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import OutputFile, cli_option, plain_errors
+from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
+from .targets import files_read
 
 if TYPE_CHECKING:
     from ..replay import Film
-
-BEGINNING = b"<!doctype html>"
 
 
 @click.command("report")
@@ -25,36 +24,29 @@ BEGINNING = b"<!doctype html>"
     help="The page to write.  [default: the first trace's name with .html]",
 )
 @cli_option("--title", default="Decoding traces", show_default=True, help="The page's heading.")
-def command(traces: tuple[Path, ...], output: Path | None, title: str) -> None:
+@OVERWRITE_OPTION
+def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite: bool) -> None:
     """Make a page that shows traces step by step: one HTML file, which needs nothing else.
 
     \b
     mdm-sampling generate --planner info-gain --trace steps.jsonl "1... ..3. .1.. ...4"
     mdm-sampling report steps.jsonl
     """
+    traces = tuple({trace.resolve(): trace for trace in traces}.values())
+    file = output or traces[0].with_suffix(".html")
+    where, reads = file.absolute(), files_read()
     with plain_errors():
         from ..replay import read_trace
-        from ..report import write_page
+        from ..report import is_page, page
+        from ..results.files import Output
 
-        traces = tuple({trace.resolve(): trace for trace in traces}.values())
-        page = output or traces[0].with_suffix(".html")
-        if page.resolve() in [trace.resolve() for trace in traces]:
-            raise click.UsageError(f"{page} is a trace, which the page would overwrite; name another --output.")
-        if not page.parent.is_dir():
-            raise click.UsageError(f"the folder {page.parent} does not exist.")
-        if page.is_file() and not is_page(page):
-            raise click.UsageError(f"{page} exists and is no page, so it is not overwritten; name another --output.")
+        target = Output(where, is_page, overwrite, reads)
+        target.check()
         films = {name: read_trace(trace) for name, trace in zip(names(traces), traces, strict=True)}
         for name, rows in films.items():
             tell_unfinished(name, rows)
-        write_page(films, page, title)
-        click.echo(f"{page}: {size(page.stat().st_size)}")
-
-
-def is_page(file: Path) -> bool:
-    """Whether a file begins as a page does."""
-    with open(file, "rb") as opened:
-        return opened.read(len(BEGINNING)).lower() == BEGINNING
+        target.write(page(films, title))
+        click.echo(f"{file}: {size(where.stat().st_size)}")
 
 
 def tell_unfinished(name: str, films: Sequence[Film]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import cli_option, plain_errors
+from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
 
 HEADS = {
     "rows": "rows",
@@ -45,7 +46,7 @@ class Condition(click.ParamType[tuple[str, str]]):
     help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
 )
 @cli_option(
-    "--export", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows: .csv, .jsonl, .parquet."
+    "--export", "file", type=OutputFile(dir_okay=False, path_type=Path), help="Write the rows: .csv, .jsonl, .parquet."
 )
 @cli_option(
     "--merge",
@@ -53,8 +54,13 @@ class Condition(click.ParamType[tuple[str, str]]):
     type=click.Path(file_okay=False, path_type=Path),
     help="Put the results of folders that ask the same into one, which goes on like any other.",
 )
+@OVERWRITE_OPTION
 def command(
-    folders: tuple[Path, ...], where: tuple[tuple[str, str], ...], file: Path | None, into: Path | None
+    folders: tuple[Path, ...],
+    where: tuple[tuple[str, str], ...],
+    file: Path | None,
+    into: Path | None,
+    overwrite: bool,
 ) -> None:
     """Show, filter, merge and export results folders: those of `compare` and those of `run` (OUTPUT.job).
 
@@ -63,19 +69,22 @@ def command(
     mdm-sampling results answers.jsonl.job --export rows.csv
     mdm-sampling results here there --merge both
     """
+    if overwrite and file is None:
+        raise click.UsageError("--overwrite would be ignored without --export.")
+    target, merged = file and file.absolute(), into and into.absolute()  # before any plug-in is loaded
     with plain_errors():
         from ..results.folders import export, filtered, merge, read_folder, summary
 
         found = [read_folder(path) for path in dict.fromkeys(folders)]
-        if into is not None:
+        if into is not None and merged is not None:
             if where:
                 raise click.UsageError("--where would be ignored by --merge, which takes all rows.")
-            count = merge(found, into)
+            count = merge(found, merged)
             click.echo(f"{into}: {count} rows")
-            found = [read_folder(into)]
+            found = [replace(read_folder(merged), path=into)]
         rows = filtered([row for folder in found for row in folder.rows], where)
-        if file is not None:
-            export(rows, file)
+        if target is not None:
+            export(rows, target, overwrite=overwrite)
             click.echo(f"{file}: {len(rows)} rows")
         show(summary(rows))
 
@@ -84,6 +93,7 @@ def show(lines: list[dict[str, Any]]) -> None:
     """The summary as a table; columns of which every value is missing are left out."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not lines:
         click.echo("No rows.")
@@ -93,7 +103,7 @@ def show(lines: list[dict[str, Any]]) -> None:
     for name in names:
         table.add_column(HEADS.get(name, name), justify="right" if name in HEADS else "left")
     for line in lines:
-        table.add_row(*(_shown(name, line[name]) for name in names))
+        table.add_row(*(Text(_shown(name, line[name])) for name in names))  # a name is no markup
     Console(width=400, highlight=False).print(table)
 
 

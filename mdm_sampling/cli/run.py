@@ -13,6 +13,7 @@ from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .loading_line import loading
 from .options import (
     MODEL_OPTIONS,
+    OVERWRITE_OPTION,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
     OutputFile,
@@ -25,6 +26,7 @@ from .options import (
     with_options,
 )
 from .progress import progress
+from .targets import files_read
 
 if TYPE_CHECKING:
     from ..jobs import Outcome
@@ -63,6 +65,7 @@ JOB_OPTIONS = [
         is_flag=True,
         help="Go on although the input or the settings have changed: rows that are the same are kept.",
     ),
+    OVERWRITE_OPTION,
 ]
 
 
@@ -91,22 +94,23 @@ def command(**options: Any) -> None:
     is_piped = str(options["input"]) == "-"
     if is_piped and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("--input - reads JSON lines from standard input: pipe them in.")
+    output, reads = options["output"].absolute(), files_read()
+    place = options["folder"] or Path(f"{options['output']}.job")
+    folder = place.absolute()
     with loading(options["model"]), plain_errors():
         from ..jobs import Job, read_rows
-        from ..jobs.outputs import check_output
+        from ..jobs.outputs import check_output, output_of_job
 
         refuse_with_infill(options)
-        if not is_piped and options["output"].exists() and options["output"].samefile(options["input"]):
-            raise click.UsageError("--output would overwrite the input.")
-        check_output(options["output"])
+        check_output(output_of_job(options["output"], folder, options["overwrite"], reads))
         engine = make_engine(options)
         asked = read_rows(options["input"], options["column"], options["id_column"])
         sampler = make_sampler(options, options["max_new_tokens"], continues=not options["infill"])
         job = Job(
             sampler,
             asked,
-            options["output"],
-            options["folder"],
+            output,
+            folder,
             seed=options["seed"],
             chat=options["chat"],
             infill=options["infill"],
@@ -114,24 +118,23 @@ def command(**options: Any) -> None:
             batch_tokens=options["batch_tokens"],
             changed=options["changed"],
             engine=engine,
+            overwrite=options["overwrite"],
+            reads=reads,
         )
         with progress() as show:
             try:
                 outcome = job.run(show)
             except KeyboardInterrupt:
                 show.close()
-                click.echo(
-                    f"\nStopped. What was decoded is in {job.place}; the same command goes on from there.", err=True
-                )
+                click.echo(f"\nStopped. What was decoded is in {place}; the same command goes on from there.", err=True)
                 sys.exit(130)
-        tell(outcome)
+        tell(outcome, options["output"])
 
 
-def tell(outcome: Outcome) -> None:
+def tell(outcome: Outcome, output: Path) -> None:
     """What became of the job, and the exit code."""
     click.echo(
-        f"{outcome.output}: {outcome.rows} rows"
-        + (f", {outcome.before} of them decoded before" if outcome.before else "")
+        f"{output}: {outcome.rows} rows" + (f", {outcome.before} of them decoded before" if outcome.before else "")
     )
     if outcome.errors:
         noun = "row has an error" if outcome.errors == 1 else "rows have an error"

@@ -26,6 +26,7 @@ from .options import (
     was_given,
     with_options,
 )
+from .streams import one_sign_each
 
 WATCH_OPTIONS = [
     cli_option(
@@ -59,7 +60,7 @@ def command(prompt: str | None, **options: Any) -> None:
     q is pressed. Without a terminal it prints a line for each step.
     """
     follow_leader(options)
-    if prompt is None and sys.stdin.isatty():
+    if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("nothing to watch: give a text.")
     texts = prompts_from(() if prompt is None else (prompt,), None)
     if len(texts) > 1:
@@ -91,12 +92,9 @@ def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
     rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
     sampler.check(rows)
     leave_on_sigterm()
-    try:
-        with Screen(Console(), options["speed"], together=True) as screen:
-            lanes = watch(samplers, rows[0], options["seed"], screen)
-            screen.stay()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with one_sign_each(sys.stdout), Screen(Console(), options["speed"], together=True) as screen:
+        lanes = watch(samplers, rows[0], options["seed"], screen)
+        screen.stay()
     codec = sampler.backend.codec
     if screen.live is None and codec is not None:
         for lane in lanes:

@@ -58,11 +58,14 @@ class Comparison:
 
         return markdown(self)
 
-    def plot(self, folder: Path) -> list[Path]:
-        """Draw the figures as PNG and SVG. Needs the extra `plot`."""
+    def plot(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
+        """Draw the figures as PNG and SVG into a folder, which is made. Needs the extra `plot`.
+
+        Raises `SpecError` for a file of such a name that holds anything else, unless `overwrite` is set.
+        """
         from .plots import draw
 
-        return draw(self, folder)
+        return draw(self, Path(folder), overwrite=overwrite)
 
 
 def compare(
@@ -75,7 +78,7 @@ def compare(
     item_seed: int = 0,
     batch_size: BatchSize = 16,
     chat: bool | None = None,
-    folder: Path | None = None,
+    folder: Path | str | None = None,
     engine: Engine | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
@@ -102,6 +105,8 @@ def compare(
     require(items is None or (is_whole(items) and items >= 1), f"items must be at least 1, got {items}")
     require(items is None or items <= MOST_ITEMS, f"at most {MOST_ITEMS:,} items can be compared, got {items}")
     check_batch_size(batch_size)
+    # A part that changes the working folder must not move what is written.
+    place = None if folder is None else Path(folder).absolute()
     seeds = list(dict.fromkeys(seeds))
     length = task.gen_length
     base = base if length is None else replace(base, gen_length=length)
@@ -111,7 +116,7 @@ def compare(
     question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
-    with Store(folder, question, name=QUESTION, complete=whole_batches) as store:
+    with Store(place, question, name=QUESTION, complete=whole_batches) as store:
         done = {line_key(line) for line in store.lines}
         every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
         wanted = {trial.key: trial for trial in every}
@@ -123,7 +128,7 @@ def compare(
         with closing((engine or LocalEngine()).decode(worker, batches)) as decoded:
             for lines in decoded:
                 good = [line for line in lines if line["error"] is None]
-                with kept_ungraded(good, folder):
+                with kept_ungraded(good, place):
                     graded_lines = [trials[line["number"]].line(line, task) for line in good]
                 store.add(graded_lines)
                 count += len(good)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..drawing import styles
 from ..errors import SpecError
+from ..results.written import write_results
 from .report import PLOTS, model_name
 from .statistics import Interval, Summary
 
@@ -15,8 +17,15 @@ if TYPE_CHECKING:
     from .engine import Comparison
 
 
-def draw(comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw all figures into a folder. Raises `SpecError` if matplotlib is not installed."""
+KINDS = ("png", "svg")
+FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
+
+
+def draw(comparison: Comparison, folder: Path, *, overwrite: bool = False, reads: Sequence[Path] = ()) -> list[Path]:
+    """Draw all figures into a folder, which is made.
+
+    Raises `SpecError` if matplotlib is not installed, or for a file that must not be lost; then none is written.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -27,16 +36,18 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
         "accuracy-cost": against_cost(summaries),
         "order": orders(comparison),
     }
-    written = []
+    drawn: dict[Path, bytes] = {}
     with matplotlib.rc_context({"svg.hashsalt": "mdm-sampling"}):
         for name, figure in figures.items():
             where = f"{comparison.question['task']}, {model_name(comparison.question)}"
             figure.suptitle(f"{PLOTS[name].split(';')[0]}\n{where}", fontsize=11)
-            for kind in ("png", "svg"):
-                file = folder / f"{name}.{kind}"
-                figure.savefig(file, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-                written.append(file)
-    return written
+            for kind in KINDS:
+                file = BytesIO()
+                metadata = {"Date": None} if kind == "svg" else None
+                figure.savefig(file, format=kind, dpi=150, metadata=metadata)
+                drawn[folder / f"{name}.{kind}"] = file.getvalue()
+    write_results(folder, drawn, overwrite=overwrite, reads=reads)
+    return list(drawn)
 
 
 def series_name(summary: Summary, varied: set[str]) -> str:

@@ -74,8 +74,8 @@ def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> s
 def rich_table(summaries: Sequence[Summary]) -> Any:
     """The table for a terminal, with a line between different K, blocks and caches."""
     from rich.box import SIMPLE
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     headings, lines = cells(summaries)
     table = Table(box=SIMPLE, padding=(0, 1), collapse_padding=True)
@@ -84,5 +84,5 @@ def rich_table(summaries: Sequence[Summary]) -> Any:
     for i, line in enumerate(lines):
         following = summaries[i + 1].setting if i + 1 < len(summaries) else None
         ends = following is not None and following.conditions != summaries[i].setting.conditions
-        table.add_row(*map(escape, line), end_section=ends)
+        table.add_row(*map(Text, line), end_section=ends)  # a name is neither markup nor an emoji
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.chat import WRONG, messages_of
+from ..encoding import utf8_of
 from ..errors import CanvasError, SpecError
 from ..interfaces import Prompt
 from ..results.files import pyarrow_parquet
@@ -72,13 +72,11 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
-    """The bytes of a text without a byte order mark. Tables from Windows may be UTF-16, which their mark tells."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return data.decode("utf-16").encode()
-        except UnicodeError as error:
-            raise SpecError(f"{file} begins as UTF-16 text does and is none ({error}); save it as UTF-8") from error
-    return data.removeprefix(codecs.BOM_UTF8)
+    """The text as UTF-8. A line that is no such text makes a bad row, so it is not decoded yet."""
+    try:
+        return utf8_of(data)
+    except ValueError as error:
+        raise SpecError(f"{file} cannot be read: {error}") from error
 
 
 def _json_lines(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:

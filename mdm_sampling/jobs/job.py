@@ -16,7 +16,7 @@ from ..results.store import Line, Store
 from ..sampler import Sampler
 from .inputs import Asked
 from .local import Engine, LocalEngine
-from .outputs import check_output, write_output
+from .outputs import check_output, output_of_job, write_output
 from .plan import Batch, BatchSize, Ready, check_batch_size, encode, plan
 from .rendered import Renderings
 from .worker import Way, Worker
@@ -59,12 +59,14 @@ class Job:
         changed: whether to go on where the input or the settings differ from the folder's: rows that are the same
             are kept, the others decoded anew.
         engine: where batches are decoded.
+        overwrite: whether an output may be replaced that this job did not write.
+        reads: files that the input and settings come from, which an output never replaces.
     """
 
     sampler: Sampler
     asked: Sequence[Asked]
     output: Path | str
-    folder: Path | None = None
+    folder: Path | str | None = None
     seed: int = 0
     chat: bool | None = None
     infill: bool = False
@@ -72,6 +74,8 @@ class Job:
     batch_tokens: int | None = None
     changed: bool = False
     engine: Engine = field(default_factory=LocalEngine)
+    overwrite: bool = False
+    reads: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         require(len(self.asked) > 0, "a job needs rows")
@@ -84,7 +88,7 @@ class Job:
     @property
     def place(self) -> Path:
         """The folder of the job."""
-        return self.folder or Path(f"{self.output}.job")
+        return Path(self.folder or f"{self.output}.job")
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Outcome:
         """Decode what is not decoded yet, and write the output.
@@ -94,14 +98,18 @@ class Job:
                 is decoded.
 
         Raises:
-            SpecError: if another process is at this job, or if the input or the settings have changed.
+            SpecError: if another process is at this job, if the input or the settings have changed, or if the output is
+                there and this job did not write it.
         """
-        check_output(Path(self.output))
-        if Path(self.output).resolve().parent == self.place.resolve():
+        # A part that changes the working folder must not move what is written.
+        place = self.place.absolute()
+        output = output_of_job(Path(self.output).absolute(), place, self.overwrite, self.reads)
+        check_output(output)
+        if Path(self.output).resolve().parent == place.resolve():
             raise SpecError(
                 f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
             )
-        renderings = Renderings(self.place)
+        renderings = Renderings(place)
         ready, bad = encode(
             self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill, renderings=renderings
         )
@@ -109,7 +117,7 @@ class Job:
         batches = plan(ready, self.batch_size, self.batch_tokens)
         question = self._question(ready, bad, worker)
         opened = Store(
-            self.place, question, name=QUESTION, changed=self.changed, complete=whole_batches, first=renderings.keep
+            place, question, name=QUESTION, changed=self.changed, complete=whole_batches, first=renderings.keep
         )
         with opened as store:
             wanted = {_key(row, worker) for row in ready}
@@ -123,7 +131,7 @@ class Job:
                     done |= {_line_key(line) for line in lines}
                     progress(len(done), len(ready))
             lines = list({_line_key(line): line for line in store.lines if _line_key(line) in wanted}.values())
-            write_output(Path(self.output), lines, bad, {row.number: row.chat for row in ready})
+            write_output(output, place, lines, bad, {row.number: row.chat for row in ready})
         errors = len(bad) + sum(line["error"] is not None for line in lines)
         return Outcome(Path(self.output), len(self.asked), errors, before)
 

@@ -8,37 +8,46 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError
-from ..results.files import pyarrow_parquet, replacing, write_json_lines
+from ..results.files import Output, pyarrow_parquet, write_json_lines
 from ..results.store import Line
+from ..results.written import Written
 from .inputs import Asked
 
 FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
 SUFFIXES = (".jsonl", ".parquet")
 
 
-def check_output(file: Path) -> None:
-    """Raise `SpecError` for a name that cannot be written to, before anything is decoded."""
+def check_output(output: Output) -> None:
+    """Raise `SpecError` for what cannot be written to or must not be lost, before anything is decoded."""
+    file = Path(output.file)
     if file.suffix not in SUFFIXES:
         raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
-    if file.is_dir():
-        raise SpecError(f"{file} is a folder, not an output")
-    if not file.parent.is_dir():
-        raise SpecError(f"there is no folder {file.parent} to write {file.name} into")
+    output.check()
     if file.suffix == ".parquet":
         pyarrow_parquet()
 
 
-def write_output(file: Path, lines: Sequence[Line], bad: Sequence[Asked], chat: Mapping[int, bool | None]) -> None:
+def output_of_job(file: Path, folder: Path, overwrite: bool = False, reads: Sequence[Path] = ()) -> Output:
+    """The output of the job in a folder. What that job wrote before may be replaced, if nobody changed it since."""
+    return Output(file, Written(folder).__contains__, overwrite, reads)
+
+
+def write_output(
+    output: Output, folder: Path, lines: Sequence[Line], bad: Sequence[Asked], chat: Mapping[int, bool | None]
+) -> None:
     """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
 
     Args:
+        folder: the job's, where what was written is noted.
         chat: whether the chat template was applied to a row, by its number; None for a text with masks.
     """
+    file = Path(output.file)
     rows = [_row(line) | {"chat": chat[line["number"]], "infill": chat[line["number"]] is None} for line in lines]
     rows += [_row({"item": each.id, "number": each.number, "error": each.error}) for each in bad]
     rows.sort(key=lambda row: row["row"])
-    with replacing(file) as new:
+    with output.replacing() as new:
         (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, rows)
+        Written(folder).add(new, file.name)
 
 
 def _row(line: Line) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from ..backends.text import TextCodec
 from ..errors import SpecError
 from ..fields import Fields, parse_json
 from ..interfaces import Prompt
-from ..results.files import replacing, write_json_lines
-from ..results.store import RENDERED
+from ..results.files import RENDERED, replacing, write_json_lines
 
 
 class Renderings:

@@ -17,21 +17,43 @@ from pathlib import Path
 from typing import Any
 
 from ..replay import Film
-from ..results.files import replace_file
+from ..results.files import Output
 from .data import page_data
+
+BEGINNING = b"""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="mdm-sampling report">
+"""
+"""The first lines of page.html, by which a page of ours is told from all others."""
 
 ESCAPED = {character: f"\\u{ord(character):04x}" for character in "<>&"}
 
 
-def write_page(films_by_name: Mapping[str, Sequence[Film]], file: str | Path, title: str = "Decoding traces") -> None:
+def write_page(
+    films_by_name: Mapping[str, Sequence[Film]],
+    file: str | Path,
+    title: str = "Decoding traces",
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write a page of the films to a file, whole or not at all.
 
     Args:
         films_by_name: the rows of each trace, as `read_trace` returns them, by the name that the page shows.
-        file: what to write; what was there goes.
+        file: what to write; a page that this function wrote goes.
         title: the page's heading.
+        overwrite: whether any other file goes as well; else it raises `SpecError`.
     """
-    replace_file(Path(file), page(films_by_name, title))
+    Output(file, is_page, overwrite).write(page(films_by_name, title))
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file begins as the pages do that `write_page` writes."""
+    with open(file, "rb") as opened:
+        return opened.read(len(BEGINNING)) == BEGINNING
 
 
 def page(films_by_name: Mapping[str, Sequence[Film]], title: str = "Decoding traces") -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import pyarrow_parquet, replacing, write_json_lines
+from .files import LINES, Output, pyarrow_parquet, write_json_lines
 from .lines import KINDS, read_lines
-from .store import LINES, RENDERED, Line, Store
+from .store import Line, Store
 
 COLUMNS = (
     "folder",
@@ -59,8 +59,9 @@ class Folder:
     rows: list[dict[str, Any]]
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path | str) -> Folder:
     """Read a folder. Raises `SpecError` if it holds no results, or damaged ones."""
+    path = Path(path)
     name = next((name for name in KINDS if (path / name).is_file()), None)
     if name is None:
         raise SpecError(f"{path} holds no results: there is no {' or '.join(KINDS)} in it")
@@ -144,23 +145,17 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def export(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Write rows to a .csv, .jsonl or .parquet file, whole or not at all. Raises `SpecError` for another name."""
+def export(rows: Sequence[Mapping[str, Any]], file: Path | str, *, overwrite: bool = False) -> None:
+    """Write rows to a .csv, .jsonl or .parquet file, whole or not at all.
+
+    Raises `SpecError` for another name, and for a file that exists and holds anything else, unless `overwrite` is set.
+    """
+    file = Path(file)
     writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": _write_parquet}
     if file.suffix not in writers:
         raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
-    if not file.parent.is_dir():
-        raise SpecError(f"the folder {file.parent} does not exist")
-    refuse_results(file)
-    with replacing(file) as new:
+    with Output(file, overwrite=overwrite).replacing() as new:
         writers[file.suffix](new, rows)
-
-
-def refuse_results(file: Path) -> None:
-    """Raise `SpecError` for a file in which a results folder keeps its lines or its question."""
-    folder = file.resolve().parent
-    if file.resolve().name in (LINES, RENDERED, *KINDS) and any((folder / name).exists() for name in KINDS):
-        raise SpecError(f"{file} keeps the results of the folder {folder}, and is not overwritten")
 
 
 def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -177,7 +172,7 @@ def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), file)
 
 
-def merge(folders: Sequence[Folder], into: Path) -> int:
+def merge(folders: Sequence[Folder], into: Path | str) -> int:
     """Put the lines of folders with one question into one folder, each once; the number of lines it then holds.
 
     For sweeps that ran on several machines: `compare` goes on from the merged folder.
@@ -191,7 +186,7 @@ def merge(folders: Sequence[Folder], into: Path) -> int:
         if other.name != first.name or names:
             what = ", ".join(names) or f"a {KINDS[first.name]} and a {KINDS[other.name]}"
             raise SpecError(f"{first.path} and {other.path} cannot be merged, they differ in: {what}")
-    with Store(into, first.question, name=first.name) as store:
+    with Store(Path(into), first.question, name=first.name) as store:
         held = {_identity(line) for line in store.lines}
         for folder in folders:
             new = {_identity(line): line for line in folder.lines if _identity(line) not in held}

@@ -17,13 +17,9 @@ from filelock import FileLock, Timeout
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import replace_file
+from .files import LINES, LOCK, replace_file
 from .lines import KINDS, read_lines
 from .lines import Line as Line
-
-LINES = "results.jsonl"
-RENDERED = "rendered.jsonl"
-"""What a chat template made of a job's prompts."""
 
 
 class Store(AbstractContextManager["Store"]):
@@ -59,7 +55,8 @@ class Store(AbstractContextManager["Store"]):
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise SpecError(f"{folder} cannot be a results folder: {error}") from error
-        self.lock = FileLock(folder / ".lock")
+        refuse_lock(folder / LOCK)
+        self.lock = FileLock(folder / LOCK)
         try:
             self.lock.acquire(timeout=0)
         except Timeout as error:
@@ -103,6 +100,8 @@ class Store(AbstractContextManager["Store"]):
         except (ValueError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
+        if differing and changed and not held.keys() >= question.keys():
+            raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
         if differing and not changed:
             what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
@@ -124,6 +123,12 @@ class Store(AbstractContextManager["Store"]):
         if size < len(data):
             os.truncate(file, size)
         return lines[:count]
+
+
+def refuse_lock(file: Path) -> None:
+    """Raise `SpecError` for a file with the lock's name that is none. A lock is empty, and opening it may empty it."""
+    if file.is_symlink() or (file.exists() and (not file.is_file() or file.stat().st_size)):
+        raise SpecError(f"{file} is no lock of a results folder; move it away, or give another folder")
 
 
 def difference(name: str, held: Any, asked: Any) -> str:

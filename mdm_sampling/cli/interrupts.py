@@ -1,0 +1,90 @@
+"""Ctrl-C at any moment. This module imports nothing slow, since it is what makes slow imports safe.
+
+An exception that is raised inside an import ends in many ways: transformers tells it as a module that is missing, and
+inside the C++ of torch it aborts the process. So an interrupt that comes during an import waits for its end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from _thread import interrupt_main
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+STOPPED = 130
+"""The exit code of a process that an interrupt ended."""
+
+AGAIN = 0.05
+"""Seconds after which an interrupt that came during an import is tried again."""
+
+LONGEST = 20.0
+"""Seconds that an interrupt waits for an import, which may hang. Then the process ends as it is."""
+
+IMPORTING = "<frozen importlib._bootstrap>"
+
+
+class Interrupts:
+    """Hears interrupts: each raises `KeyboardInterrupt`, but not inside an import, whose end it waits for."""
+
+    def __init__(self) -> None:
+        self.came: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not is_importing(frame):
+            self.came = None
+            raise KeyboardInterrupt
+        self.came = self.came or time.monotonic()
+        if time.monotonic() - self.came > LONGEST:
+            say_stopped()
+            os._exit(STOPPED)
+        again = threading.Timer(AGAIN, interrupt_main, [number])
+        again.daemon = True
+        again.start()
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way at a point of the program."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def patient_interrupts() -> Iterator[None]:
+    """Let interrupts wait for imports, where nobody else listens to them."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, Interrupts())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is an interrupt, or comes from one that somebody's code told as another error."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if isinstance(each, KeyboardInterrupt):
+            return True
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            left += [each.__cause__, each.__context__]
+    return False
+
+
+def say_stopped() -> None:
+    """The one word on stderr. A stream that is gone takes none."""
+    with suppress(OSError, ValueError):
+        print("\nStopped.", file=sys.stderr, flush=True)
