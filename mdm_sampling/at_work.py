@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 
-from .errors import ContractError, MDMError
+from .errors import ContractError, MDMError, repr_of
 
 MOST_SHOWN = 300
 """Characters of another's error, or of a part's own description, that a sentence quotes."""
@@ -49,10 +49,7 @@ def named(kind: str, part: object) -> str:
     """A part as errors name it, such as `planner InfoGain(candidates=8, ...)`."""
     if type(part).__repr__ is object.__repr__:
         return f"{kind} {type(part).__name__}"
-    try:
-        text = repr(part)
-    except Exception:  # its own __repr__ may be what is broken
-        text = type(part).__name__
+    text = repr_of(part)  # its own __repr__ may be what is broken
     return f"{kind} {text}" if len(text) <= MOST_SHOWN else f"{kind} {text[:MOST_SHOWN]}..."
 
 

@@ -39,11 +39,13 @@ def require(condition: bool, message: str) -> None:
         raise SpecError(message)
 
 
-def shown(value: Any) -> str:
-    """How Python writes a value; its class where the value's own code fails at that."""
+def repr_of(value: Any) -> str:
+    """How Python writes a value; its class where the value's own code fails at that, or would end the program."""
     try:
         return repr(value)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return f"<{type(value).__name__} object>"
 
 

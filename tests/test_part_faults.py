@@ -1,4 +1,4 @@
-"""Parts at fault while they work: each is named, the cause is kept, none ends a command or writes its results."""
+"""Parts at fault at work: each is named, the cause is kept, and no part ends a command or writes its results."""
 
 import json
 import sys

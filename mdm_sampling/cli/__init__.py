@@ -92,10 +92,10 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        from ..at_work import stdout_for_results
-        from ..installed import hide_unreadable
-
         with told_interrupts():
+            from ..at_work import stdout_for_results
+            from ..installed import hide_unreadable
+
             hide_unreadable()
             try:
                 with stdout_for_results():

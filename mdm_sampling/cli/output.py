@@ -72,7 +72,8 @@ def decode_and_print(
     with ExitStack() as stack:
         observers: list[Any] = []
         if trace is not None:
-            observers.append(Trace(stack.enter_context(trace.growing()), sampler.backend, sampler.spec(), asked))
+            file = stack.enter_context(trace.growing())
+            observers.append(Trace(file, sampler.backend, sampler.spec(), asked))
             stack.callback(observers[0].flush)  # what a run that is stopped has not written yet
         for first in range(0, len(rows), size):
             part = slice(first, first + size)

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
-from ..errors import SpecError, require, shown
+from ..errors import SpecError, repr_of, require
 from ..interfaces import CacheStrategy, PositionPlanner
 from ..records import Span
 from ..sampler import Sampler
@@ -114,4 +114,4 @@ def text_of_part(part: Any) -> str:
     try:
         return describe(part)
     except SpecError:
-        return shown(part)
+        return repr_of(part)

@@ -72,7 +72,7 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
-    """The file's text as UTF-8. A line that is no such text makes a bad row, so it is not decoded yet."""
+    """The text as UTF-8. A line that is no such text makes a bad row, so it is not decoded yet."""
     try:
         return utf8_of(data)
     except ValueError as error:
@@ -145,8 +145,6 @@ def _fault(prompt: Any, column: str) -> str | None:
     """What is wrong with a prompt; None if nothing is."""
     if prompt is None:
         return f"there is no {column!r}"
-    if isinstance(prompt, str | list) and not (prompt.strip() if isinstance(prompt, str) else prompt):
-        return f"{column!r} is empty"
     try:
         json.dumps(prompt, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:

@@ -109,7 +109,7 @@ class Job:
             raise SpecError(
                 f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
             )
-        renderings = Renderings(self.place)
+        renderings = Renderings(place)
         ready, bad = encode(
             self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill, renderings=renderings
         )

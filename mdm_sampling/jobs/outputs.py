@@ -38,6 +38,7 @@ def write_output(
     """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
 
     Args:
+        folder: the job's, where what was written is noted.
         chat: whether the chat template was applied to a row, by its number; None for a text with masks.
     """
     file = Path(output.file)

@@ -20,9 +20,7 @@ from ..errors import SpecError
 from .lines import KINDS
 
 LINES = "results.jsonl"
-RENDERED = "rendered.jsonl"
-"""What a chat template made of a job's prompts."""
-
+RENDERED = "rendered.jsonl"  # what a chat template made of a job's prompts
 LOCK = ".lock"
 WRITTEN = ".written"
 KEPT = (LINES, RENDERED, LOCK, WRITTEN, *KINDS)

@@ -100,6 +100,8 @@ class Store(AbstractContextManager["Store"]):
         except (ValueError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
         differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
+        if differing and changed and not held.keys() >= question.keys():
+            raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
         if differing and not changed:
             what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
