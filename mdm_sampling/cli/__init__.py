@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        from ..at_work import stdout_for_results
+        from ..at_work import stdout_for_results, told
         from ..installed import hide_unreadable
 
         hide_unreadable()
@@ -45,6 +45,12 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             ctx.exit(130)
+        except (GeneratorExit, StopIteration) as error:  # which click and the interpreter would take for an end
+            raise click.ClickException(f"a part ended the command ({told(error)})") from error
+        except SystemExit as error:
+            if error.code in (None, 0):
+                raise click.ClickException("a part ended the command (SystemExit: 0)") from error
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
