@@ -45,7 +45,8 @@ def at_work(kind: str, part: object, doing: str = "", *, decodes: bool = True) -
     """Around each call of a part that may be another's: `ContractError`, from the cause, for what it raises.
 
     `SystemExit` and `GeneratorExit` included, so that no part can end the program or look like its end. What this
-    package raises on purpose and Ctrl-C pass as they are.
+    package raises on purpose and Ctrl-C pass as they are. A process that the part forked ends here: it must not go on
+    with a run of its own.
 
     Args:
         kind: of the part, such as "planner".
@@ -53,6 +54,7 @@ def at_work(kind: str, part: object, doing: str = "", *, decodes: bool = True) -
         doing: what it was asked for, such as "grading item 'a'".
         decodes: whether a full memory and a device that failed pass as they are, for whoever decodes to deal with.
     """
+    owner = os.getpid()
     with printed_apart():
         try:
             yield
@@ -62,6 +64,9 @@ def at_work(kind: str, part: object, doing: str = "", *, decodes: bool = True) -
             if decodes and _is_the_machines(error):
                 raise
             raise ContractError(f"{named(kind, part)}{f', {doing},' if doing else ''} raised {told(error)}") from error
+        finally:
+            if os.getpid() != owner:
+                LEAVE(0)
 
 
 def _is_the_machines(error: BaseException) -> bool:
@@ -75,7 +80,7 @@ def _is_the_machines(error: BaseException) -> bool:
 def no_way_out() -> Iterator[None]:
     """While it lasts, `os._exit` raises: a part that ends the program with code 0 would look as if it had passed.
 
-    A process that a part forked does end there; it must not go on with a work of its own.
+    In a process that a part forked it ends that process, which also ends where this does.
     """
     leave, owner = os._exit, os.getpid()
 

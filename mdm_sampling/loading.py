@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .at_work import at_work, printed_apart
+from .at_work import at_work, printed_apart, told
 from .backends.options import LoadOptions
 from .errors import MDMError, ModelError
 from .fields import is_whole
@@ -119,12 +119,13 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
     except (MDMError, KeyboardInterrupt):
         raise
     except BaseException as error:  # what a family raises, SystemExit included, is no way out of the program
+        sentence = first_sentence(error) if isinstance(error, Exception) else told(error)
         if _docstrings_are_removed():
             raise ModelError(
                 f"{model}: the model cannot be loaded under python -OO, which removes the docstrings that transformers "
-                f"reads; use python -O, or neither ({first_sentence(error)})"
+                f"reads; use python -O, or neither ({sentence})"
             ) from error
-        raise ModelError(f"{model}: the model cannot be loaded: {first_sentence(error)}") from error
+        raise ModelError(f"{model}: the model cannot be loaded: {sentence}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:

@@ -82,7 +82,7 @@ def _looks_like_path(source: str) -> bool:
     return Path(source).exists() or source.startswith((".", "/", "~")) or source.count("/") != 1
 
 
-def first_sentence(error: BaseException) -> str:
+def first_sentence(error: Exception) -> str:
     """What another library's error says, cut to its first sentence."""
     text = " ".join(str(error).split())
     if not text or isinstance(error, KeyError | TypeError | AttributeError):

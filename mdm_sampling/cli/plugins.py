@@ -114,7 +114,7 @@ def check_command(name: str, kind: str | None, examples: int, timeout: float, mo
     """
     from ..at_work import no_way_out
 
-    with plain_errors(), no_way_out():  # from before plug-ins are loaded, which may take hold of os._exit
+    with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
         if plugin is not None and plugin.problem is not None:
             raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
