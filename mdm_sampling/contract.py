@@ -31,11 +31,17 @@ def check_span(cache: CacheStrategy, span: object, block: Span, length: int, for
         raise breach(who, f"must return a Span, got {type(span).__name__}")
     if forward == 0 and span != Span(0, length):
         raise breach(who, f"must recompute the whole canvas on entering a block, it chose {span}")
-    if not cache.reads_slots and span != Span(0, length):
+    if not reads_slots(cache) and span != Span(0, length):
         raise breach(who, f"reads no slots, so it must recompute the whole canvas, it chose {span}")
     if not span.covers(block) or span.stop > length:
         raise breach(who, f"chose {span}, which does not cover {block} within the canvas")
     return span
+
+
+def reads_slots(cache: CacheStrategy) -> bool:
+    """Whether a later forward may read what an earlier one wrote."""
+    with at_work("cache", cache):
+        return bool(cache.reads_slots)
 
 
 def check_quota(schedule: Schedule, quota: object, masked: Tensor) -> Tensor:

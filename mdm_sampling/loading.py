@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .at_work import at_work, printed_apart, told
 from .backends.options import LoadOptions
 from .errors import MDMError, ModelError
 from .fields import is_whole
 from .interfaces import BackendFamily, ModelBackend
-from .registry import registry
+from .registry import Registration, registry
 from .sampler import Sampler
 
 if TYPE_CHECKING:
@@ -60,18 +61,29 @@ def load_backend(
     if sum(each is not None for each in (place, device_map, tp_plan)) > 1:
         raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
-    families = {claim.name: claim.part() for claim in claims}
+    families = {claim.name: _made(claim) for claim in claims}
     for candidate in families.values():
-        if candidate.recognises(name, None):
+        if _recognises(candidate, name, None):
             return _loaded(candidate, name, None, options)
     config = read_config(name, revision)
     for candidate in families.values():
-        if family is not None or candidate.recognises(name, config):
+        if family is not None or _recognises(candidate, name, config):
             return _loaded(candidate, name, config, options)
     raise ModelError(
         f"{name}: no backend reads the model_type {config.get('model_type')!r:.60} of its config.json; "
         f"installed: {', '.join(families)}"
     )
+
+
+def _made(claim: Registration) -> BackendFamily:
+    with at_work("model family", claim.name):
+        family: BackendFamily = claim.part()
+        return family
+
+
+def _recognises(family: BackendFamily, name: str, config: dict[str, Any] | None) -> bool:
+    with at_work("model family", family):
+        return family.recognises(name, config)
 
 
 def name_of(model: str | os.PathLike[str]) -> str:
@@ -99,19 +111,21 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
         logging.disable_progress_bar()  # but show downloads
     logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
     try:
-        backend = family.load(model, config, options)
-        if options.compile:
-            backend.compile()
+        with printed_apart():
+            backend = family.load(model, config, options)
+            if options.compile:
+                backend.compile()
         return backend
-    except MDMError:
+    except (MDMError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # what a family raises, SystemExit included, is no way out of the program
+        sentence = first_sentence(error) if isinstance(error, Exception) else told(error)
         if _docstrings_are_removed():
             raise ModelError(
                 f"{model}: the model cannot be loaded under python -OO, which removes the docstrings that transformers "
-                f"reads; use python -O, or neither ({first_sentence(error)})"
+                f"reads; use python -O, or neither ({sentence})"
             ) from error
-        raise ModelError(f"{model}: the model cannot be loaded: {first_sentence(error)}") from error
+        raise ModelError(f"{model}: the model cannot be loaded: {sentence}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:

@@ -27,6 +27,7 @@ from .contract import (
     check_quota,
     check_span,
     needs_of,
+    reads_slots,
 )
 from .interfaces import ModelBackend, Processor, Scope, Slots, Step
 from .prediction import Head, Prediction
@@ -40,8 +41,13 @@ if TYPE_CHECKING:
 
 def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()) -> Head:
     """What turns a model's hidden states into logits and statistics; without processors the logits are its own."""
+
+    def project(hidden: Tensor) -> Tensor:
+        with at_work("model", backend):
+            return backend.head(hidden)
+
     return Head(
-        backend.head,
+        project,
         processors,
         backend.mask_id,
         backend.vocab_size,
@@ -108,13 +114,17 @@ class BlockWork:
         self.block = block
         self.rows = rows
         self.canvas = run.canvas.select(rows)
-        self.slots: Slots | None = run.backend.allocate() if run.sampler.cache.reads_slots else None
+        self.slots = self._allocated() if reads_slots(run.sampler.cache) else None
         self.seeds = [run.seeds[row] for row in rows.tolist()]
         self.memory: dict[str, Tensor] = {}
         self.filled = Filled.nothing(self.canvas.tokens[:, block.places])
         self.history: tuple[Prediction, ...] = ()
         self.ahead: Prediction | None = None
         self.forwards = 0
+
+    def _allocated(self) -> Slots:
+        with at_work("model", self.run.backend):
+            return self.run.backend.allocate()
 
     def drop_finished_rows(self) -> None:
         """Keep only the rows that have a mask left in the block."""
@@ -215,7 +225,7 @@ class BlockWork:
             return False
         # A lookahead writes no slots. Skipping this forward is exact only if nobody reads what it would have written.
         span, following = self._span(self.forwards), self._span(self.forwards + 1)
-        return following.covers(span) or not self.run.sampler.cache.reads_slots
+        return following.covers(span) or not reads_slots(self.run.sampler.cache)
 
     def _span(self, forward: int) -> Span:
         cache = self.run.sampler.cache

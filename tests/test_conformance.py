@@ -262,7 +262,7 @@ BROKEN_PLANNERS = [
     (UnmasksRevealed(), "unmasked a place that is not masked"),
     (NoProgress(), "made no progress: it filled no place of a row that still has masks"),
     (GlobalGenerator(), "it drew from torch's global generator"),
-    (Mutates(), "it changed step.masked in place"),
+    (Mutates(), "changed step.masked in place"),
     (LooksAtNeighbours(), "expected: a row's moves that don't depend on the rows beside it"),
     (OneQuotaForAll(), "expected: a row's moves that don't depend on the rows beside it"),
     (TakesPaddingForText(), "expected: a row's moves that don't depend on the rows beside it"),

@@ -93,7 +93,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         with told_interrupts():
-            from ..at_work import stdout_for_results
+    XX
             from ..installed import hide_unreadable
 
             hide_unreadable()
@@ -104,6 +104,12 @@ class LazyGroup(click.Group):
                 from .words import explained
 
                 raise explained(error) from error
+            except (GeneratorExit, StopIteration) as error:  # which click and the interpreter would take for an end
+                raise click.ClickException(f"a part ended the command ({told(error)})") from error
+            except SystemExit as error:
+                if error.code in (None, 0):
+                    raise click.ClickException("a part ended the command (SystemExit: 0)") from error
+                raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -187,9 +187,10 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
 
 def note_caches(settings: Sequence[Setting], task: Task) -> None:
     """Say on stderr which caches will give the same lines, before they are all decoded."""
+    from ..compare.engine import length_of
     from ..compare.settings import decoded_twice
 
-    for one, other in decoded_twice(settings, task.gen_length):
+    for one, other in decoded_twice(settings, length_of(task)):
         click.echo(
             f"Note: the caches {one} and {other} do the same where the whole answer is one block; set --block-size, or "
             "leave one out.",
@@ -218,13 +219,14 @@ def expanded(spec: str, options: dict[str, Any]) -> Iterator[str]:
 
 def make_base(options: dict[str, Any], backend: ModelBackend, task: Task) -> Sampler:
     """The model with what all settings share."""
+    from ..compare.engine import checked_items, length_of
     from ..loading import default_gen_length
     from ..sampler import Sampler
 
-    length = options["max_new_tokens"]
-    if length is not None and task.gen_length is not None:
-        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {task.gen_length} places.")
-    if length is not None and task.items(1, options["item_seed"])[0].body is not None:
+    length, needed = options["max_new_tokens"], length_of(task)
+    if length is not None and needed is not None:
+        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {needed} places.")
+    if length is not None and checked_items(task, 1, options["item_seed"])[0].body is not None:
         raise click.UsageError("--max-new-tokens would be ignored: the task's items are filled in.")
     return Sampler(
         backend,

@@ -112,7 +112,9 @@ def check_command(name: str, kind: str | None, examples: int, timeout: float, mo
     The exit code is 1 if a rule is broken, or does not come to its end in time. A note says what is done in vain. The
     same checks are functions of mdm_sampling.testing, for tests.
     """
-    with plain_errors():
+    from ..at_work import no_way_out
+
+    with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
         if plugin is not None and plugin.problem is not None:
             raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from ..errors import ContractError, MDMError, SpecError, require
+from ..at_work import at_work
+from ..errors import MDMError, SpecError, require
 from ..fields import HALF_A_PAIR, is_number, is_whole
 from ..interfaces import Task
 from ..jobs.local import Engine, LocalEngine
@@ -108,7 +109,7 @@ def compare(
     # A part that changes the working folder must not move what is written.
     place = None if folder is None else Path(folder).absolute()
     seeds = list(dict.fromkeys(seeds))
-    length = task.gen_length
+    length = length_of(task)
     base = base if length is None else replace(base, gen_length=length)
     asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
     base.check([each.row for each in asked])
@@ -233,8 +234,7 @@ def kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
 
 def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
     """The items. Raises `SpecError` for none, what is no item, or equal names."""
-    with task_errors(task, "making its items"):
-        items = list(task.items(count, item_seed))
+    items = items_of(task, count, item_seed)
     require(len(items) > 0, f"task {text_of_part(task)} gave no item")
     wrong = next((item for item in items if not isinstance(item, Item)), None)
     require(wrong is None, f"task {text_of_part(task)} gave {wrong!r:.40}, expected items")
@@ -310,22 +310,22 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
     }
 
 
-@contextmanager
-def task_errors(task: Task, doing: str) -> Iterator[None]:
-    """Tell whatever a task's own code raises in a sentence with its name."""
-    try:
-        yield
-    except (MDMError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        what = f"{type(error).__name__} {error}".strip()
-        raise ContractError(f"task {text_of_part(task)}, {doing}: {what}") from error
+def length_of(task: Task) -> int | None:
+    """Positions that a task's answers need, as it says; `ContractError` for whatever it raises."""
+    with at_work("task", text_of_part(task), decodes=False):
+        return task.gen_length
+
+
+def items_of(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
+    """The items as the task gives them, unchecked; `ContractError` for whatever it raises."""
+    with at_work("task", text_of_part(task), "making its items", decodes=False):
+        return list(task.items(count, item_seed))
 
 
 def graded(task: Task, item: Item, text: str) -> Grade:
     """The grade. Raises `SpecError` for a score that is none, `ContractError` for whatever else the task raises."""
     name = text_of_part(task)
-    with task_errors(task, f"grading item {item.name!r}"):
+    with at_work("task", name, f"grading item {item.name!r}", decodes=False):
         grade = task.grade(item, text)
     require(isinstance(grade, Grade), f"task {name} gave item {item.name!r} {grade!r:.40}, expected a grade")
     grade = replace(grade, score=float(grade.score)) if isinstance(grade.score, bool) else grade

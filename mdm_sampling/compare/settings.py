@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
+from ..at_work import at_work
 from ..errors import SpecError, repr_of, require
 from ..interfaces import CacheStrategy, PositionPlanner
 from ..records import Span
@@ -106,7 +107,8 @@ def decoded_twice(settings: Sequence[Setting], longest: int | None) -> list[tupl
 
 def spans(cache: CacheStrategy) -> list[Any]:
     """What a cache recomputes, forward by forward, where a prompt is followed by one block."""
-    return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(PROBED))]
+    with at_work("cache", cache):
+        return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(PROBED))]
 
 
 def text_of_part(part: Any) -> str:

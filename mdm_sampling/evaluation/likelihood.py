@@ -18,6 +18,7 @@ from math import comb, nan, sqrt
 import torch
 from torch import Tensor
 
+from ..at_work import at_work
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
 from ..interfaces import ModelBackend, top_places
@@ -229,7 +230,8 @@ def answers(backend: ModelBackend, head: Head, pairs: Sequence[Pair], batch: Seq
 def predict(backend: ModelBackend, head: Head, rows: Sequence[Row]) -> Prediction:
     """What the model predicts at the masks of (prefix, body) rows, in one forward over whole canvases."""
     canvas = Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
-    hidden = backend.trunk(canvas, Span(0, canvas.length), None)[:, canvas.start :]
+    with at_work("model", backend):
+        hidden = backend.trunk(canvas, Span(0, canvas.length), None)[:, canvas.start :]
     return Prediction(hidden.to(canvas.tokens.device), canvas.masked[:, canvas.start :], head, canvas.tokens)
 
 

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from . import backend, cache, planner, processor, schedule, task, token_sampler
-from .rules import ConformanceError, Rule
+from .rules import ConformanceError, Rule, check_rule
 from .rules import breach as broken
 from .watchdog import TooLong, limited
 
@@ -58,7 +58,7 @@ def outcomes(
         began, breach = perf_counter(), None
         try:
             with limited(seconds, lambda taken, title=rule.title: tell(f"{title}: {taken}")):  # type: ignore[misc]
-                rule.check(part, examples)
+                check_rule(rule, part, examples)
         except ConformanceError as error:
             breach = str(error)
         except TooLong:

@@ -243,26 +243,32 @@ def _shares(prediction: Prediction, earlier: Prediction) -> bool:
 
 def notes(planner: PositionPlanner) -> list[str]:
     """What a planner does in vain, in sentences, on a few long rows without a cache, where nothing hinders its use."""
-    waste = _Waste(planner, [], [], [])
-    for model in ("graded", "attending"):
-        mask = MODELS[model]().mask_id
-        for seed in range(3):
-            case = Case(model, [([1, 2], [mask] * 8)], block_length=8, steps=8, seed=seed, planner=waste)
-            try:
-                decode(case)
-            except Exception:
-                continue
+    looks: list[str] = []
+    wasted = max(_wasted(planner, prefixes, looks) for prefixes in ([[1, 2]], [[1, 2], [2, 0]]))
     found = []
-    if waste.given and not waste.used:
+    if wasted:
         found.append(
-            f"its `next` was handed on {len(waste.given)} times and never used, so a forward was computed again each "
-            "time: it must be the prediction behind the very move that the plan makes, one row for each row of the step"
+            f"its `next` was handed on {wasted} times and never used, so a forward was computed again each time: it "
+            "must be the prediction behind the very move that the plan makes, one row for each row of the step, in "
+            "their order"
         )
-    if waste.looks:
+    if looks:
         found.append(
             "it reads `step.history`, which stays empty unless its `needs` ask for it: `needs = Needs(history=1)`"
         )
     return found
+
+
+def _wasted(planner: PositionPlanner, prefixes: list[list[int]], looks: list[str]) -> int:
+    """How often a planner handed on a prediction in runs of a batch, if not one was used; else 0."""
+    waste = _Waste(planner, [], [], looks)
+    for model, seed in product(("graded", "attending"), range(3)):
+        rows = [(prefix, [MODELS[model]().mask_id] * 8) for prefix in prefixes]
+        try:
+            decode(Case(model, rows, block_length=8, steps=8, seed=seed, planner=waste))
+        except Exception:
+            continue
+    return 0 if waste.used else len(waste.given)
 
 
 RULES = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,13 @@ from copy import deepcopy
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, NoReturn
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ..errors import MDMError, SpecError
+from ..at_work import no_way_out
+from ..errors import ContractError, MDMError, SpecError
 from ..registry import KINDS, registry
 from ..specs import build, describe
 
@@ -44,6 +44,12 @@ class Rule:
 def run_rules(rules: Sequence[Rule], part: Any, examples: int) -> None:
     """Check a part against rules, in order. Raises `ConformanceError` at the first that it breaks."""
     for rule in rules:
+        check_rule(rule, part, examples)
+
+
+def check_rule(rule: Rule, part: Any, examples: int) -> None:
+    """Check a part against one rule. Raises `ConformanceError` if it is broken, or if the part breaks the check off."""
+    with blamed(part, "a part that lets the check come to its end"):
         rule.check(part, examples)
 
 
@@ -66,11 +72,13 @@ def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
     try:
         with no_way_out():
             yield
-    except ConformanceError:
-        raise
     except (Exception, SystemExit, GeneratorExit) as error:
-        got = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}{_place_of(error)}"
-        raise ConformanceError(breach(part, expected, got, case)) from error
+        found = error.__cause__ if isinstance(error, ContractError) else error
+        if isinstance(found, ConformanceError):  # a guard's, told by the loop as if the part had raised it
+            raise found from found.__cause__
+        told = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}"
+        where = "" if found is None or isinstance(found, MDMError) else _place_of(found)
+        raise ConformanceError(breach(part, expected, told + where, case)) from error
     if before is not None and part != before:
         raise ConformanceError(breach(part, "a part that stays as it is", f"it changed itself, from {before!r}", case))
 
@@ -84,28 +92,6 @@ def copy_of(part: Any) -> Any:
         return copy if copy == part else None
     except Exception:
         return None
-
-
-@contextmanager
-def no_way_out() -> Iterator[None]:
-    """While it lasts, `os._exit` raises: a part that ends the program with code 0 would look as if it had passed.
-
-    A process that the part forked does end there; it must not go on with a check of its own.
-    """
-    leave, owner = os._exit, os.getpid()
-
-    def refused(status: int) -> NoReturn:
-        if os.getpid() != owner:
-            leave(status)
-        raise SystemExit(f"it called os._exit({status})")
-
-    os._exit = refused
-    try:
-        yield
-    finally:
-        os._exit = leave
-        if os.getpid() != owner:
-            leave(0)
 
 
 def _place_of(error: BaseException) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ..at_work import LEAVE
+
 EVERY = 10.0
 """Seconds between two words of what is still at work."""
-
-LEAVE = os._exit
-"""Kept here, since rules put another function in its place while a part is at work."""
 
 GRACE = 10.0
 """Seconds in which what was interrupted must end; code that ignores an interrupt ends the process."""
