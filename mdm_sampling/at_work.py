@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from typing import NoReturn
 
-from .errors import ContractError, MDMError, repr_of
+from .errors import ContractError, MDMError, ProcessLost, repr_of
 
 MOST_SHOWN = 300
 """Characters of another's error, or of a part's own description, that a sentence quotes."""
@@ -58,7 +58,7 @@ def at_work(kind: str, part: object, doing: str = "", *, decodes: bool = True) -
     with printed_apart():
         try:
             yield
-        except (MDMError, KeyboardInterrupt):
+        except (MDMError, ProcessLost, KeyboardInterrupt):
             raise
         except BaseException as error:
             if decodes and _is_the_machines(error):

@@ -29,6 +29,10 @@ class ContractError(MDMError):
     """A part that broke its contract; the message names it."""
 
 
+class ProcessLost(SystemExit):
+    """One of the processes that share a model failed. This one ends too, with a message, whatever it is doing."""
+
+
 class PredictionError(MDMError):
     """A model that returned something which is no prediction, such as non-finite logits."""
 

@@ -119,7 +119,7 @@ def test_a_part_whose_own_description_fails_is_named_by_its_class() -> None:
         def __repr__(self) -> str:
             raise RuntimeError("no name")
 
-    with pytest.raises(mdm.ContractError, match="planner Shy raised ValueError: no"):
+    with pytest.raises(mdm.ContractError, match="planner <Shy object> raised ValueError: no"):
         run(Shy())
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ..errors import MDMError, ModelError
+from ..errors import MDMError, ModelError, ProcessLost
 from ..interfaces import ModelBackend, Slots
 from ..records import Canvas, Span
 
@@ -141,7 +141,7 @@ class Leader(ModelBackend):
             raise  # a refusal, for which the followers have the same reason
         except Exception as error:
             self.lost = error
-            raise SystemExit(f"one of the processes that share the model failed: {error}") from error
+            raise ProcessLost(f"one of the processes that share the model failed: {error}") from error
 
 
 @final

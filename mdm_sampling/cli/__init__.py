@@ -93,7 +93,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         with told_interrupts():
-    XX
+            from ..at_work import stdout_for_results, told
             from ..installed import hide_unreadable
 
             hide_unreadable()
