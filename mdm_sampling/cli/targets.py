@@ -32,7 +32,7 @@ def trace_output(options: dict[str, Any]) -> Output | None:
         if options["overwrite"]:
             raise click.UsageError("--overwrite would be ignored without --trace.")
         return None
-    return Output(Path(name).absolute(), is_trace, options["overwrite"], files_read())
+    return Output(Path(name).absolute(), is_trace, options["overwrite"], files_read(), grows=True)
 
 
 def is_trace(file: Path) -> bool:
@@ -60,9 +60,8 @@ def files_read() -> list[Path]:
 def files_of_spec(spec: str) -> Iterator[str]:
     """Whatever in a spec such as `jsonl:questions.jsonl,length=4` could name a file."""
     for piece in re.split(r"[,()\[\]]", spec):
-        value = re.sub(r"^\s*[a-z0-9-]{2,}:", "", piece).rpartition("=")[2].strip()
-        if value:
-            yield value
+        for begin in re.finditer(r"^|[:=]", piece):
+            yield piece[begin.end() :].strip()
 
 
 def model_files(model: str) -> list[Path]:

@@ -22,6 +22,7 @@ from ..jobs.local import Engine, LocalEngine
 from ..jobs.plan import Batch, BatchSize, Ready, check_batch_size, most_rows
 from ..jobs.worker import Way, Worker
 from ..records import Grade, Item
+from ..results.files import UNGRADED, new_file
 from ..results.store import Line, Store
 from ..sampler import Sampler
 from ..tasks.split import MOST_ITEMS
@@ -30,7 +31,6 @@ from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
 
 QUESTION = "compare.json"
-UNGRADED = "ungraded.jsonl"
 """Where a batch is kept that was decoded and could not be graded; it is decoded again."""
 
 
@@ -220,14 +220,14 @@ def whole_batches(lines: Sequence[Line]) -> int:
 
 @contextmanager
 def kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
-    """Write what was decoded beside the results if it cannot be graded."""
+    """Write what was decoded to a new file beside the results if it cannot be graded."""
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException:
         if folder is not None:
-            with open(folder / UNGRADED, "a", encoding="utf-8") as file:
+            with new_file(folder / UNGRADED) as file:
                 file.write("".join(json.dumps(line) + "\n" for line in lines))
         raise
 

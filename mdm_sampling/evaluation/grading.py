@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.checkpoint import first_sentence
-from ..errors import ContractError, MDMError, SpecError
+from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..fields import HALF_A_PAIR, is_whole
+from ..results.files import Output, replace_file
 
 LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
 
@@ -183,15 +184,16 @@ class Grading:
         """A file for each task with a line for each item, as the harness writes them, but for the scores."""
         time = datetime.now().isoformat().replace(":", "-")
         for name in self.tasks:
-            self.files[name] = self.folder / f"samples_{name}_{time}.jsonl"
-            write_lines(self.files[name], answers(self.tasks[name]))
+            file = self.folder / f"samples_{name}_{time}.jsonl"
+            Output(file).write(as_lines(answers(self.tasks[name])))
+            self.files[name] = file
 
     def _keep_scores(self) -> None:
         """The same with the scores of each item, a line for each filter."""
         for name, task in self.tasks.items():
             lines = {line["doc_id"]: line for line in answers(task)}
             graded = [lines[number] | {"metrics": list(scores)} | scores for number, scores in self.graded[name]]
-            write_lines(self.files[name], graded)
+            replace_file(self.files[name], as_lines(graded))
 
 
 def answers(task: Any) -> list[dict[str, Any]]:
@@ -206,11 +208,9 @@ def answers(task: Any) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def write_lines(file: Path, lines: list[dict[str, Any]]) -> None:
-    """Write lines of JSON, whole or not at all; what is no JSON as Python writes it."""
-    new = file.with_suffix(".new")
-    new.write_text("".join(json.dumps(line, default=repr) + "\n" for line in lines), encoding="utf-8")
-    new.replace(file)
+def as_lines(values: list[dict[str, Any]]) -> str:
+    """Lines of JSON; what is no JSON is in them as Python writes it."""
+    return "".join(json.dumps(value, default=repr_of) + "\n" for value in values)
 
 
 def or_infinite(function: Callable[[Any], float], items: Any) -> float:

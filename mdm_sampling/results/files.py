@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,7 +24,8 @@ LINES = "results.jsonl"
 RENDERED = "rendered.jsonl"  # what a chat template made of a job's prompts
 LOCK = ".lock"
 WRITTEN = ".written"
-KEPT = (LINES, RENDERED, LOCK, WRITTEN, *KINDS)
+UNGRADED = "ungraded.jsonl"
+KEPT = (LINES, RENDERED, LOCK, WRITTEN, UNGRADED, *KINDS)
 """What a results folder keeps. No output goes over one of these, whatever is allowed."""
 
 
@@ -41,27 +43,33 @@ class Output:
         is_ours: tells of the file that is there whether it is an earlier writing of the same thing, which may go.
         overwrite: whether any other file may go as well.
         reads: files that are read for this output. They never go.
+        grows: whether the file is written bit by bit, so that it may be a device or a pipe.
     """
 
     file: Path | str
     is_ours: Callable[[Path], bool] = is_foreign
     overwrite: bool = False
     reads: Sequence[Path] = ()
+    grows: bool = False
 
     def check(self, new: Path | None = None) -> Path:
         """The file with its links followed. Raises `SpecError` if writing it would lose what must not be lost.
 
-        What is missing, empty, a device, ours or the same as the file `new` may be written.
+        What is missing, empty, ours or the same as the file `new` may be written, and a device if the output grows.
         """
         file = place_of(self.file)
-        if not file.is_file():
+        if file.name in KEPT and any((file.parent / name).exists() for name in KINDS):
+            raise SpecError(f"{self.file} keeps the results of the folder {file.parent}, and is not overwritten")
+        if not file.exists():
             return file
+        if not file.is_file():
+            if self.grows:
+                return file
+            raise SpecError(f"{self.file} is no ordinary file, so it cannot be replaced")
         if any(is_same(file, read) for read in self.reads):
             raise SpecError(f"{self.file} is read by the same call, so it is not overwritten; name another file")
         if is_redirected(file):
             raise SpecError(f"{self.file} is what this command reads from or prints to; name another file")
-        if file.name in KEPT and any((file.parent / name).exists() for name in KINDS):
-            raise SpecError(f"{self.file} keeps the results of the folder {file.parent}, and is not overwritten")
         if not stat.S_IMODE(file.stat().st_mode) & 0o222:
             raise SpecError(f"{self.file} is read-only, so it is not overwritten")
         if self.overwrite or not file.stat().st_size or self.is_ours(file):
@@ -109,7 +117,10 @@ class Output:
 def place_of(file: Path | str) -> Path:
     """A file's path with links followed. Raises `SpecError` for a folder, or if there is no folder to put it in."""
     try:
-        found = Path(file).resolve()
+        found = Path(file)
+        if found.exists() and not found.is_file() and not found.is_dir():
+            return found  # a device or a pipe, which may have no other name
+        found = found.resolve()
         if found.is_dir() or not found.name:
             raise SpecError(f"{file} is a folder, so it cannot be written as a file")
         if not found.parent.is_dir():
@@ -158,6 +169,16 @@ def fresh_file(file: Path) -> Path:
     return temporary
 
 
+def new_file(file: Path) -> IO[str]:
+    """A file that was not there, open for text: under the name of `file`, else with a number behind it."""
+    for number in count(2):
+        try:
+            return open(file, "x", encoding="utf-8")
+        except FileExistsError:
+            file = file.with_stem(f"{file.stem.removesuffix(f'-{number - 1}')}-{number}")
+    raise AssertionError("numbers do not end")
+
+
 @contextmanager
 def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """A file to write to that then takes the place of `file`, which whatever happens is the old one or the new.
@@ -170,7 +191,7 @@ def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iter
     """
     file = place_of(file)
     if file.exists() and not file.is_file():
-        raise SpecError(f"{file} is no ordinary file, and nothing was written")
+        raise SpecError(f"{file} is no ordinary file, so it cannot be replaced")
     temporary = fresh_file(file)
     try:
         yield temporary

@@ -120,6 +120,8 @@ class Store(AbstractContextManager["Store"]):
         except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
         size = sum(sizes[:count])
+        if data[sum(sizes) :].strip(b"\0")[:1] not in (b"", b"{"):  # null bytes are what a crash may leave of a line
+            raise SpecError(f"{file} is damaged (its end is no line of results); move it away to begin anew")
         if size < len(data):
             os.truncate(file, size)
         return lines[:count]

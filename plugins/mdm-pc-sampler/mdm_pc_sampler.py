@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
+from mdm_sampling.results.files import Output
 
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -114,22 +115,16 @@ class Frequencies:
             )
         return found
 
-    def write(self, file: Path) -> None:
-        """Write the file whole or not at all. Raises `OSError` if that cannot be done."""
+    def write(self, output: Output | Path) -> None:
+        """Write the file whole or not at all. Raises `OSError` if it cannot, `SpecError` if it must not be written."""
         values = {
             "tokenizer": self.tokenizer,
             "total": self.total,
             "vocab_size": self.vocab_size,
             "counts": {str(token): self.counts[token] for token in sorted(self.counts)},
         }
-        # A name of its own, so that two commands that write the same file don't write into each other's draft.
-        draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(json.dumps(values) + "\n", encoding="utf-8")
-            draft.replace(file)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        target = output if isinstance(output, Output) else Output(output)
+        target.write(json.dumps(values) + "\n")
 
     @property
     def largest_id(self) -> int:
@@ -190,21 +185,22 @@ def _counts(path: str, values: object) -> dict[int, int]:
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write."
 )
 @click.option("--field", default="text", show_default=True, help="Which field of a .jsonl file's lines is counted.")
+@click.option("--overwrite", is_flag=True, help="Write even over a file that is there.")
 @click.version_option(package_name="mdm-pc-sampler")
-def main(model: str, corpus: tuple[Path, ...], output: Path, field: str) -> None:
+def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwrite: bool) -> None:
     """Count the tokens of a corpus for the planner `pc`.
 
     MODEL is a checkpoint folder, a hub id or `embedded`; only its tokenizer is loaded. CORPUS is one or more files of
     UTF-8 text, or of JSON lines if they end in .jsonl.
     """
     try:
-        _check_files(corpus, output)
+        target = _target(model, corpus, output, overwrite)
         tokenizer = load_tokenizer(model)
         counts, unknown = count_tokens(tokenizer, corpus, field)
         found = Frequencies(model, len(tokenizer), counts, counts.total())
         if not found.total:
             raise click.ClickException("the corpus holds no text that the model's tokenizer knows")
-        found.write(output)
+        found.write(target)
     except mdm.MDMError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
@@ -214,17 +210,16 @@ def main(model: str, corpus: tuple[Path, ...], output: Path, field: str) -> None
         click.echo(f"{unknown:,} more that the tokenizer does not know were skipped")
 
 
-def _check_files(corpus: Sequence[Path], output: Path) -> None:
-    """Refuse what would only fail once the corpus has been counted."""
-    if output.exists() and not output.is_file():
-        raise click.ClickException(f"{str(output)!r} is no ordinary file, so it cannot be replaced")
-    for file in corpus:
-        if not file.is_file():
-            raise click.ClickException(f"there is no file {str(file)!r}")
-        if output.exists() and output.samefile(file):
-            raise click.ClickException(f"{str(output)!r} is a part of the corpus, so it cannot be the output")
-    if not output.parent.is_dir():
-        raise click.ClickException(f"there is no folder {str(output.parent)!r} to write into")
+def _target(model: str, corpus: Sequence[Path], file: Path, overwrite: bool) -> Output:
+    """The file to write. Refuses what would only fail once the corpus has been counted."""
+    for each in corpus:
+        if not each.is_file():
+            raise click.ClickException(f"there is no file {str(each)!r}")
+    folder = Path(model)
+    checkpoint = list(folder.iterdir()) if folder.is_dir() else []
+    target = Output(file.absolute(), overwrite=overwrite, reads=[*corpus, *checkpoint])
+    target.check()
+    return target
 
 
 def load_tokenizer(model: str) -> Any:
@@ -232,13 +227,13 @@ def load_tokenizer(model: str) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
     from transformers.utils import logging
 
-    from mdm_sampling.backends import checkpoint
+    from mdm_sampling.backends import checkpoint, files
     from mdm_sampling.backends.embedded import FOLDER
 
     logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
     source = str(FOLDER) if model == "embedded" else model
-    checkpoint.read_config(source, None)
-    is_whole = checkpoint.stored_file(source, "tokenizer.json", None) is not None
+    files.read_config(source, None)
+    is_whole = files.stored_file(source, "tokenizer.json", None) is not None
     # Dream's folders may hold a vocabulary and merges only, which are Qwen2's.
     tokenizer = checkpoint.load_tokenizer(PreTrainedTokenizerFast if is_whole else Qwen2Tokenizer, source, None)
     if tokenizer is None:

@@ -16,6 +16,7 @@ from mdm_pc_sampler import Frequencies, PCSampler, main, surprisals
 from torch import Tensor
 
 import mdm_sampling as mdm
+from mdm_sampling.results.files import Output
 from mdm_sampling.testing import check_planner
 
 VOCAB, MASK = 9, 8
@@ -146,7 +147,7 @@ def test_a_file_is_read_once_until_it_changes(file: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(Frequencies, "read", lambda path: reads.append(path) or read(path))
     first = surprisals(file, VOCAB, torch.device("cpu"))
     assert surprisals(file, VOCAB, torch.device("cpu")) is first
-    Frequencies("toy", VOCAB, {0: 1}, 1000).write(Path(file))
+    Frequencies("toy", VOCAB, {0: 1}, 1000).write(Output(file, overwrite=True))
     os.utime(file, ns=(1, 1))
     assert not torch.equal(surprisals(file, VOCAB, torch.device("cpu")), first)
     assert len(reads) == 2
@@ -176,7 +177,7 @@ def test_bad_parameters_are_refused(spec: str, message: str) -> None:
         mdm.build("planners", spec)
     with pytest.raises(mdm.SpecError, match="frequencies must be the name of a file, got ''"):
         PCSampler("")
-    with pytest.raises(mdm.SpecError, match="decay must be finite"):
+    with pytest.raises(mdm.SpecError, match="decay must be a number, got nan"):
         PCSampler("a.json", decay=math.nan)
 
 
@@ -251,13 +252,26 @@ def test_an_existing_output_is_replaced_whole(tmp_path: Path, monkeypatch: pytes
     corpus.write_text("1", encoding="utf-8")
     output.write_text("old", encoding="utf-8")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    result = run("embedded", corpus, "-o", output)
+    result = run("embedded", corpus, "-o", output, "--overwrite")
     assert result.exit_code == 1
     assert f"cannot write {output}: No space left on device" in result.output
     assert output.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
     monkeypatch.undo()
+    assert run("embedded", corpus, "-o", output, "--overwrite").exit_code == 0
+    assert Frequencies.read(str(output)).total == 1
+
+
+def test_no_file_is_written_over(tmp_path: Path) -> None:
+    corpus, output = tmp_path / "a.txt", tmp_path / "counts.json"
+    corpus.write_text("1", encoding="utf-8")
+    output.write_text("mine", encoding="utf-8")
+    result = run("embedded", corpus, "-o", output)
+    assert (result.exit_code, output.read_text()) == (1, "mine")
+    assert "is not overwritten" in result.output
+    output.unlink()
     assert run("embedded", corpus, "-o", output).exit_code == 0
+    assert run("embedded", corpus, "-o", output).exit_code == 1
     assert Frequencies.read(str(output)).total == 1
 
 
@@ -279,8 +293,8 @@ def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (["embedded", "bad.jsonl", "-o", "out.json"], "bad.jsonl, line 2: not valid JSON"),
         (["embedded", "good.jsonl", "-o", "out.json"], "line 1: there is no text 'text' (it has body); choose with"),
         (["embedded", "list.jsonl", "-o", "out.json"], "line 1: there is no text 'text' (it has no fields)"),
-        (["embedded", "good.txt", "-o", "nowhere/out.json"], "there is no folder 'nowhere' to write into"),
-        (["embedded", "good.txt", "-o", "good.txt"], "'good.txt' is a part of the corpus"),
+        (["embedded", "good.txt", "-o", "nowhere/out.json"], "nowhere to write out.json into"),
+        (["embedded", "good.txt", "-o", "good.txt"], "good.txt is read by the same call"),
         (["./nothing", "good.txt", "-o", "out.json"], "'./nothing' is no folder, no hub repository"),
         (["owner/nothing", "good.txt", "-o", "out.json"], "as a hub repository it cannot be read"),
         (["bare", "good.txt", "-o", "out.json"], "bare: the checkpoint has no tokenizer"),
