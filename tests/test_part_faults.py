@@ -1,10 +1,11 @@
 """Parts at fault while they work: each is named with the cause, and none ends a command or writes its results."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def test_what_a_part_raises_is_told_with_its_name_and_keeps_its_cause(error: Bas
     def broken(tokens: torch.Tensor) -> torch.Tensor:
         raise error
 
+    def without(method: str) -> mdm.Result:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(toy_transformer(), method, lambda *_: throw(error))
+            return run(mdm.Confidence(), cache=mdm.DualCache(), token_sampler=mdm.GumbelMax(1.0))
+
     model = mdm.wrap(broken, MASK, MASK + 1)
     for name, call in {
         "planner Doing()": lambda: run(Doing(lambda step: throw(error))),
@@ -94,10 +100,12 @@ def test_what_a_part_raises_is_told_with_its_name_and_keeps_its_cause(error: Bas
         "processor": lambda: run(mdm.Confidence(), processors=(Builds(),)),
         "processor ": lambda: run(mdm.Confidence(), processors=(Processes(),)),
         "model": lambda: mdm.Sampler(model, mdm.Confidence()).fill(ROWS[:1]),
+        "model ": lambda: without("head"),
+        "model  ": lambda: without("allocate"),
     }.items():
         with pytest.raises(mdm.ContractError, match=f"raised {type(error).__name__}") as caught:
             call()
-        assert str(caught.value).startswith(name)
+        assert str(caught.value).startswith(name.strip())
         assert caught.value.__cause__ is error
 
 
@@ -244,12 +252,12 @@ class LeavesAtOnce(mdm.ScorePlanner):
 
 
 @contextmanager
-def registered(name: str, part: type[Any]) -> Iterator[None]:
-    registry().parts["planners", name] = [Registration("planners", name, part, "mdm-tests")]
+def registered(name: str, part: type[Any], kind: str = "planners") -> Iterator[None]:
+    registry().parts[kind, name] = [Registration(kind, name, part, "mdm-tests")]
     try:
         yield
     finally:
-        del registry().parts["planners", name]
+        del registry().parts[kind, name]
 
 
 def test_what_a_part_prints_is_no_part_of_a_commands_results(
@@ -258,9 +266,7 @@ def test_what_a_part_prints_is_no_part_of_a_commands_results(
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": PUZZLE}) + "\n")
     commands = [
         ["generate", "--json", PUZZLE],
-        ["infill", "--json", "1__4\n__1_\n_1__\n___1"],
         ["run", "--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")],
-        ["compare", "--task", "sudoku", "--items", "1", "--out", str(tmp_path / "found"), "-k", "8"],
         ["watch", PUZZLE],
     ]
     with registered("talks", Talks):
@@ -269,8 +275,6 @@ def test_what_a_part_prints_is_no_part_of_a_commands_results(
             assert result.exit_code == 0, result.output
             assert "noise" not in result.stdout
             assert "noise" in result.stderr
-        checked = CliRunner().invoke(main, ["plugins", "check", "talks", "--examples", "2"])
-        assert (checked.exit_code, "noise" in checked.stdout) == (0, False)
     mdm.load("embedded", gen_length=4).generate("3,5,8=")
     run(Talks())
     assert "noise" in capsys.readouterr().out  # a library's user keeps stdout
@@ -281,25 +285,18 @@ def test_no_planner_ends_a_command_as_if_it_had_succeeded(how: str, tmp_path: Pa
     (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": PUZZLE}) + "\n")
     output = tmp_path / "out.jsonl"
     name = {"exit": "SystemExit", "stop": "StopIteration", "close": "GeneratorExit"}[how]
-    planner = ["--planner", f"leaves:how={how}"]
+    commands = [["generate", PUZZLE], ["watch", PUZZLE]]
+    if how == "exit":
+        commands.append(["compare", "--task", "sudoku", "--items", "1", "--out", str(tmp_path / "found")])
     with registered("leaves", Leaves):
-        generated = CliRunner().invoke(main, ["generate", PUZZLE, *planner])
-        ran = CliRunner().invoke(
-            main, ["run", "--input", str(tmp_path / "in.jsonl"), "--output", str(output), *planner]
-        )
-        compared = CliRunner().invoke(
-            main,
-            ["compare", "--task", "sudoku", "--items", "1", "-k", "8", "--out", str(tmp_path / "found"), *planner],
-        )
-        watched = CliRunner().invoke(main, ["watch", PUZZLE, *planner])
-        checked = CliRunner().invoke(main, ["plugins", "check", f"leaves:how={how}", "--examples", "1"])
-    for result in (generated, compared, watched):
-        assert result.exit_code == 1
-        assert f"planner Leaves(how='{how}') raised {name}" in result.stderr
+        for command in commands:
+            result = CliRunner().invoke(main, [*command, "--planner", f"leaves:how={how}"])
+            assert result.exit_code == 1
+            assert f"planner Leaves(how='{how}') raised {name}" in result.stderr
+        inputs = ["--input", str(tmp_path / "in.jsonl"), "--output", str(output)]
+        ran = CliRunner().invoke(main, ["run", *inputs, "--planner", f"leaves:how={how}"])
     assert ran.exit_code == 3
     assert f"raised {name}" in json.loads(output.read_text())["error"]
-    assert checked.exit_code == 1
-    assert f"raised {name}" in checked.stdout
 
 
 def test_a_part_that_ends_the_program_while_it_is_made_is_a_bad_spec() -> None:
@@ -307,3 +304,132 @@ def test_a_part_that_ends_the_program_while_it_is_made_is_a_bad_spec() -> None:
         result = CliRunner().invoke(main, ["generate", PUZZLE, "--planner", "leaves-at-once"])
         assert result.exit_code == 2
         assert (result.stdout, "leaves-at-once: SystemExit: 0" in result.stderr) == ("", True)
+
+
+@dataclass(frozen=True)
+class LeavesAsCache(mdm.CacheStrategy):
+    """End the program."""
+
+    def span(self, block: mdm.Span, length: int, step: int) -> mdm.Span:
+        sys.exit(0)
+
+
+@dataclass(frozen=True)
+class LeavesAsProcessor(mdm.Processor):
+    """End the program."""
+
+    def build(self, backend: mdm.ModelBackend) -> Any:
+        sys.exit(0)
+
+
+@dataclass(frozen=True)
+class LeavesAsFamily(mdm.BackendFamily):
+    """End the program, while a model is loaded or before."""
+
+    def recognises(self, source: str, config: Any) -> bool:
+        return sys.exit(0) if source == "mine" else source == "yours"
+
+    def load(self, source: str, config: Any, options: Any) -> mdm.ModelBackend:
+        print("noise")
+        sys.exit(0)
+
+
+@dataclass(frozen=True)
+class LeavesAsTask(mdm.Task):
+    """End the program, at one of the things that a task is asked."""
+
+    at: str
+
+    @property
+    def gen_length(self) -> int:
+        return sys.exit(0) if self.at == "length" else 4
+
+    def items(self, count: int | None, seed: int) -> list[mdm.Item]:
+        print("noise")
+        return sys.exit(0) if self.at == "items" else [mdm.Item("one", "3,5,8=")]
+
+    def grade(self, item: mdm.Item, text: str) -> mdm.Grade:
+        sys.exit(0)
+
+
+@dataclass(frozen=True)
+class LeavesAsDefault(mdm.ScorePlanner):
+    """End the program where a command shows its parameters."""
+
+    weight: float = field(default_factory=lambda: sys.exit(0))
+
+    def score(self, step: mdm.Step) -> torch.Tensor:
+        return step.confidence
+
+
+def test_what_a_part_prints_while_it_is_checked_is_no_part_of_the_findings() -> None:
+    with registered("leaves", LeavesAsTask, "tasks"):
+        result = CliRunner().invoke(main, ["plugins", "check", "leaves:grade", "--examples", "1"])
+    assert ("noise" in result.stdout, "noise" in result.stderr) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "command", "words"),
+    [
+        ("caches", LeavesAsCache, ["generate", "--cache", "leaves", PUZZLE], "cache LeavesAsCache() raised"),
+        (
+            "caches",
+            LeavesAsCache,
+            ["compare", "--task", "sudoku", "--items", "1", "-k", "8", "--cache", "none", "--cache", "leaves"],
+            "cache LeavesAsCache() raised",
+        ),
+        ("caches", LeavesAsCache, ["plugins", "check", "leaves"], "SystemExit: 0"),
+        (
+            "processors",
+            LeavesAsProcessor,
+            ["generate", "--processor", "leaves", PUZZLE],
+            "processor LeavesAsProcessor()",
+        ),
+        ("backends", LeavesAsFamily, ["generate", "--model", "mine", PUZZLE], "model family LeavesAsFamily() raised"),
+        (
+            "backends",
+            LeavesAsFamily,
+            ["generate", "--model", "yours", PUZZLE],
+            "yours: the model cannot be loaded: Sys",
+        ),
+        ("tasks", LeavesAsTask, ["compare", "--task", "leaves:length"], "task leaves:at=length raised"),
+        (
+            "tasks",
+            LeavesAsTask,
+            ["compare", "--task", "leaves:items"],
+            "task leaves:at=items, making its items, raised",
+        ),
+        (
+            "tasks",
+            LeavesAsTask,
+            ["compare", "--task", "leaves:grade", "--planner", "confidence"],
+            "task leaves:at=grade, grading item 'one', raised SystemExit: 0",
+        ),
+        ("tasks", LeavesAsTask, ["plugins", "check", "leaves:length"], "SystemExit: 0"),
+        ("planners", LeavesAsDefault, ["list", "planners"], "a part ended the command"),
+    ],
+)
+def test_no_part_of_any_kind_ends_a_command_as_if_it_had_succeeded(
+    kind: str, part: type[Any], command: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with registered("leaves", part, kind):
+        result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert words in (result.stdout if command[0] == "plugins" else result.stderr)
+    assert "noise" not in result.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_process_that_a_part_forked_does_not_go_on_with_the_run(tmp_path: Path) -> None:
+    children: list[int] = []
+
+    def fork(step: mdm.Step) -> None:
+        children.append(os.fork())
+
+    run(Doing(fork))
+    with (tmp_path / "here").open("a") as file:
+        file.write("after the run\n")
+    assert all(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 for child in children if child)
+    assert (tmp_path / "here").read_text() == "after the run\n"

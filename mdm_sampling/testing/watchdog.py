@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from _thread import interrupt_main
@@ -40,7 +41,7 @@ def limited(seconds: float, tell: Callable[[str], None], every: float = EVERY, g
                 tell(f"{taken:.0f} s")
                 continue
             expired.set()
-            interrupt_main()
+            _interrupt()
             if not done.wait(grace):
                 tell(f"{taken:.0f} s, and it cannot be interrupted")
                 LEAVE(1)
@@ -57,3 +58,11 @@ def limited(seconds: float, tell: Callable[[str], None], every: float = EVERY, g
     finally:
         done.set()
         watcher.join()
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread, also where it waits in a call of the system."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+    else:
+        interrupt_main()
