@@ -191,9 +191,7 @@ def test_winners_are_joined_over_steps_that_weighed_nothing() -> None:
 
 def test_a_row_that_weighed_nothing_says_how_to_make_it_weigh(base: mdm.Sampler) -> None:
     result = replace(base, planner=mdm.Confidence(), steps=2).infill(PUZZLES[0])
-    with pytest.raises(
-        mdm.SpecError, match="row 0: no step weighed candidates; use the planner info-gain"
-    ):
+    with pytest.raises(mdm.SpecError, match="row 0: no step weighed candidates; use the planner info-gain"):
         result.plot_candidates()
 
 
