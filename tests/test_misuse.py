@@ -53,7 +53,7 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed: Any) -> None:
 @pytest.mark.parametrize(
     "seed",
     [np.array([3, 4]), torch.tensor([3, 4]), (3, 4), range(3, 5), iter([3, 4]), [np.int32(3), torch.tensor(4)]],
-    ids=repr,
+    ids=lambda seed: type(seed).__name__,
 )
 def test_seeds_may_be_any_whole_numbers(seed: Any) -> None:
     assert [row.seed for row in SAMPLER.fill(ROWS, seed).rows] == [3, 4]
