@@ -438,7 +438,7 @@ def test_some_bad_rows_show_in_the_exit_code(tmp_path: Path) -> None:
         (["--input", "in.jsonl", "--output", "o.jsonl", "--infill", "--max-new-tokens", "4"], "would be ignored"),
         (["--input", "in.jsonl", "--output", "o.jsonl", "--column", "x"], "has no column 'x', it has"),
         (["--input", "in.jsonl", "--output", "o.jsonl", "--folder", "in.jsonl"], "is a file"),
-        (["--input", "in.jsonl", "--output", "in.jsonl"], "--output would overwrite the input"),
+        (["--input", "in.jsonl", "--output", "in.jsonl"], "is read by the same call"),
         (["--input", "in.jsonl", "--output", "new/o.jsonl"], "there is no folder new to write o.jsonl into"),
         (["job.toml"], "there is no option 'stepz'"),
     ],
@@ -534,7 +534,7 @@ def test_what_a_folder_keeps_is_not_overwritten(sampler: mdm.Sampler, tmp_path: 
     with pytest.raises(mdm.SpecError, match="is not overwritten"):
         export(read_folder(folder).rows, folder / "results.jsonl")
     job = replace(job_of(sampler, tmp_path, MIXED[:2]), folder=folder)
-    with pytest.raises(mdm.SpecError, match="inside the job's folder"):
+    with pytest.raises(mdm.SpecError, match="keeps the results of the folder"):
         replace(job, output=folder / "results.jsonl").run()
     assert (folder / "results.jsonl").read_bytes() == kept
     with pytest.raises(mdm.SpecError, match="is the folder of a job"):

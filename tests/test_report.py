@@ -222,9 +222,15 @@ def test_rows_are_named_by_their_trace_and_number() -> None:
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    file.write_text("before")
-    write_page({"made": [made_film(["a"], block=1)]}, file)
-    assert file.read_text().startswith("<!doctype html>")
+    films = {"made": [made_film(["a"], block=1)]}
+    for title in ("first", "second"):
+        write_page(films, file, title)
+        assert file.read_text().startswith("<!doctype html>")
+        assert f"<title>{title}" in file.read_text()
+    file.write_text("<!doctype html>mine")
+    with pytest.raises(mdm.SpecError, match="not overwritten"):
+        write_page(films, file)
+    assert file.read_text() == "<!doctype html>mine"
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -274,10 +280,10 @@ def test_what_is_wrong_is_said_in_a_sentence(trace: Path, tmp_path: Path) -> Non
         ([tmp_path], 2, "is a directory"),
         ([empty], 1, "holds no trace"),
         ([text], 1, "line 1 is not valid JSON"),
-        ([trace, "-o", tmp_path / "none" / "page.html"], 2, "does not exist"),
+        ([trace, "-o", tmp_path / "none" / "page.html"], 1, "there is no folder"),
         ([trace, "-o", tmp_path], 2, "is a directory"),
-        ([trace, "-o", trace], 2, "is a trace, which the page would overwrite"),
-        ([page_like], 2, "is a trace, which the page would overwrite"),
+        ([trace, "-o", trace], 1, "is read by the same call"),
+        ([page_like], 1, "is read by the same call"),
     ]:
         result = run("report", *arguments)
         assert (result.exit_code, result.stdout) == (code, ""), result.stderr
