@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mdm_sampling import drawing
 from mdm_sampling.cli import main
+from mdm_sampling.errors import SpecError
 from mdm_sampling.replay import Film, Frame
 from mdm_sampling.report import page, write_page
 from mdm_sampling.report.data import page_data
@@ -228,7 +229,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         assert file.read_text().startswith("<!doctype html>")
         assert f"<title>{title}" in file.read_text()
     file.write_text("<!doctype html>mine")
-    with pytest.raises(mdm.SpecError, match="not overwritten"):
+    with pytest.raises(SpecError, match="not overwritten"):
         write_page(films, file)
     assert file.read_text() == "<!doctype html>mine"
     assert list(tmp_path.iterdir()) == [file]
