@@ -1,7 +1,6 @@
 """A measurement in a process of its own, so that its peak memory is its own."""
 
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,18 +11,18 @@ import click
 import torch
 from runs import Run
 
+STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
-def resident_mib() -> float:
-    """Resident memory of this process now."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
+
+def memory_mib(field: str) -> float:
+    """This process's resident memory: `VmRSS` now, `VmHWM` at its largest since it was last forgotten.
+
+    Not `ru_maxrss`, which a process takes over from the one that started it.
+    """
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS in /proc/self/status")
-
-
-def peak_mib() -> float:
-    """The largest that this process has been."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    raise RuntimeError(f"no {field} in {STATUS}")
 
 
 class PeakMemory:
@@ -35,17 +34,14 @@ class PeakMemory:
             # Systems take idle pages away; weights that come back during the run would count as the run's.
             for weight in model.parameters():
                 weight.detach().sum()
-            self.own = resident_mib()
-            # Loading a model may have taken more than the run will, and then hides it.
-            self.hidden = peak_mib() - self.own
+            FORGET.write_text("5")  # loading the model may have taken more than the run will
+            self.own = memory_mib("VmRSS")
         else:
             torch.cuda.reset_peak_memory_stats()
-            self.own, self.hidden = torch.cuda.memory_allocated() / 2**20, 0.0
+            self.own = torch.cuda.memory_allocated() / 2**20
 
     def mib(self) -> float:
-        peak = peak_mib() if self.device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
-        if peak - self.own < self.hidden * 1.001:
-            click.echo(f"the run's peak is hidden by that of loading, {self.hidden:.0f} MiB above the model", err=True)
+        peak = memory_mib("VmHWM") if self.device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
         return peak - self.own
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 import mdm_sampling as mdm
@@ -25,7 +26,7 @@ def run(script: str, *options: str) -> list[dict[str, Any]]:
     """A script's lines. It runs here; what it measures in a process of its own, it does."""
     done = CliRunner().invoke(importlib.import_module(script).main, options)
     assert done.exit_code == 0, done.stderr
-    assert "hidden" not in done.stderr
+    assert done.stderr == ""
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -98,3 +99,20 @@ def test_a_batch_of_eight_prompts_gives_the_tokens_of_each_alone(family: str, ca
     sampler = run.sampler(backend)
     together = sampler.fill(rows, list(range(8)), batch_size=8)
     assert together.sequences == [sampler.fill([row], seed, batch_size=1).sequences[0] for seed, row in enumerate(rows)]
+
+
+def test_the_peak_is_that_of_the_run_alone() -> None:
+    """Neither of the process that starts it, which is larger, nor of what was allocated and freed before."""
+    script = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from isolation import PeakMemory
+torch.ones(300, 2**18).sum()  # 300 MiB, freed
+memory = PeakMemory("cpu", torch.nn.Linear(4, 4))
+torch.ones(40, 2**18).sum()
+print(memory.mib())
+"""
+    larger = torch.ones(1200, 2**18)
+    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=True)
+    assert 38 < float(done.stdout) < 60
+    del larger

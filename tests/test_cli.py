@@ -343,7 +343,7 @@ def test_wrong_usage(arguments: list[str], words: list[str]) -> None:
     refused(run(*arguments), 2, *words)
 
 
-@pytest.mark.parametrize("data", [b"", b"\n \n\r\n", bytes(range(256)), "1234".encode("utf-16")])
+@pytest.mark.parametrize("data", [b"", b"\n \n\r\n", bytes(range(256)), "1234".encode("utf-16-le")])
 def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "prompts"
     file.write_bytes(data)
@@ -377,7 +377,7 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
         (["generate", PUZZLE, "--device", "toaster"], ["'toaster'"]),
         (["generate", PUZZLE, "--attn-implementation", "magic"], ["magic"]),
         (["generate", PUZZLE, "--processor", "ban:ids=[99999]"], ["ban", "99999", "[0, 27)"]),
-        (["generate", PUZZLE, "--trace", "/no/such/folder/trace"], ["cannot write /no/such/folder/trace"]),
+        (["generate", PUZZLE, "--trace", "/no/such/folder/trace"], ["no folder /no/such/folder to write trace into"]),
     ],
     ids=lambda value: " ".join(value)[:60].replace("\x00", "?"),
 )

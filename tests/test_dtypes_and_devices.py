@@ -10,6 +10,7 @@ import click
 import pytest
 import torch
 from click.testing import CliRunner
+from extras import needs
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
@@ -231,6 +232,7 @@ def test_the_size_is_that_of_the_stored_weights_at_the_chosen_dtype(
     assert backend.source.spec() == spec | ({"device": "cpu"} if device == "cpu" else {})
 
 
+@needs("accelerate")
 def test_a_device_map_leaves_no_choice(monkeypatch: pytest.MonkeyPatch, llada_folder: Path) -> None:
     from mdm_sampling.backends import checkpoint
 
@@ -245,7 +247,7 @@ def test_a_device_map_leaves_no_choice(monkeypatch: pytest.MonkeyPatch, llada_fo
         ([], True, "Device: cpu, since no GPU has room for the model\n"),
         (["--device", "auto"], True, "Device: cpu, since no GPU has room for the model\n"),
         (["--device", "cpu"], True, ""),
-        (["--device-map", "cpu"], True, ""),
+        pytest.param(["--device-map", "cpu"], True, "", marks=needs("accelerate")),
         ([], False, ""),
     ],
 )

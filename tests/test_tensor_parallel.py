@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from extras import needs
 
 import mdm_sampling as mdm
 from mdm_sampling.backends.tensor_parallel import Follower, Leader
@@ -45,6 +46,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300)
 
 
+@needs("accelerate")
 def test_processes_that_run_the_same_script_get_what_one_process_gets(
     llada_folder: Path, dream_folder: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +59,7 @@ def test_processes_that_run_the_same_script_get_what_one_process_gets(
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [alone, alone]
 
 
+@needs("accelerate")
 def test_a_job_is_led_by_one_process(dream_folder: Path, tmp_path: Path) -> None:
     asked = tmp_path / "asked.jsonl"
     asked.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
