@@ -1,8 +1,10 @@
 """What some tests need beyond the extra `test`, and whether it is here.
 
-`pytest -m needs` runs these tests alone. With MDM_NO_SKIPS=1 a test that is skipped is a failure.
+`pytest -m needs` runs these tests alone. With MDM_NO_SKIPS=1 a test that is skipped is a failure, and tests that take a
+minute run as well.
 """
 
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +16,7 @@ CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
 
 def needs(what: str) -> pytest.MarkDecorator:
-    """The mark of a test that needs an extra, a browser, a compiler or /dev/full."""
+    """The mark of a test that needs an extra, a browser, a compiler, /dev/full or a minute."""
     return pytest.mark.needs(what)
 
 
@@ -28,6 +30,7 @@ def missing(what: str) -> str | None:
             f"needs a browser: selenium, {CHROMIUM} and {DRIVER}",
         ),
         "compiler": (shutil.which("g++") is not None, "needs a C++ compiler, with which torch.compile works on a CPU"),
+        "a minute": (os.environ.get("MDM_NO_SKIPS") == "1", "takes a minute; set MDM_NO_SKIPS=1"),
         "/dev/full": (Path("/dev/full").exists(), "needs /dev/full"),
     }[what]
     return None if here else reason

@@ -38,7 +38,7 @@ def wait(folder: Path, rows: int, seconds: float) -> None:
 
 
 def main(file: str, output: str, kills: int) -> None:
-    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), gen_length=20, steps=10)
+    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), gen_length=20, steps=5)
     job = Job(sampler, read_rows(file), output, batch_size=6)
     rng = random.Random(0)
     held: list[int] = []

@@ -12,6 +12,7 @@ from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
 from mdm_sampling.backends.embedded import FOLDER
+from mdm_sampling.reductions import compiled_slice_statistics
 
 
 @pytest.mark.parametrize(
@@ -104,17 +105,21 @@ def test_loading_leaves_the_logging_of_transformers_as_it_was(llada_folder: Path
         logging.set_verbosity_warning()
 
 
-@needs("compiler")
-def test_a_compiled_model_decodes_the_same(tmp_path: Path) -> None:
-    """Ragged rows and lookaheads of any size, in float64, where rounding decides nothing; one layer compiles faster."""
+@pytest.fixture
+def one_layer(tmp_path: Path) -> Path:
+    """A checkpoint that compiles fast."""
     naive = NaiveLLaDA(seed=0)
     naive.layers = 1
     naive.weights = {name: w for name, w in naive.weights.items() if "blocks." not in name or "blocks.0." in name}
-    save_llada(naive, tmp_path)
+    return save_llada(naive, tmp_path)
+
+
+def check_compiled(folder: Path, planner: mdm.PositionPlanner, cache: mdm.CacheStrategy) -> None:
+    """Ragged rows give the same tokens, in float64, where rounding decides nothing."""
 
     def sampler(compile: bool) -> mdm.Sampler:
-        backend = mdm.load_backend(str(tmp_path), dtype="float64", compile=compile)
-        return mdm.Sampler(backend, planner=mdm.InfoGain(4, 1.0), cache=mdm.DualCache(), block_length=5, steps=6)
+        backend = mdm.load_backend(str(folder), dtype="float64", compile=compile)
+        return mdm.Sampler(backend, planner=planner, cache=cache, block_length=5, steps=6)
 
     plain, compiled = sampler(False), sampler(True)
     mask = plain.backend.mask_id
@@ -123,6 +128,30 @@ def test_a_compiled_model_decodes_the_same(tmp_path: Path) -> None:
     assert compiled.backend.compiled
     assert compiled.fill(rows, [0, 1]).sequences == plain.fill(rows, [0, 1]).sequences
     assert compiled.spec()["backend"]["compile"] is True
+
+
+@needs("compiler")
+@needs("a minute")
+def test_a_compiled_model_decodes_the_same(one_layer: Path) -> None:
+    check_compiled(one_layer, mdm.InfoGain(4, 1.0), mdm.DualCache())
+
+
+def test_the_graphs_that_are_compiled_decode_the_same(one_layer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of lookaheads of any size that share slots. They run as they are, which takes no minute."""
+    graphs = []
+
+    def as_they_are(function: Any = None, **options: Any) -> Any:
+        graphs.append(function)
+        return real(function, backend="aot_eager", **options)
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", as_they_are)
+    compiled_slice_statistics.cache_clear()
+    try:
+        check_compiled(one_layer, mdm.InfoGain(4, 1.0), mdm.DualCache())
+    finally:
+        compiled_slice_statistics.cache_clear()
+    assert len(graphs) == 3  # a trial, the model, the statistics
 
 
 def test_a_model_that_cannot_be_compiled_says_so() -> None:
