@@ -1,5 +1,6 @@
 """The registry: built-ins through hooks, plug-ins through entry points, and plug-ins that are broken."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -161,3 +162,23 @@ def test_an_installed_distribution_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "top-three  (mdm-topthree)" in done.stdout
     assert "k=5" in done.stdout
+
+
+class Wandering:
+    """A plug-in that changes the working folder and prints while it registers its part."""
+
+    @mdm.hookimpl
+    def register_planners(self, register):  # type: ignore[no-untyped-def]
+        os.chdir("/")
+        print("hello")
+        register("wandering", TopMass)
+
+
+def test_a_plugin_does_not_move_what_a_command_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load([FakeEntryPoint("wandering", "mdm-wandering", Wandering())])  # type: ignore[list-item]
+    assert found.get("planners", "wandering").part is TopMass
+    assert Path.cwd() == tmp_path
+    assert capsys.readouterr().out == ""

@@ -69,7 +69,7 @@ def check_device(name: str) -> None:
     try:
         torch.empty(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ModelError(f"device {name!r} cannot be used: {first_sentence(error)}") from error
+        raise ModelError(f"device {name!r:.60} cannot be used: {first_sentence(error):.200}") from error
 
 
 def check_device_map(device_map: Any) -> None:

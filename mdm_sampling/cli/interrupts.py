@@ -42,9 +42,18 @@ class Interrupts:
         if time.monotonic() - self.came > LONGEST:
             say_stopped()
             os._exit(STOPPED)
-        again = threading.Timer(AGAIN, interrupt_main, [number])
+        again = threading.Timer(AGAIN, interrupt_again, [number])
         again.daemon = True
         again.start()
+
+
+def interrupt_again(number: int) -> None:
+    """Send the main thread a signal, which also ends what it waits for where the system can do so."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        interrupt_main(number)
 
 
 def is_importing(frame: FrameType | None) -> bool:
