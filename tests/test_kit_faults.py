@@ -1,6 +1,7 @@
 """The conformance kit and parts that change themselves, work in vain, never end, or end the process."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -156,6 +157,17 @@ def test_a_rule_that_does_not_come_to_its_end_is_named_and_the_next_one_is_check
     for outcome in (second, third):
         assert "expected: an end within 0.2 s" in str(outcome.breach)
         assert outcome.seconds < 5
+
+
+def test_what_takes_long_ends_where_interrupts_are_ignored() -> None:
+    """As in a process that a script started in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(TooLong), limited(0.05, lambda said: None):
+            time.sleep(9)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_takes_long_is_told_and_a_users_interrupt_stays_one() -> None:

@@ -100,15 +100,10 @@ def test_an_interrupt_waits_for_an_import(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_known_whatever_it_became() -> None:
-    try:
-        try:
-            raise KeyboardInterrupt
-        except KeyboardInterrupt as interrupt:
-            raise ModuleNotFoundError("lazily") from interrupt
-    except ModuleNotFoundError as error:
-        assert is_interrupt(error)
-        error.__cause__ = None
-        assert is_interrupt(error), "also where it is only the context"
+    told, hidden = ModuleNotFoundError("lazily"), ModuleNotFoundError("lazily")
+    told.__cause__ = hidden.__context__ = KeyboardInterrupt()
+    assert is_interrupt(told)
+    assert is_interrupt(hidden)
     assert not is_interrupt(ValueError("x"))
 
 

@@ -53,7 +53,7 @@ def interrupt_again(number: int) -> None:
     if hasattr(signal, "pthread_kill") and main is not None:
         signal.pthread_kill(main, number)
     else:
-        interrupt_main(number)
+        interrupt_main(signal.Signals(number))
 
 
 def is_importing(frame: FrameType | None) -> bool:

@@ -48,16 +48,33 @@ def limited(seconds: float, tell: Callable[[str], None], every: float = EVERY, g
             return
 
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    with _heard_interrupts():
+        watcher.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not expired.is_set():
+                raise
+            raise TooLong from None
+        finally:
+            done.set()
+            watcher.join()
+
+
+@contextmanager
+def _heard_interrupts() -> Iterator[None]:
+    """Hear interrupts in a process that a shell started in the background, which begins with ignoring them."""
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
-    except KeyboardInterrupt:
-        if not expired.is_set():
-            raise
-        raise TooLong from None
     finally:
-        done.set()
-        watcher.join()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _interrupt() -> None:
