@@ -1,6 +1,6 @@
 """Info-Gain as published code works, for comparison: one row, deliberately plain, neither better nor worse.
 
-Logits for every computed place, zero-padded to the whole canvas; softmax, clamp, logarithm, product and sum over
+Logits for every computed position, zero-padded to the whole canvas; softmax, clamp, logarithm, product and sum over
 all of it; keys and values copied for every candidate; the winner's logits are the next step's.
 """
 
@@ -15,7 +15,7 @@ from mdm_sampling.backends.slots import cache_argument
 
 
 class CopiedCache(Cache):
-    """Keys and values of earlier places, a copy for each candidate, in front of or around what is computed."""
+    """Keys and values of earlier positions, a copy for each candidate, in front of or around what is computed."""
 
     def __init__(self, layers: list[tuple[Tensor, Tensor]], start: int, copies: int, around: bool) -> None:
         super().__init__(layers=[])
@@ -65,7 +65,7 @@ class PlainInfoGain:
     cache: str
     candidates: int = 8
     position_temperature: float = 0.1
-    block_length: int = 32
+    block_size: int = 32
     steps: int = 64
 
     @torch.no_grad()
@@ -73,9 +73,9 @@ class PlainInfoGain:
         device = self.model.device
         self.generator = torch.Generator(device).manual_seed(seed)
         canvas = torch.tensor([[*prompt, *[self.mask_id] * new]], device=device)
-        blocks = -(-new // self.block_length)
-        for start in range(len(prompt), len(prompt) + new, self.block_length):
-            stop = min(start + self.block_length, canvas.shape[1])
+        blocks = -(-new // self.block_size)
+        for start in range(len(prompt), len(prompt) + new, self.block_size):
+            stop = min(start + self.block_size, canvas.shape[1])
             canvas = self._fill_block(canvas, start, stop, max(1, self.steps // blocks))
         return canvas[0].tolist()
 
@@ -121,7 +121,7 @@ class PlainInfoGain:
         return futures[best : best + 1], ahead[best : best + 1]
 
     def _moves(self, confidence: Tensor, quota: int) -> list[list[int]]:
-        """Distinct sets of places, the most confident ones first."""
+        """Distinct sets of positions, the most confident ones first."""
         moves = [sorted(confidence[0].topk(quota).indices.tolist())]
         for _ in range(self.candidates - 1):
             noise = -torch.log(
@@ -133,7 +133,7 @@ class PlainInfoGain:
         return moves
 
     def _logits(self, canvases: Tensor, start: int, stop: int) -> Tensor:
-        """Logits of every place of the canvas, zeros where nothing was computed: [n t v]."""
+        """Logits of every position of the canvas, zeros where nothing was computed: [n t v]."""
         length = canvases.shape[1]
         if self.cache == "none":
             return self._project(self._trunk(canvases, 0, length, None))

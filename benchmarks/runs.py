@@ -61,7 +61,7 @@ class Run:
             backend,
             planner=mdm.Confidence() if greedy else mdm.InfoGain(candidates=self.candidates),
             cache=mdm.build("caches", self.cache),
-            block_length=self.block,
+            block_size=self.block,
             steps=self.new,
         )
 

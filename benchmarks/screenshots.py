@@ -39,7 +39,7 @@ PLANNERS = {"confidence": mdm.Confidence(), "info-gain": mdm.InfoGain()}
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=IMAGES, help="Folder.")
 def main(out: Path) -> None:
     task = mdm.build("tasks", "sudoku:6")
-    base = mdm.load(gen_length=42, block_length=42, steps=11)  # two places a step
+    base = mdm.load(max_new_tokens=42, block_size=42, steps=11)  # two positions a step
     samplers = {name: replace(base, planner=planner) for name, planner in PLANNERS.items()}
     row = row_of(task.items(1, 0)[0], base, None)
     with Screen(Console(file=io.StringIO()), speed=1e6, together=True) as screen:
@@ -93,7 +93,7 @@ def browser(profile: Path) -> Iterator[Any]:
 
 
 def show(driver: Any, page: Path, theme: str) -> None:
-    """The page at `STEP`, pointing at one of the places that are still masked."""
+    """The page at `STEP`, pointing at one of the positions that are still masked."""
     from selenium.webdriver.common.action_chains import ActionChains
 
     preference = {"features": [{"name": "prefers-color-scheme", "value": theme}]}

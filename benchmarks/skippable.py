@@ -17,7 +17,7 @@ import mdm_sampling as mdm
 from mdm_sampling.compare.engine import row_of
 from mdm_sampling.machine import describe_machine
 
-PLACES = 64  # more than any answer has
+POSITIONS = 64  # more than any answer has
 
 
 def evaluated_and_needed(sampler: mdm.Sampler, task: mdm.Task, items: int) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def evaluated_and_needed(sampler: mdm.Sampler, task: mdm.Task, items: int) -> tu
 @click.option("--items", default=32, show_default=True)
 @click.option("--quick", is_flag=True, help="Two items; the tests run this.")
 def main(items: int, quick: bool) -> None:
-    base = mdm.load(block_length=PLACES, steps=PLACES)
+    base = mdm.load(block_size=POSITIONS, steps=POSITIONS)
     for task in (mdm.Sudoku(6), mdm.Countdown()):
         for k in (1, 2, 4):
             for future in ("mean", "step"):
@@ -51,7 +51,7 @@ def main(items: int, quick: bool) -> None:
                     planner=mdm.InfoGain(future=future),
                     schedule=mdm.Constant(k),
                     cache=mdm.NoCache(),
-                    gen_length=task.gen_length or PLACES,
+                    max_new_tokens=task.max_new_tokens or POSITIONS,
                 )
                 evaluated, needed = evaluated_and_needed(sampler, task, 2 if quick else items)
                 report = {

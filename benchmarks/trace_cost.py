@@ -39,9 +39,9 @@ class Timed:
 
 
 @click.command(help=__doc__)
-@click.option("--new", default=1024, show_default=True, help="Places to fill.")
+@click.option("--new", default=1024, show_default=True, help="Positions to fill.")
 @click.option("--steps", default=512, show_default=True)
-@click.option("--block", default=32, show_default=True, help="Places of a block.")
+@click.option("--block", default=32, show_default=True, help="Positions of a block.")
 @click.option("--candidates", default=8, show_default=True)
 @click.option("--shape", default="small", show_default=True)
 @click.option("--vocabulary", default=32_000, show_default=True)
@@ -56,7 +56,7 @@ def main(quick: bool, **options: Any) -> None:
         random_llada(options["shape"], options["vocabulary"]),
         planner=mdm.InfoGain(candidates=options["candidates"]),
         cache=mdm.build("caches", options["cache"]),
-        block_length=options["block"],
+        block_size=options["block"],
         steps=options["steps"],
     )
     rows = [(random_prompt(96, options["vocabulary"]), [sampler.backend.mask_id] * options["new"])]

@@ -86,7 +86,7 @@ _HOME = {
     "hookimpl": "hookspecs",
     "load": "loading",
     "load_backend": "loading",
-    "top_places": "interfaces",
+    "top_positions": "interfaces",
     "wrap": "backends.memory",
 }
 __all__ = sorted(_HOME)
@@ -134,7 +134,7 @@ if TYPE_CHECKING:
     from .interfaces import Step as Step
     from .interfaces import Task as Task
     from .interfaces import TokenSampler as TokenSampler
-    from .interfaces import top_places as top_places
+    from .interfaces import top_positions as top_positions
     from .kinds import check_fields as check_fields
     from .loading import load as load
     from .loading import load_backend as load_backend

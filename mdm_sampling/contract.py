@@ -116,21 +116,21 @@ def check_moves(
 ) -> None:
     """Raise `ContractError`, naming the planner, for moves that cannot be looked ahead at.
 
-    They are rows, places and tokens: int64 [n], bool [n l] and int64 [n l], of rows of the batch and tokens of the
+    They are rows, positions and tokens: int64 [n], bool [n l] and int64 [n l], of rows of the batch and tokens of the
     vocabulary.
     """
     rows, unmask, tokens = moves
-    who, (b, places) = ("planner", planner), masked.shape
+    who, (b, positions) = ("planner", planner), masked.shape
     if scope not in SCOPES:
         raise breach(who, f"looked ahead with scope={scope!r:.40}, expected 'block' or 'canvas'")
     n = len(rows) if isinstance(rows, Tensor) and rows.ndim == 1 else 0
-    wanted = ((rows, (n,), torch.long), (unmask, (n, places), torch.bool), (tokens, (n, places), torch.long))
+    wanted = ((rows, (n,), torch.long), (unmask, (n, positions), torch.bool), (tokens, (n, positions), torch.long))
     if not n or not all(_is(*each) for each in wanted):
         got = ", ".join(_short(part) for part in (rows, unmask, tokens))
         raise breach(
             who,
             f"looked ahead at rows, unmask and tokens of {got}; "
-            f"expected int64 [n], bool [n {places}] and int64 [n {places}], n at least 1",
+            f"expected int64 [n], bool [n {positions}] and int64 [n {positions}], n at least 1",
         )
     strange, unreal = _any((rows < 0) | (rows >= b), unmask & ((tokens < 0) | (tokens >= vocabulary)))
     if strange:
@@ -142,8 +142,8 @@ def check_moves(
 def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -> Plan:
     """The plan. Raises `ContractError`, naming the planner, unless the loop can go on with it.
 
-    It must fill masked places of each row with real tokens, and at a row's last step all that are left. What it reopens
-    must be reopenable.
+    It must fill masked positions of each row with real tokens, and at a row's last step all that are left. What it
+    reopens must be reopenable.
     """
     who, masked = ("planner", planner), step.masked
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
@@ -163,16 +163,18 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
         masked & ~unmask & step.is_last.unsqueeze(-1),
     )
     if revealed:
-        raise breach(who, "unmasked a place that is not masked")
+        raise breach(who, "unmasked a position that is not masked")
     if closed:
         hint = "" if needs_of(planner).remasking else "; it must ask for it with `needs = Needs(remasking=True)`"
-        raise breach(who, f"reopened a place that is not reopenable{hint}")
+        raise breach(who, f"reopened a position that is not reopenable{hint}")
     if stuck:
-        raise breach(who, "made no progress: it filled no place of a row that still has masks")
+        raise breach(who, "made no progress: it filled no position of a row that still has masks")
     if unreal:
-        raise breach(who, "filled a place with the mask token or with a token outside the vocabulary")
+        raise breach(who, "filled a position with the mask token or with a token outside the vocabulary")
     if late:
-        raise breach(who, "left places masked at a row's last step of the block, at which all that are left are filled")
+        raise breach(
+            who, "left positions masked at a row's last step of the block, at which all that are left are filled"
+        )
     return plan
 
 
@@ -206,9 +208,9 @@ def _check_candidates(who: Who, candidates: object, masked: Tensor) -> None:
     if not isinstance(candidates, Candidates):
         raise breach(who, f"returned candidates of {_kind(candidates)}, expected Candidates or None")
     cost = candidates.cost
-    n, (b, places) = len(cost) if isinstance(cost, Tensor) and cost.ndim else 0, masked.shape
-    _tensor(who, "candidates.unmask", candidates.unmask, (n, b, places), torch.bool)
-    _tensor(who, "candidates.tokens", candidates.tokens, (n, b, places), torch.long)
+    n, (b, positions) = len(cost) if isinstance(cost, Tensor) and cost.ndim else 0, masked.shape
+    _tensor(who, "candidates.unmask", candidates.unmask, (n, b, positions), torch.bool)
+    _tensor(who, "candidates.tokens", candidates.tokens, (n, b, positions), torch.long)
     _tensor(who, "candidates.chosen", candidates.chosen, (b,), torch.long)
     for name in ("cost", "next_entropy", "score"):
         _tensor(who, f"candidates.{name}", getattr(candidates, name), (n, b))

@@ -33,9 +33,9 @@ def viridis(share: float) -> Colour:
 
 def between(scale: Sequence[Colour], share: float) -> Colour:
     """The colour at a share, 0 to 1, of a scale of evenly spaced colours."""
-    place = min(max(share, 0.0), 1.0) * (len(scale) - 1)
-    below = min(int(place), len(scale) - 2)
-    red, green, blue = (a + (place - below) * (b - a) for a, b in zip(scale[below], scale[below + 1], strict=True))
+    position = min(max(share, 0.0), 1.0) * (len(scale) - 1)
+    below = min(int(position), len(scale) - 2)
+    red, green, blue = (a + (position - below) * (b - a) for a, b in zip(scale[below], scale[below + 1], strict=True))
     return red, green, blue
 
 

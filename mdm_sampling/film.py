@@ -10,28 +10,28 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Frame:
-    """One step of one row. Places count from the start of the row's body; lists of places are in their order.
+    """One step of one row. Positions count from the start of the row's body; lists of positions are in their order.
 
     Attributes:
-        block: the first place of the block and the one behind its last.
-        places: those that the step filled; `tokens`, `confidence`, `entropy` and `top` belong to them.
+        block: the first position of the block and the one behind its last.
+        positions: those that the step filled; `tokens`, `confidence`, `entropy` and `top` belong to them.
         tokens: what they were filled with.
         confidence: the model's probability of those tokens.
-        entropy: the places' entropies when they were filled, in nats.
+        entropy: the positions' entropies when they were filled, in nats.
         top: for each, the likeliest tokens and their probabilities.
-        masked: the block's masked places before the step; the next three belong to them.
+        masked: the block's masked positions before the step; the next three belong to them.
         masked_entropy: their entropies, in nats.
         likeliest: their likeliest tokens.
         likeliest_confidence: the probabilities of those.
-        reopened: places that were masked again.
-        ended: places that were filled with the end token since the row had ended; the step may have reopened them.
+        reopened: positions that were masked again.
+        ended: positions that were filled with the end token since the row had ended; the step may have reopened them.
         candidates: the moves that were weighed, as the trace has them.
         forwards: model rows computed for it in this step.
         token_forwards: tokens computed for it in this step.
     """
 
     block: tuple[int, int]
-    places: list[int]
+    positions: list[int]
     tokens: list[int]
     confidence: list[float]
     entropy: list[float]
@@ -55,7 +55,7 @@ class Film:
         prefix: token ids before the body.
         body: token ids of the body before the first step.
         mask_id: the id of the mask token.
-        end_id: what the places behind a row's end are filled with, or None.
+        end_id: what the positions behind a row's end are filled with, or None.
         seed: the row's.
         spec: the sampler's settings.
         names: the texts of tokens; shared by the rows of a batch.
@@ -82,7 +82,7 @@ class Film:
 
     @property
     def cumulative_entropy(self) -> list[float]:
-        """After each step, the entropies of all places that were filled so far, in nats."""
+        """After each step, the entropies of all positions that were filled so far, in nats."""
         return list(accumulate(sum(frame.entropy) for frame in self.frames))
 
     def add(self, frame: Frame) -> None:
@@ -91,24 +91,28 @@ class Film:
         self.frames.append(frame)
 
     def _change(self, canvas: list[int], frame: Frame) -> None:
-        for place, token in zip(frame.places, frame.tokens, strict=True):
-            canvas[place] = token
-        for place in frame.reopened:
-            canvas[place] = self.mask_id
-        for place in frame.ended:
-            canvas[place] = self.mask_id if self.end_id is None else self.end_id
+        for position, token in zip(frame.positions, frame.tokens, strict=True):
+            canvas[position] = token
+        for position in frame.reopened:
+            canvas[position] = self.mask_id
+        for position in frame.ended:
+            canvas[position] = self.mask_id if self.end_id is None else self.end_id
 
     def after(self, steps: int) -> tuple[list[int], list[int]]:
-        """The body's token ids after so many steps, and for each place the step that filled it, from 0; -1 for none."""
+        """The body's token ids after so many steps, and for each position the step that filled it, from 0; -1 for
+        none.
+        """
         canvas, filled = list(self.body), [-1] * len(self.body)
         for number, frame in enumerate(self.frames[:steps]):
             self._change(canvas, frame)
-            for place in frame.reopened:
-                filled[place] = -1
-            for place in (*frame.places, *frame.ended):
-                filled[place] = number
+            for position in frame.reopened:
+                filled[position] = -1
+            for position in (*frame.positions, *frame.ended):
+                filled[position] = number
         return canvas, filled
 
     def masked(self, start: int, stop: int) -> list[int]:
-        """The masked places of [start, stop)."""
-        return [place for place in range(start, min(stop, len(self.canvas))) if self.canvas[place] == self.mask_id]
+        """The masked positions of [start, stop)."""
+        return [
+            position for position in range(start, min(stop, len(self.canvas))) if self.canvas[position] == self.mask_id
+        ]

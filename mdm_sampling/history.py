@@ -22,7 +22,7 @@ class HistoryKeeper:
         self.weighed: list[tuple[Tensor, Tensor, Tensor]] = []  # rows [b], their steps [b], and `_figures`
 
     def add(self, record: StepRecord) -> None:
-        rows, here = record.rows, (record.rows, record.block.places)
+        rows, here = record.rows, (record.rows, record.block.positions)
         steps = self.taken[rows]
         self.order[here] = torch.where(record.unmask, steps, self.order[here])
         self.order[here] = self.order[here].masked_fill(record.remask, -1)

@@ -27,7 +27,7 @@ Scope = Literal["block", "canvas"]
 
 
 class Slots(ABC):
-    """Keys and values of one run, one slot for each place of each row. Only its backend looks inside."""
+    """Keys and values of one run, one slot for each position of each row. Only its backend looks inside."""
 
     @abstractmethod
     def select(self, rows: Tensor) -> Slots:
@@ -68,13 +68,13 @@ class ModelBackend(ABC):
 
     @abstractmethod
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
-        """Hidden states that predict the places of `span`: [b l d]; row i of a sequence predicts place i.
+        """Hidden states that predict the positions of `span`: [b l d]; row i of a sequence predicts position i.
 
-        The forward attends to all valid places of the canvas: those it recomputes and, for the rest, `slots`.
+        The forward attends to all valid positions of the canvas: those it recomputes and, for the rest, `slots`.
 
         Args:
             canvas: [b t], or for a fork [n t].
-            span: the places to recompute. A backend may recompute more, never fewer.
+            span: the positions to recompute. A backend may recompute more, never fewer.
             slots: keys and values; None if `span` is the whole canvas and nothing will be read later.
             rows: None for a forward that writes `span` into the slots. For a fork, the slots' row that each
                 candidate reads, int64 [n]; a fork writes nothing.
@@ -89,11 +89,11 @@ class ModelBackend(ABC):
         """Empty slots; the first forward, over the whole canvas, fills them."""
 
     def compile(self) -> None:
-        """Compile the model with `torch.compile`, for any number of rows and places; `ModelError` if it can't."""
+        """Compile the model with `torch.compile`, for any number of rows and positions; `ModelError` if it can't."""
         raise ModelError(f"a {type(self).__name__} cannot be compiled")
 
-    def places_computed(self, span: Span, length: int) -> int:
-        """How many places a forward over `span` of a canvas of this length computes, for the report."""
+    def positions_computed(self, span: Span, length: int) -> int:
+        """How many positions a forward over `span` of a canvas of this length computes, for the report."""
         return len(span)
 
 
@@ -110,7 +110,9 @@ class BackendFamily(ABC):
 
 
 class CacheStrategy(ABC):
-    """Chooses which places a forward recomputes. Keys and values of all others are read as they were last written."""
+    """Chooses which positions a forward recomputes. Keys and values of all others are read as they were last
+    written.
+    """
 
     @property
     def reads_slots(self) -> bool:
@@ -119,21 +121,21 @@ class CacheStrategy(ABC):
 
     @abstractmethod
     def span(self, block: Span, length: int, step: int) -> Span:
-        """The places to recompute.
+        """The positions to recompute.
 
         Args:
             block: the block that is being filled; the span must cover it.
-            length: t, the canvas has places [0, t).
+            length: t, the canvas has positions [0, t).
             step: forwards done since the block was entered. At 0 the span must be the whole canvas.
         """
 
 
 class TokenSampler(ABC):
-    """Draws a token for every masked place, before any place is chosen."""
+    """Draws a token for every masked position, before any position is chosen."""
 
     @abstractmethod
     def propose(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
-        """`count` independent draws for each masked place: [n b l]. All randomness comes from `noise`."""
+        """`count` independent draws for each masked position: [n b l]. All randomness comes from `noise`."""
 
 
 class Lookahead(Protocol):
@@ -144,12 +146,12 @@ class Lookahead(Protocol):
 
         Args:
             rows: which row each move belongs to, int64 [n].
-            unmask: places filled, bool [n l].
+            unmask: positions filled, bool [n l].
             tokens: what they are filled with, int64 [n l].
-            scope: "block", or "canvas" for every masked place of the recomputed span.
+            scope: "block", or "canvas" for every masked position of the recomputed span.
 
         Returns:
-            A prediction with n rows over the places of the scope that stay masked.
+            A prediction with n rows over the positions of the scope that stay masked.
         """
 
 
@@ -159,7 +161,7 @@ class Needs:
 
     Args:
         history: how many predictions of earlier steps of the block are kept for it.
-        remasking: whether it may reopen places that were filled in this block.
+        remasking: whether it may reopen positions that were filled in this block.
     """
 
     history: int = 0
@@ -180,23 +182,24 @@ class Step:
     Only the loop makes one, and wrappers change one with `dataclasses.replace`: later versions may add attributes.
 
     Attributes:
-        prediction: distributions at the block's places, [b l].
-        masked: the places that may be chosen, bool [b l].
-        fixed: places that a wrapper already decided to fill in this step; not in `masked`, bool [b l].
-        proposal: one draw for each place, tokens and confidence [1 b l].
-        quota: how many places the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
-            most the number of masked places.
+        prediction: distributions at the block's positions, [b l].
+        masked: the positions that may be chosen, bool [b l].
+        fixed: positions that a wrapper already decided to fill in this step; not in `masked`, bool [b l].
+        proposal: one draw for each position, tokens and confidence [1 b l].
+        quota: how many positions the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
+            most the number of masked positions.
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
         noise: the rows' random numbers; `uniform` and `gumbel` draw from it.
-        width: places of a full block. Noise is drawn for all of them, so that a block cut short gets the same numbers.
-        offset: places of the rows' bodies before the block.
+        width: positions of a full block. Noise is drawn for all of them, so that a block cut short gets the same
+            numbers.
+        offset: positions of the rows' bodies before the block.
         taken: steps taken in this block before this one.
         steps: steps that each row may take in this block, int64 [b]. At the last one, see `is_last`, the quota is all
             that is left, and the loop demands that all of it is filled.
         valid: False at padding, that is after the end of a row that is shorter than its neighbours, bool [b l].
         block_tokens: the tokens that stand in the block, the mask's where it is masked, int64 [b l].
-        filled: when and how surely the loop filled the block's places.
-        reopenable: the places that a plan may mask again, bool [b l]: those filled in this block, until the row's
+        filled: when and how surely the loop filled the block's positions.
+        reopenable: the positions that a plan may mask again, bool [b l]: those filled in this block, until the row's
             last step. All False unless the planner's `needs` ask for remasking.
         history: the predictions of the block's earlier steps, the latest first; as many as the planner's `needs` ask
             for, once there are so many.
@@ -241,24 +244,24 @@ class Step:
         return self.steps - self.taken <= 1
 
     @property
-    def places(self) -> Tensor:
-        """The block's places, counted from the start of the rows' bodies, int64 [l]."""
+    def positions(self) -> Tensor:
+        """The block's positions, counted from the start of the rows' bodies, int64 [l]."""
         return self.offset + torch.arange(self.masked.shape[1], device=self.masked.device)
 
     def uniform(self, count: int) -> Tensor:
-        """`count` numbers in [0, 1) for each place, float64 [n b l]."""
-        return self._by_place(self.noise.uniform(range(len(self.quota)), count, self.width))
+        """`count` numbers in [0, 1) for each position, float64 [n b l]."""
+        return self._by_position(self.noise.uniform(range(len(self.quota)), count, self.width))
 
     def gumbel(self, count: int) -> Tensor:
-        """`count` draws of standard Gumbel noise for each place, float64 [n b l]."""
-        return self._by_place(self.noise.gumbel(range(len(self.quota)), count, self.width))
+        """`count` draws of standard Gumbel noise for each position, float64 [n b l]."""
+        return self._by_position(self.noise.gumbel(range(len(self.quota)), count, self.width))
 
-    def _by_place(self, draws: Tensor) -> Tensor:
+    def _by_position(self, draws: Tensor) -> Tensor:
         return draws[..., : self.masked.shape[1]].transpose(0, 1).to(self.masked.device)
 
 
 class PositionPlanner(ABC):
-    """Decides which places to fill at a step, and may decide with what."""
+    """Decides which positions to fill at a step, and may decide with what."""
 
     @property
     def needs(self) -> Needs:
@@ -275,35 +278,41 @@ class PositionPlanner(ABC):
 
     @abstractmethod
     def plan(self, step: Step) -> Plan:
-        """Choose masked places: at least one in each row with a quota, and all of them where `step.is_last`."""
+        """Choose masked positions: at least one in each row with a quota, and all of them where `step.is_last`."""
 
 
 class ScorePlanner(PositionPlanner):
-    """A planner that only scores places: the best `quota` masked places of each row are filled; ties go to the left."""
+    """A planner that only scores positions: the best `quota` masked positions of each row are filled; ties go to the
+    left.
+    """
 
     @abstractmethod
     def score(self, step: Step) -> Tensor:
-        """A number for each place, the larger the sooner it is filled, [b l]; nan only where `step.masked` is False."""
+        """A number for each position, the larger the sooner it is filled, [b l]; nan only where `step.masked` is
+        False.
+        """
 
     def plan(self, step: Step) -> Plan:
         score = self.score(step)
         if not isinstance(score, torch.Tensor) or score.shape != step.masked.shape:
             got = list(score.shape) if isinstance(score, torch.Tensor) else type(score).__name__
-            raise ContractError(f"{named('planner', self)} must score each place, {list(step.masked.shape)}, got {got}")
+            raise ContractError(
+                f"{named('planner', self)} must score each position, {list(step.masked.shape)}, got {got}"
+            )
         if bool((score.isnan() & step.masked).any()):
-            raise ContractError(f"{named('planner', self)} scored a place with nan, which is no number")
-        return Plan(unmask=top_places(score, step.masked, step.quota))
+            raise ContractError(f"{named('planner', self)} scored a position with nan, which is no number")
+        return Plan(unmask=top_positions(score, step.masked, step.quota))
 
 
 class Schedule(ABC):
-    """Decides how many places a step fills."""
+    """Decides how many positions a step fills."""
 
     @abstractmethod
     def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
-        """Places to fill now. The loop keeps the answer between 1 and `masked`, and fills the rest at the last step.
+        """Positions to fill now. The loop keeps the answer between 1 and `masked`, and fills the rest at the last step.
 
         Args:
-            masked: places of the block that are still masked in each row, int64 [b].
+            masked: positions of the block that are still masked in each row, int64 [b].
             step: steps already taken in this block.
             steps: steps that each row may take in this block, int64 [b].
 
@@ -324,8 +333,8 @@ class Task(ABC):
     """A set of items with an exact grader, on which samplers are compared."""
 
     @property
-    def gen_length(self) -> int | None:
-        """Places that an answer needs; None for the model's own default. Items with a body don't need it."""
+    def max_new_tokens(self) -> int | None:
+        """Positions that an answer needs; None for the model's own default. Items with a body don't need it."""
         return None
 
     @abstractmethod
@@ -337,8 +346,8 @@ class Task(ABC):
         """Read the answer out of a text and grade it. The text is what was generated, or the body, filled."""
 
 
-def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
-    """The `count` eligible places with the largest score in each row; ties go to the left.
+def top_positions(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
+    """The `count` eligible positions with the largest score in each row; ties go to the left.
 
     Ties are equal floats, and confidences of float32 end at 1: all that lie above 1 - 6e-8 tie. Scores that are equal
     only in exact arithmetic are ordered by their rounding.
@@ -353,7 +362,8 @@ def top_places(score: Tensor, eligible: Tensor, count: Tensor) -> Tensor:
     """
     eligible = eligible.expand(score.shape)
     score = score.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    # Sorting twice, eligibility last and stably, keeps an eligible place at -inf ahead of those that may not be chosen.
+    # Sorting twice, eligibility last and stably, keeps an eligible position at -inf ahead of those that may not be
+    # chosen.
     order = score.argsort(dim=-1, descending=True, stable=True)
     order = order.gather(-1, eligible.gather(-1, order).int().argsort(dim=-1, descending=True, stable=True))
     rank = torch.empty_like(order).scatter_(

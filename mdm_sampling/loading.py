@@ -17,7 +17,7 @@ from .sampler import Sampler
 if TYPE_CHECKING:
     import torch
 
-DEFAULT_GEN_LENGTH = 128
+DEFAULT_NEW_TOKENS = 128
 
 
 def load_backend(
@@ -51,14 +51,14 @@ def load_backend(
         raise ModelError(f"mask_id is {mask_id!r:.60}, expected a token id")
     if not isinstance(compile, bool):
         raise ModelError(f"compile is {compile!r:.60}, expected True or False")
-    place = None if device is None or str(device) == "auto" else str(device)
+    position = None if device is None or str(device) == "auto" else str(device)
     number = str(dtype).removeprefix("torch.")
     options = LoadOptions(
-        number, place, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
+        number, position, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
     )
     if revision is not None and (name == "embedded" or Path(name).exists()):
         raise ModelError(f"revision {revision!r} would be ignored: {name} is no hub repository")
-    if sum(each is not None for each in (place, device_map, tp_plan)) > 1:
+    if sum(each is not None for each in (position, device_map, tp_plan)) > 1:
         raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: _made(claim) for claim in claims}
@@ -139,8 +139,8 @@ def _docstrings_are_removed() -> bool:
 def load(
     model: str | os.PathLike[str] = "embedded",
     *,
-    gen_length: int | None = None,
-    block_length: int = 32,
+    max_new_tokens: int | None = None,
+    block_size: int = 32,
     steps: int = 512,
     family: str | None = None,
     dtype: str | torch.dtype = "auto",
@@ -157,7 +157,7 @@ def load(
 
     Args:
         model: see `load_backend`, which takes the same options.
-        gen_length: places to generate; None for the checkpoint's generation config, else 128.
+        max_new_tokens: positions to generate; None for the checkpoint's generation config, else 128.
     """
     backend = load_backend(
         model,
@@ -172,18 +172,18 @@ def load(
         mask_id=mask_id,
         compile=compile,
     )
-    length = gen_length
+    length = max_new_tokens
     if length is None:
-        length = default_gen_length(model, revision)
-        if backend.max_length is not None and length > max(backend.max_length, DEFAULT_GEN_LENGTH):
+        length = default_new_tokens(model, revision)
+        if backend.max_length is not None and length > max(backend.max_length, DEFAULT_NEW_TOKENS):
             raise ModelError(
                 f"{name_of(model)}: generation_config.json says max_new_tokens={length}, which exceeds the model's "
-                f"context of {backend.max_length}; pass gen_length"
+                f"context of {backend.max_length}; pass max_new_tokens"
             )
-    return Sampler(backend, gen_length=length, block_length=block_length, steps=steps)
+    return Sampler(backend, max_new_tokens=length, block_size=block_size, steps=steps)
 
 
-def default_gen_length(model: str | os.PathLike[str], revision: str | None = None) -> int:
+def default_new_tokens(model: str | os.PathLike[str], revision: str | None = None) -> int:
     """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
     from .backends.embedded import FOLDER
     from .backends.files import read_generation_config
@@ -191,7 +191,7 @@ def default_gen_length(model: str | os.PathLike[str], revision: str | None = Non
     name = name_of(model)
     length = read_generation_config(str(FOLDER) if name == "embedded" else name, revision).get("max_new_tokens")
     if length is None:
-        return DEFAULT_GEN_LENGTH
+        return DEFAULT_NEW_TOKENS
     if not is_whole(length) or length < 1:
         raise ModelError(
             f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"

@@ -1,9 +1,10 @@
 """The loop: the only file that knows the order of things.
 
 For each block, until no row has a mask in it: forward over the cache strategy's span, tokens from the token sampler,
-places from the planner, commit. The loop, not the planner, keeps the promises: only masked places of the block are
-filled, the mask token is never written, every unfinished row advances, and no mask is left at the end. A planner that
-remasks may reopen places until a row's last step of the block, so it can stretch a block to its steps and no further.
+positions from the planner, commit. The loop, not the planner, keeps the promises: only masked positions of the block
+are filled, the mask token is never written, every unfinished row advances, and no mask is left at the end. A planner
+that remasks may reopen positions until a row's last step of the block, so it can stretch a block to its steps and no
+further.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Run:
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""
         steps = self._block_steps(block)
-        rows = self.canvas.masked[:, block.places].any(1).nonzero()[:, 0]
+        rows = self.canvas.masked[:, block.positions].any(1).nonzero()[:, 0]
         work = BlockWork(self, block, rows)
         for taken in count():
             work.drop_finished_rows()
@@ -100,7 +101,7 @@ class Run:
     def _block_steps(self, block: Span) -> Tensor:
         """Steps of each row for this block, [b]: its share of the steps left by masks, at least one."""
         masked = self.canvas.masked
-        here, left = masked[:, block.places].sum(1), masked[:, block.start :].sum(1)
+        here, left = masked[:, block.positions].sum(1), masked[:, block.start :].sum(1)
         share = (self.steps_left * here / left.clamp(min=1)).round().long()
         self.steps_left = (self.steps_left - share).clamp(min=0)
         return share.clamp(min=1)
@@ -117,7 +118,7 @@ class BlockWork:
         self.slots = self._allocated() if reads_slots(run.sampler.cache) else None
         self.seeds = [run.seeds[row] for row in rows.tolist()]
         self.memory: dict[str, Tensor] = {}
-        self.filled = Filled.nothing(self.canvas.tokens[:, block.places])
+        self.filled = Filled.nothing(self.canvas.tokens[:, block.positions])
         self.history: tuple[Prediction, ...] = ()
         self.ahead: Prediction | None = None
         self.forwards = 0
@@ -128,7 +129,7 @@ class BlockWork:
 
     def drop_finished_rows(self) -> None:
         """Keep only the rows that have a mask left in the block."""
-        unfinished = self.canvas.masked[:, self.block.places].any(1)
+        unfinished = self.canvas.masked[:, self.block.positions].any(1)
         if bool(unfinished.all()):
             return
         keep = unfinished.nonzero()[:, 0]
@@ -171,12 +172,12 @@ class BlockWork:
             quota=self._quota(taken, steps),
             memory=self.memory,
             noise=noise,
-            width=sampler.block_length,
+            width=sampler.block_size,
             offset=offset,
             taken=taken,
             steps=steps,
-            valid=self.canvas.valid[:, self.block.places],
-            block_tokens=self.canvas.tokens[:, self.block.places],
+            valid=self.canvas.valid[:, self.block.positions],
+            block_tokens=self.canvas.tokens[:, self.block.positions],
             filled=self.filled,
             reopenable=reopenable & self.run.needs.remasking,
             history=self.history,
@@ -199,8 +200,8 @@ class BlockWork:
             self.history = (kept, *self.history)[: self.run.needs.history]
 
     def _quota(self, taken: int, steps: Tensor) -> Tensor:
-        """Places to fill in each row, [b]: at least one, and all that are left at a row's last step."""
-        left = self.canvas.masked[:, self.block.places].sum(1)
+        """Positions to fill in each row, [b]: at least one, and all that are left at a row's last step."""
+        left = self.canvas.masked[:, self.block.positions].sum(1)
         schedule = self.run.sampler.schedule
         with at_work("schedule", schedule):
             asked = schedule.quota(left, taken, steps)
@@ -235,7 +236,7 @@ class BlockWork:
 
     def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
         """See `interfaces.Lookahead`: the forward that the next step would do, for each move."""
-        masked = self.canvas.masked[:, self.block.places]
+        masked = self.canvas.masked[:, self.block.positions]
         check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, masked, self.run.head.vocab_size)
         span = self._span(self.forwards)
         seen = span if scope == "canvas" else self.block
@@ -252,16 +253,16 @@ class BlockWork:
         return self._predict(torch.cat(hidden), futures, seen, seen)
 
     def _predict(self, hidden: Tensor, canvas: Canvas, span: Span, seen: Span) -> Prediction:
-        """A prediction of the places `seen` from hidden states over `span`."""
+        """A prediction of the positions `seen` from hidden states over `span`."""
         states = hidden[:, seen.start - span.start : seen.stop - span.start].to(canvas.tokens.device)
-        return Prediction(states, canvas.masked[:, seen.places], self.run.head, self._context(canvas))
+        return Prediction(states, canvas.masked[:, seen.positions], self.run.head, self._context(canvas))
 
     def _context(self, canvas: Canvas) -> Tensor:
         """Canvas tokens for processors, [b t]; padding shows as masks, so that no processor counts it."""
         return canvas.tokens.masked_fill(~canvas.valid, canvas.mask_id) if canvas.padded else canvas.tokens
 
     def _count(self, forwards: Tensor, span: Span) -> None:
-        self.spent += torch.stack([forwards, forwards * self.run.backend.places_computed(span, self.canvas.length)])
+        self.spent += torch.stack([forwards, forwards * self.run.backend.positions_computed(span, self.canvas.length)])
 
     def _confidence(self, prediction: Prediction, plan: Plan, proposed: Tensor, confidence: Tensor) -> Tensor:
         """The model's probability of the tokens filled, [b l]; those that were not proposed are looked up."""

@@ -11,7 +11,7 @@ from .records import Result, RowHistory
 MOST_ROWS = 10
 LONGEST_TEXT = 24
 GREY = (0.8, 0.8, 0.8)
-"""The colour of places that no step filled."""
+"""The colour of positions that no step filled."""
 
 
 def html(result: Result) -> str:
@@ -67,5 +67,5 @@ def printable(text: str) -> str:
 
 
 def last_step(histories: Sequence[RowHistory]) -> int:
-    """The last step, from 0, that filled a place of any of the rows; 0 if none did."""
+    """The last step, from 0, that filled a position of any of the rows; 0 if none did."""
     return max((step for history in histories for step in history.order), default=0)

@@ -30,7 +30,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_PLACES = 120
+MOST_POSITIONS = 120
 """Up to here, in each row, the tokens themselves are drawn; more make a heat map."""
 
 MOST_CELLS = 600
@@ -64,7 +64,7 @@ class Picture(Figure):
 
 @dataclass(frozen=True)
 class Cell:
-    """A token of a row at its place in a drawing, in characters from the upper left corner."""
+    """A token of a row at its position in a drawing, in characters from the upper left corner."""
 
     x: float
     y: float
@@ -74,7 +74,8 @@ class Cell:
 
 
 def plot_order(result: Result, row: int | None = None, ax: Axes | None = None) -> Figure:
-    """When each place was filled: the text in cells coloured by step, or, of long rows, a heat map of their places.
+    """When each position was filled: the text in cells coloured by step, or, of long rows, a heat map of their
+    positions.
 
     Args:
         row: one row only; None draws all under each other.
@@ -82,7 +83,7 @@ def plot_order(result: Result, row: int | None = None, ax: Axes | None = None) -
     """
     rows = _rows(result, row)
     lengths = [len(result.histories[i].order) for i in rows]
-    if max(lengths) > MOST_PLACES or sum(lengths) > MOST_CELLS:
+    if max(lengths) > MOST_POSITIONS or sum(lengths) > MOST_CELLS:
         return _order_map(result, rows, ax)
     return _order_cells(result, rows, ax)
 
@@ -215,7 +216,7 @@ def _fitting_axes(width: float, height: float, scale: ScalarMappable) -> Axes:
 
 
 def _order_map(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
-    """A line of coloured places for each row."""
+    """A line of coloured positions for each row."""
     orders = [result.histories[i].order for i in rows]
     scale = _scale([result.histories[i] for i in rows])
     width = max(len(order) for order in orders)
@@ -230,7 +231,7 @@ def _order_map(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
         axes.set_ylabel("row", fontsize=9)
         axes.hlines([i - 0.5 for i in range(1, len(rows))], -0.5, width - 0.5, color="white", linewidth=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("place of the body; grey: no step filled it", fontsize=9)
+    axes.set_xlabel("position of the body; grey: no step filled it", fontsize=9)
     axes.tick_params(labelsize=8)
     _colourbar(axes.figure.colorbar(scale, ax=axes))
     return cast("Figure", axes.figure)

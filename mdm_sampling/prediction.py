@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK_BYTES = 32 * 2**20
-"""Logits of one chunk of places, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""
+"""Logits of one chunk of positions, in bytes. A few temporaries of this size exist at a time, whatever the canvas."""
 
 SLICE = 4096
 """Tokens of a slice of the vocabulary, where the head's matrix can be read in slices: its logits stay in the cache."""
@@ -88,7 +88,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What most planners read of a prediction; zeros at places that are not masked.
+    """What most planners read of a prediction; zeros at positions that are not masked.
 
     Attributes:
         token: the likeliest token, int64 [b l].
@@ -105,11 +105,11 @@ class Statistics:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The model's distributions at the masked places of a block or a larger span.
+    """The model's distributions at the masked positions of a block or a larger span.
 
     Attributes:
-        hidden: hidden states, row i predicts place i, [b l d].
-        masked: the places that are predicted, bool [b l].
+        hidden: hidden states, row i predicts position i, [b l d].
+        masked: the positions that are predicted, bool [b l].
         head: projects hidden states to logits.
         context: canvas tokens, for processors that read them, [b t].
     """
@@ -121,12 +121,12 @@ class Prediction:
 
     @property
     def entropy(self) -> Tensor:
-        """Entropy in nats, [b l]; 0 at places that are not masked."""
+        """Entropy in nats, [b l]; 0 at positions that are not masked."""
         return self.statistics.entropy
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Top-1, top-2 and entropy of every masked place, computed chunk by chunk and kept."""
+        """Top-1, top-2 and entropy of every masked position, computed chunk by chunk and kept."""
         rows, columns = self.masked.nonzero(as_tuple=True)
         if not len(rows):
             return self._empty
@@ -141,7 +141,7 @@ class Prediction:
         return Statistics(*(self._scatter(part) for part in parts))
 
     def chunks(self, copies: int = 1) -> Iterator[tuple[tuple[Tensor, Tensor], Tensor]]:
-        """The masked places, a chunk at a time: their (rows [r], columns [r]) and logits [r v].
+        """The masked positions, a chunk at a time: their (rows [r], columns [r]) and logits [r v].
 
         Args:
             copies: how many tensors of the logits' size the caller will hold beside them.
@@ -153,11 +153,11 @@ class Prediction:
             yield (r, c), self.head.logits(self.hidden[r, c], self.context[r])
 
     def chunk_size(self, copies: int = 1) -> int:
-        """Places whose logits, `copies` times over in float32, fit into a chunk; at least one."""
+        """Positions whose logits, `copies` times over in float32, fit into a chunk; at least one."""
         return max(1, CHUNK_BYTES // (self.head.vocab_size * 4 * copies))
 
     def logits(self, where: Tensor) -> Tensor:
-        """Processed logits of the places `where`, bool [b l], in reading order: [r v]. Costs r x v numbers."""
+        """Processed logits of the positions `where`, bool [b l], in reading order: [r v]. Costs r x v numbers."""
         rows, columns = where.nonzero(as_tuple=True)
         return self.head.logits(self.hidden[rows, columns], self.context[rows])
 
@@ -171,11 +171,11 @@ class Prediction:
         return chosen
 
     def at(self, masked: Tensor) -> Prediction:
-        """The same prediction for other places, bool [b l]."""
+        """The same prediction for other positions, bool [b l]."""
         return replace(self, masked=masked)
 
     def narrow(self, first: int, length: int) -> Prediction:
-        """Only the places [first, first + length) of each row."""
+        """Only the positions [first, first + length) of each row."""
         return replace(self, hidden=self.hidden.narrow(1, first, length), masked=self.masked.narrow(1, first, length))
 
     def _scatter(self, values: Tensor) -> Tensor:

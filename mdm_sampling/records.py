@@ -23,7 +23,7 @@ Prompt = str | Sequence[Message]
 
 @dataclass(frozen=True)
 class Span:
-    """The places from `start` up to, not including, `stop` of a canvas."""
+    """The positions from `start` up to, not including, `stop` of a canvas."""
 
     start: int
     stop: int
@@ -36,8 +36,8 @@ class Span:
         return self.stop - self.start
 
     @property
-    def places(self) -> slice:
-        """The same places as a slice, for indexing tensors."""
+    def positions(self) -> slice:
+        """The same positions as a slice, for indexing tensors."""
         return slice(self.start, self.stop)
 
     def covers(self, other: Span) -> bool:
@@ -46,7 +46,7 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """Rows of tokens in which the unknown places hold the mask token.
+    """Rows of tokens in which the unknown positions hold the mask token.
 
     A row is a prefix, which is padded on the left, and a body, which is padded on the right, so that the bodies of
     all rows begin at the same column, `start`. Blocks are counted from there: a row's blocks, and so its result, do
@@ -58,7 +58,7 @@ class Canvas:
         valid: False at padding, bool [b t].
         start: the column at which the bodies begin.
         mask_id: the id of the mask token.
-        padded: whether any place is padding, known without asking the device.
+        padded: whether any position is padding, known without asking the device.
     """
 
     tokens: Tensor
@@ -86,14 +86,14 @@ class Canvas:
         tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
         valid = torch.zeros(len(rows), width, dtype=torch.bool)
         for i, (prefix, body) in enumerate(rows):
-            places = slice(start - len(prefix), start + len(body))
-            tokens[i, places] = torch.tensor([*prefix, *body], dtype=torch.long)
-            valid[i, places] = True
+            positions = slice(start - len(prefix), start + len(body))
+            tokens[i, positions] = torch.tensor([*prefix, *body], dtype=torch.long)
+            valid[i, positions] = True
         return cls(tokens.to(device), valid.to(device), start, mask_id, padded=not bool(valid.all()))
 
     @property
     def masked(self) -> Tensor:
-        """Whether a place is still to be filled, bool [b t]."""
+        """Whether a position is still to be filled, bool [b t]."""
         return self.valid & (self.tokens == self.mask_id)
 
     @property
@@ -105,14 +105,14 @@ class Canvas:
         return self.tokens.shape[1]
 
     def commit(self, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
-        """The canvas after the places `unmask`, bool [b l] in `block`, received `tokens`, [b l]."""
+        """The canvas after the positions `unmask`, bool [b l] in `block`, received `tokens`, [b l]."""
         filled = self.tokens.clone()
-        filled[:, block.places] = torch.where(unmask, tokens, filled[:, block.places])
+        filled[:, block.positions] = torch.where(unmask, tokens, filled[:, block.positions])
         return replace(self, tokens=filled)
 
-    def reopen(self, block: Span, places: Tensor) -> Canvas:
-        """The canvas with the places `places`, bool [b l] in `block`, masked again."""
-        return self.commit(block, places, torch.full_like(places, self.mask_id, dtype=torch.long))
+    def reopen(self, block: Span, positions: Tensor) -> Canvas:
+        """The canvas with the positions `positions`, bool [b l] in `block`, masked again."""
+        return self.commit(block, positions, torch.full_like(positions, self.mask_id, dtype=torch.long))
 
     def fork(self, rows: Tensor, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
         """One canvas a candidate: candidate i is row `rows[i]` with `tokens[i]` at `unmask[i]`. [n], [n l], [n l]."""
@@ -144,15 +144,15 @@ def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: 
             f"row {number}: the prompt holds the mask token (id {mask_id}); `infill` is for texts with masks"
         )
     if mask_id not in body:
-        raise CanvasError(f"row {number}: there is nothing to fill, no place holds the mask token (id {mask_id})")
+        raise CanvasError(f"row {number}: there is nothing to fill, no position holds the mask token (id {mask_id})")
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """What a token sampler drew: a token for every masked place, and the probability the model gives it.
+    """What a token sampler drew: a token for every masked position, and the probability the model gives it.
 
     Attributes:
-        tokens: int64 [n b l], n draws; anything at places that are not masked.
+        tokens: int64 [n b l], n draws; anything at positions that are not masked.
         confidence: the model's probability of the drawn token, before temperature, [n b l].
     """
 
@@ -162,11 +162,11 @@ class Proposal:
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """When, and how surely, the loop filled the places of the block.
+    """When, and how surely, the loop filled the positions of the block.
 
     Attributes:
-        at: the step of the block, counted from 0, int64 [b l]; -1 where it did not fill the place: masked places, and
-            those that were there from the start.
+        at: the step of the block, counted from 0, int64 [b l]; -1 where it did not fill the position: masked positions,
+            and those that were there from the start.
         confidence: the model's probability of the token when it was filled, [b l]; 0 where `at` is -1.
     """
 
@@ -175,7 +175,7 @@ class Filled:
 
     @classmethod
     def nothing(cls, masked: Tensor) -> Filled:
-        """For places [b l] of which none has been filled yet."""
+        """For positions [b l] of which none has been filled yet."""
         return cls(torch.full_like(masked, -1, dtype=torch.long), torch.zeros_like(masked, dtype=torch.float32))
 
     def after(self, unmask: Tensor, remask: Tensor, confidence: Tensor, taken: int) -> Filled:
@@ -193,10 +193,10 @@ class Candidates:
     """The moves that a planner weighed, for traces.
 
     Attributes:
-        unmask: places, bool [n b l].
+        unmask: positions, bool [n b l].
         tokens: int64 [n b l].
-        cost: C(a), summed entropy of the places filled, [n b].
-        next_entropy: H(a), mean entropy of the places still masked after the move, [n b]; nan if not looked at.
+        cost: C(a), summed entropy of the positions filled, [n b].
+        next_entropy: H(a), mean entropy of the positions still masked after the move, [n b]; nan if not looked at.
         score: J(a), the larger the better, [n b]; nan if not looked at.
         chosen: the winner's number, int64 [b].
     """
@@ -214,12 +214,12 @@ class Plan:
     """A planner's answer.
 
     Attributes:
-        unmask: the places to fill now, bool [b l]; at least one in each row.
+        unmask: the positions to fill now, bool [b l]; at least one in each row.
         tokens: what to fill them with, int64 [b l]; None for the step's proposal.
         candidates: the moves that were weighed, for traces.
         memory: tensors whose first axis is the batch; the next step of the same block gets them back.
         next: the prediction after this very move, if a lookahead already computed it. It saves a forward.
-        remask: filled places to mask again, bool [b l], of those that the step calls reopenable. Only for planners
+        remask: filled positions to mask again, bool [b l], of those that the step calls reopenable. Only for planners
             whose `needs` say so.
     """
 
@@ -239,17 +239,17 @@ class StepRecord:
         step: counts from 0 over the whole run.
         block: the span of the block that is being filled.
         rows: which rows of the run's canvas took part, [b].
-        unmask: the places filled, bool [b l].
+        unmask: the positions filled, bool [b l].
         tokens: what they were filled with, int64 [b l].
         confidence: the model's probability of those tokens, [b l].
-        entropy: the entropies of the places when they were filled, in nats, [b l].
-        remask: the places that were masked again, bool [b l].
+        entropy: the entropies of the positions when they were filled, in nats, [b l].
+        remask: the positions that were masked again, bool [b l].
         candidates: the moves that the planner weighed, if it weighed any.
         forwards: forwards spent on each row in this step, lookahead included, int64 [b].
         token_forwards: tokens computed for each row in this step, int64 [b].
         finished: rows with no mask left anywhere, bool [b].
         canvas: the whole run's canvas after the step, all rows.
-        prediction: the model's distributions at the block's places before the step, its statistics computed, [b l].
+        prediction: the model's distributions at the block's positions before the step, its statistics computed, [b l].
     """
 
     step: int
@@ -277,8 +277,8 @@ class RowReport:
         steps: steps in which the row took part.
         forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
         token_forwards: tokens computed for it over all forwards.
-        cumulative_entropy: the entropies of all places at the moment they were filled, summed, in nats. A place that
-            is reopened and filled again counts each time.
+        cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
+            that is reopened and filled again counts each time.
         seconds: from the start of its batch until the row was finished, without the time that observers took.
     """
 
@@ -311,12 +311,12 @@ class Weighed:
 
 @dataclass(frozen=True)
 class RowHistory:
-    """How one row was decoded. Steps are the row's own, from 0; places are those of its body.
+    """How one row was decoded. Steps are the row's own, from 0; positions are those of its body.
 
     Attributes:
-        order: for each place the step that filled it last; -1 for one that no step filled.
-        entropy: for each place its entropy when it was filled, in nats; 0 where `order` is -1.
-        step_entropy: for each step the summed entropies of the places that it filled, in nats.
+        order: for each position the step that filled it last; -1 for one that no step filled.
+        entropy: for each position its entropy when it was filled, in nats; 0 where `order` is -1.
+        step_entropy: for each step the summed entropies of the positions that it filled, in nats.
         weighed: the moves of each step that weighed any.
     """
 
@@ -347,13 +347,13 @@ class Result:
     codec: TextCodec | None = field(default=None, repr=False, compare=False)
 
     def plot_order(self, row: int | None = None, ax: Axes | None = None) -> Figure:
-        """When each place was filled, see `mdm_sampling.plots.plot_order`."""
+        """When each position was filled, see `mdm_sampling.plots.plot_order`."""
         from .plots import plot_order
 
         return plot_order(self, row, ax)
 
     def plot_entropy(self, row: int | None = None, ax: Axes | None = None) -> Figure:
-        """What uncertainty the places were filled at, see `mdm_sampling.plots.plot_entropy`."""
+        """What uncertainty the positions were filled at, see `mdm_sampling.plots.plot_entropy`."""
         from .plots import plot_entropy
 
         return plot_entropy(self, row, ax)

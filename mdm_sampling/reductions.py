@@ -103,8 +103,8 @@ def top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     peaks = segments.amax(-1)
     where = peaks.argmax(-1, keepdim=True)  # the first of equals, which topk does not promise
     inside = segments.gather(1, where[..., None].expand(-1, -1, segment))[:, 0]
-    place = inside.argmax(-1, keepdim=True)
-    best = inside.gather(1, place)
+    position = inside.argmax(-1, keepdim=True)
+    best = inside.gather(1, position)
     others = peaks.scatter(1, where, -torch.inf).amax(-1)
-    second = torch.maximum(others, inside.scatter(1, place, -torch.inf).amax(-1))
-    return (where * segment + place)[:, 0], best[:, 0], second
+    second = torch.maximum(others, inside.scatter(1, position, -torch.inf).amax(-1))
+    return (where * segment + position)[:, 0], best[:, 0], second

@@ -102,7 +102,7 @@ class Replay:
         if not self.block[1] <= start < stop <= longest:
             raise ValueError(f"block has {[start, stop]}, which is no span behind the last block")
         if any(film.masked(0, start) for film in self.batch):
-            raise ValueError(f"block begins at {start}, but places before it are masked")
+            raise ValueError(f"block begins at {start}, but positions before it are masked")
         self.block = (start, stop)
 
 
@@ -110,21 +110,21 @@ def _frame(film: Film, block: tuple[int, int], row: Fields) -> Frame:
     """The row's part of a step. Raises `ValueError` where it cannot follow the canvas that the film has reached."""
     masked = film.masked(*block)
     seen = row.inside("masked")
-    places = _places(row, "places", film, block)
-    count, left = len(places), len(masked)
+    positions = _positions(row, "positions", film, block)
+    count, left = len(positions), len(masked)
     frame = Frame(
         block=block,
-        places=places,
+        positions=positions,
         tokens=_real(film, row, "tokens", count),
         confidence=_numbers(row, "confidence", count, 1.0),
         entropy=_numbers(row, "entropy", count, MOST_ENTROPY),
-        top=[_likeliest(film, place) for place in row.list_of("top", count)],
+        top=[_likeliest(film, position) for position in row.list_of("top", count)],
         masked=masked,
         masked_entropy=_numbers(seen, "entropy", left, MOST_ENTROPY),
         likeliest=_real(film, seen, "tokens", left),
         likeliest_confidence=_numbers(seen, "confidence", left, 1.0),
-        reopened=_places(row, "reopened", film, block),
-        ended=_places(row, "ended", film, (0, len(film.body))),
+        reopened=_positions(row, "reopened", film, block),
+        ended=_positions(row, "ended", film, (0, len(film.body))),
         candidates=[_move(film, block, move) for move in row.objects("candidates")],
         forwards=row.whole("forwards"),
         token_forwards=row.whole("token_forwards"),
@@ -138,27 +138,27 @@ def _frame(film: Film, block: tuple[int, int], row: Fields) -> Frame:
 
 def _check_fills(film: Film, frame: Frame) -> None:
     """Raise `ValueError` unless the step fills masks, reopens what a step has filled, and an end leaves no mask."""
-    if not frame.places:
-        raise ValueError("places is empty, but each step fills a place of each row")
-    filled = next((place for place in frame.places if film.canvas[place] != film.mask_id), None)
+    if not frame.positions:
+        raise ValueError("positions is empty, but each step fills a position of each row")
+    filled = next((position for position in frame.positions if film.canvas[position] != film.mask_id), None)
     if filled is not None:
-        raise ValueError(f"place {filled} is filled, but it was not masked")
-    for place in frame.reopened:
-        if film.canvas[place] == film.mask_id or film.body[place] != film.mask_id:
-            raise ValueError(f"place {place} is reopened, but no step had filled it")
+        raise ValueError(f"position {filled} is filled, but it was not masked")
+    for position in frame.reopened:
+        if film.canvas[position] == film.mask_id or film.body[position] != film.mask_id:
+            raise ValueError(f"position {position} is reopened, but no step had filled it")
     if frame.ended and film.end_id is None:
-        raise ValueError("ended has places, but there is no end token")
-    left = {*film.masked(0, len(film.body))}.difference(frame.places).union(frame.reopened) if frame.ended else set()
+        raise ValueError("ended has positions, but there is no end token")
+    left = {*film.masked(0, len(film.body))}.difference(frame.positions).union(frame.reopened) if frame.ended else set()
     if left != {*frame.ended}:
         raise ValueError("ended is not all that was still masked when the row had ended")
 
 
 def _check_entropies(frame: Frame) -> None:
-    """Raise `ValueError` unless the entropies of the places that were filled are those of the masked places."""
+    """Raise `ValueError` unless the entropies of the positions that were filled are those of the masked positions."""
     of_masked = dict(zip(frame.masked, frame.masked_entropy, strict=True))
-    for place, entropy in zip(frame.places, frame.entropy, strict=True):
-        if abs(of_masked[place] - entropy) > SLACK:
-            raise ValueError(f"entropy has {entropy:g} for place {place}, but masked has {of_masked[place]:g}")
+    for position, entropy in zip(frame.positions, frame.entropy, strict=True):
+        if abs(of_masked[position] - entropy) > SLACK:
+            raise ValueError(f"entropy has {entropy:g} for position {position}, but masked has {of_masked[position]:g}")
 
 
 def _check_named(film: Film, tokens: Iterable[int]) -> None:
@@ -168,15 +168,15 @@ def _check_named(film: Film, tokens: Iterable[int]) -> None:
         raise ValueError(f"token {unnamed} has no name")
 
 
-def _places(row: Fields, name: str, film: Film, span: tuple[int, int]) -> list[int]:
-    """Places of a span of the row's body, in their order."""
-    places = row.wholes(name, most=len(film.body) - 1)
-    outside = next((place for place in places if not span[0] <= place < span[1]), None)
+def _positions(row: Fields, name: str, film: Film, span: tuple[int, int]) -> list[int]:
+    """Positions of a span of the row's body, in their order."""
+    positions = row.wholes(name, most=len(film.body) - 1)
+    outside = next((position for position in positions if not span[0] <= position < span[1]), None)
     if outside is not None:
         raise ValueError(f"{row.where}{name} has {outside}, which is not in the block")
-    if not all(first < second for first, second in pairwise(places)):
+    if not all(first < second for first, second in pairwise(positions)):
         raise ValueError(f"{row.where}{name} are not in their order, or one stands there twice")
-    return places
+    return positions
 
 
 def _real(film: Film, row: Fields, name: str, count: int) -> list[int]:
@@ -198,7 +198,7 @@ def _numbers(row: Fields, name: str, count: int, most: float) -> list[float]:
 
 
 def _likeliest(film: Film, pairs: Any) -> list[tuple[int, float]]:
-    """The likeliest tokens of a place and their probabilities."""
+    """The likeliest tokens of a position and their probabilities."""
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         raise ValueError("top is no list of tokens and probabilities")
     tokens = _real(film, Fields({"top": [token for token, _ in pairs]}), "top", len(pairs))
@@ -210,12 +210,12 @@ def _likeliest(film: Film, pairs: Any) -> list[tuple[int, float]]:
 
 def _move(film: Film, block: tuple[int, int], move: Fields) -> dict[str, Any]:
     """A move that was weighed. A planner's figures may be infinite, and all but its score nan."""
-    places = _places(move, "places", film, block)
+    positions = _positions(move, "positions", film, block)
     figures = {name: _figure(move, name) for name in ("cost", "next_entropy", "score")}
     if isnan(figures["score"]) or not isinstance(move.value("chosen"), bool):
         raise ValueError(f"{move.where}{'score' if isnan(figures['score']) else 'chosen'} is of the wrong kind")
-    tokens = _real(film, move, "tokens", len(places))
-    return {"places": places, "tokens": tokens, **figures, "chosen": move.value("chosen")}
+    tokens = _real(film, move, "tokens", len(positions))
+    return {"positions": positions, "tokens": tokens, **figures, "chosen": move.value("chosen")}
 
 
 def _figure(move: Fields, name: str) -> float:

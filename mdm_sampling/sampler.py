@@ -61,17 +61,17 @@ class Sampler:
 
     Args:
         backend: the model.
-        planner: which places a step fills.
-        cache: which places a forward recomputes.
-        token_sampler: what a place would be filled with.
-        schedule: how many places a step fills.
+        planner: which positions a step fills.
+        cache: which positions a forward recomputes.
+        token_sampler: what a position would be filled with.
+        schedule: how many positions a step fills.
         processors: change logits before anything reads them.
-        gen_length: places to generate after a prompt.
-        block_length: places of a block; blocks are filled one after the other, the last may be shorter.
+        max_new_tokens: positions to generate after a prompt.
+        block_size: positions of a block; blocks are filled one after the other, the last may be shorter.
         steps: steps for the whole body, shared out over its blocks by their masks; at least one for each block. No
             planner takes more: a block's last step fills all that is left.
         eos: "off", or "finish" to end a row as soon as everything before its first new end token is final; the
-            places after it are then filled with the end token, without a forward and without an entropy that counts.
+            positions after it are then filled with the end token, without a forward and without an entropy that counts.
         lookahead_batch: most candidates in one forward; None for all at once. Lower it to save memory.
     """
 
@@ -81,8 +81,8 @@ class Sampler:
     token_sampler: TokenSampler = field(default_factory=Greedy)
     schedule: Schedule = field(default_factory=Uniform)
     processors: tuple[Processor, ...] = ()
-    gen_length: int = 128
-    block_length: int = 32
+    max_new_tokens: int = 128
+    block_size: int = 32
     steps: int = 512
     eos: Literal["off", "finish"] = "off"
     lookahead_batch: int | None = None
@@ -94,7 +94,7 @@ class Sampler:
         for processor in self.processors:
             require_kind("each of processors", processor, Processor)
         object.__setattr__(self, "processors", tuple(self.processors))
-        for name in ("gen_length", "block_length", "steps", "lookahead_batch"):
+        for name in ("max_new_tokens", "block_size", "steps", "lookahead_batch"):
             value = getattr(self, name)
             if value is None and name == "lookahead_batch":
                 continue
@@ -113,7 +113,7 @@ class Sampler:
         batch_size: int = 8,
         observers: Sequence[Observer] = (),
     ) -> Result:
-        """Continue prompts by `gen_length` tokens each.
+        """Continue prompts by `max_new_tokens` tokens each.
 
         Args:
             prompts: one text or one list of chat messages, or a list of several of them.
@@ -174,12 +174,14 @@ class Sampler:
         return collector.result(self.spec())
 
     def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> Rows:
-        """Prompts, see `generate`, as (prefix, body) token ids, the body being `gen_length` masks."""
+        """Prompts, see `generate`, as (prefix, body) token ids, the body being `max_new_tokens` masks."""
         codec = self._codec
-        if self.backend.max_length is not None and self.gen_length > self.backend.max_length:
-            raise CanvasError(f"{self.gen_length} new tokens exceed the model's context of {self.backend.max_length}")
-        check_count(self.gen_length, None)
-        body = [self.backend.mask_id] * self.gen_length  # one for all: rows are read and never written
+        if self.backend.max_length is not None and self.max_new_tokens > self.backend.max_length:
+            raise CanvasError(
+                f"{self.max_new_tokens} new tokens exceed the model's context of {self.backend.max_length}"
+            )
+        check_count(self.max_new_tokens, None)
+        body = [self.backend.mask_id] * self.max_new_tokens  # one for all: rows are read and never written
         return [(codec.encode(prompt, chat), body) for prompt in prompts_of(prompts)]
 
     @property
@@ -205,7 +207,7 @@ class Sampler:
             prefix, body = row
             if limit is not None and len(prefix) + len(body) > limit:
                 raise CanvasError(
-                    f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} places after it exceed the model's "
+                    f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} positions after it exceed the model's "
                     f"context of {limit}; shorten one of them"
                 )
             wrong = [token for token in (*prefix, *body) if not is_id(token, vocabulary)][:1]
@@ -236,8 +238,8 @@ class Sampler:
     @torch.no_grad()
     def _steps(self, canvas: Canvas, seeds: list[int]) -> Iterator[StepRecord]:
         run, evaluating = Run(self, canvas, seeds), EvaluationMode(self.backend)
-        for start in range(canvas.start, canvas.length, self.block_length):
-            steps = run.fill_block(Span(start, min(start + self.block_length, canvas.length)))
+        for start in range(canvas.start, canvas.length, self.block_size):
+            steps = run.fill_block(Span(start, min(start + self.block_size, canvas.length)))
             while True:
                 with evaluating:
                     record = next(steps, None)

@@ -28,7 +28,7 @@ PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_sampl
 MOST_DEPTH = 32
 """How deep the brackets of a spec may nest. Useful ones nest two or three deep."""
 NOT_REGISTERED = "not registered:"
-NUMBERS = ("gen_length", "block_length", "steps", "eos", "lookahead_batch")
+NUMBERS = ("max_new_tokens", "block_size", "steps", "eos", "lookahead_batch")
 
 
 def build(kind: str, spec: str) -> Any:

@@ -14,15 +14,15 @@ from .interfaces import ModelBackend
 from .prediction import Prediction
 from .records import Candidates, Canvas, StepRecord
 
-VERSION = 2
+VERSION = 3
 TOP = 5
-"""The likeliest tokens of a place that are kept when it is filled."""
+"""The likeliest tokens of a position that are kept when it is filled."""
 
 DIGITS = 4
-"""Decimals of the numbers of places that a step only looked at; those that it filled are kept as they are."""
+"""Decimals of the numbers of positions that a step only looked at; those that it filled are kept as they are."""
 
 AT_ONCE = 16
-"""Steps that are written together: the likeliest tokens of a few places cost as much as those of many."""
+"""Steps that are written together: the likeliest tokens of a few positions cost as much as those of many."""
 
 
 class Trace:
@@ -62,7 +62,7 @@ class Trace:
 
 
 class TraceLines:
-    """Makes the lines of a trace, see docs/traces.md. Places count from the start of a row's body.
+    """Makes the lines of a trace, see docs/traces.md. Positions count from the start of a row's body.
 
     Args:
         backend: names the tokens.
@@ -101,8 +101,8 @@ class TraceLines:
         after = record.canvas.masked
         # What the step left masked, and what it reopened: of that, only a row's end can have filled any.
         ended = self.masked[record.rows]
-        ended[:, record.block.places] &= ~record.unmask
-        ended[:, record.block.places] |= record.remask
+        ended[:, record.block.positions] &= ~record.unmask
+        ended[:, record.block.positions] |= record.remask
         ended &= ~after[record.rows]
         self.masked = after
         seen = _seen(record.prediction)
@@ -113,14 +113,14 @@ class TraceLines:
             rows.append(
                 {
                     "row": row,
-                    "places": _places(record.unmask[i], first),
+                    "positions": _positions(record.unmask[i], first),
                     **self._tokens(tokens),
                     "confidence": confidence,
                     "entropy": entropy,
                     "top": top,
                     "masked": seen[i],
-                    "reopened": _places(record.remask[i], first),
-                    "ended": _places(ended[i], -self.start),
+                    "reopened": _positions(record.remask[i], first),
+                    "ended": _positions(ended[i], -self.start),
                     "forwards": int(record.forwards[i]),
                     "token_forwards": int(record.token_forwards[i]),
                     "candidates": [] if record.candidates is None else self._candidates(record.candidates, i, first),
@@ -140,7 +140,7 @@ class TraceLines:
                 where = candidates.unmask[n, row]
                 moves.append(
                     {
-                        "places": _places(where, first),
+                        "positions": _positions(where, first),
                         **self._tokens(candidates.tokens[n, row][where].tolist()),
                         "cost": cost,
                         "next_entropy": after,
@@ -169,7 +169,7 @@ class TraceLines:
 
 
 def _seen(prediction: Prediction) -> list[dict[str, Any]]:
-    """What the model said, before the step, of each masked place of the block, in their order."""
+    """What the model said, before the step, of each masked position of the block, in their order."""
     found = prediction.statistics
     rows = _by_row(prediction.masked, found.entropy, found.token, found.confidence)
     return [
@@ -179,7 +179,7 @@ def _seen(prediction: Prediction) -> list[dict[str, Any]]:
 
 
 def _top_tokens(records: Sequence[StepRecord]) -> list[list[list[list[tuple[int, float]]]]]:
-    """For each step, row and place that was filled, the likeliest tokens and their probabilities before the step."""
+    """For each step, row and position that was filled, the likeliest tokens and their probabilities before the step."""
     found: list[list[list[list[tuple[int, float]]]]] = [[[] for _ in record.rows] for record in records]
     if not records:
         return found
@@ -191,23 +191,23 @@ def _top_tokens(records: Sequence[StepRecord]) -> list[list[list[list[tuple[int,
     filled = Prediction(
         hidden[:, None], torch.ones_like(context[:, :1], dtype=torch.bool), predictions[0].head, context
     )
-    for (places, _), logits in filled.chunks():
+    for (positions, _), logits in filled.chunks():
         values, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(min(TOP, logits.shape[-1] - 1), dim=-1)
-        for place, tokens, shares in zip(places.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
-            number, row = owners[place]
+        for position, tokens, shares in zip(positions.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
+            number, row = owners[position]
             found[number][row].append(list(zip(tokens, _rounded(shares), strict=True)))
     return found
 
 
 def _by_row(where: Tensor, *values: Tensor) -> list[tuple[list[Any], ...]]:
-    """The values [b l] at the places `where`, bool [b l], of each row."""
+    """The values [b l] at the positions `where`, bool [b l], of each row."""
     counts = where.sum(1).tolist()
     columns = [iter(value[where].tolist()) for value in values]
     return [tuple([next(column) for _ in range(count)] for column in columns) for count in counts]
 
 
-def _places(where: Tensor, first: int) -> list[int]:
-    return [first + place for place in where.nonzero()[:, 0].tolist()]
+def _positions(where: Tensor, first: int) -> list[int]:
+    return [first + position for position in where.nonzero()[:, 0].tolist()]
 
 
 def _rounded(numbers: list[float]) -> list[float]:
@@ -218,5 +218,5 @@ def _ids(row: dict[str, Any]) -> Iterable[int]:
     """All tokens that a row of a step names."""
     yield from row["tokens"]
     yield from row["masked"]["tokens"]
-    yield from (token for place in row["top"] for token, _ in place)
+    yield from (token for position in row["top"] for token, _ in position)
     yield from (token for move in row["candidates"] for token in move["tokens"])

@@ -126,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for family, naive, save in (("llada", NaiveLLaDA, save_llada), ("dream", NaiveDream, save_dream)):
             backend = mdm.load_backend(str(save(naive(seed=0), Path(folder) / family)), dtype="float64", device="cpu")
-            for name, found in cases(family, mdm.Sampler(backend, gen_length=12, block_length=6, steps=6)):
+            for name, found in cases(family, mdm.Sampler(backend, max_new_tokens=12, block_size=6, steps=6)):
                 print(f"{name}: {found()}", flush=True)
 
 

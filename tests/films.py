@@ -28,21 +28,21 @@ def made_film(
 
     Args:
         text: the tokens' texts; "<end>" is the end token.
-        block: places of a block.
-        per_step: places that a step fills.
+        block: positions of a block.
+        per_step: positions that a step fills.
         candidates: moves that each step weighs.
         prompt: its only token's text.
-        given: places that are not masked at the start.
+        given: positions that are not masked at the start.
         others: further tokens that may be the likeliest.
-        reopened: for each of these steps a place that it masks again.
-        ends: the step that ends the row behind the last place that it fills.
+        reopened: for each of these steps a position that it masks again.
+        ends: the step that ends the row behind the last position that it fills.
         seed: of what the model says.
     """
     ids = {"<mask>": MASK, "<end>": END}
     for name in (prompt, *text, *(f" other{i}" for i in range(others))):
         ids.setdefault(name, len(ids) + 2)  # so that ids are not the page's numbers
     final = [ids[name] for name in text]
-    body = [token if place in given else MASK for place, token in enumerate(final)]
+    body = [token if position in given else MASK for position, token in enumerate(final)]
     names = {token: name for name, token in ids.items()}
     film = Film([ids[prompt]], body, MASK, END, seed, {"planner": "info-gain", "backend": {"model": "made"}}, names)
     draw = random.Random(seed)
@@ -69,23 +69,23 @@ def _frame(
     entropies = [round(3 * draw.random() ** 2, 4) for _ in masked]
     by_entropy = sorted(range(len(masked)), key=entropies.__getitem__)
     chosen = sorted(by_entropy[:per_step])
-    places = [masked[i] for i in chosen]
+    positions = [masked[i] for i in chosen]
     number = len(film.frames)
     again = [reopened[number]] if number in reopened and film.canvas[reopened[number]] != MASK else []
     return Frame(
         block=span,
-        places=places,
-        tokens=[final[place] for place in places],
-        confidence=[draw.random() for _ in places],
+        positions=positions,
+        tokens=[final[position] for position in positions],
+        confidence=[draw.random() for _ in positions],
         entropy=[entropies[i] for i in chosen],
-        top=[[(final[place], 0.6), (tokens[-1], 0.25), (tokens[2], 0.1)] for place in places],
+        top=[[(final[position], 0.6), (tokens[-1], 0.25), (tokens[2], 0.1)] for position in positions],
         masked=masked,
         masked_entropy=entropies,
-        likeliest=[final[place] if draw.random() < 0.7 else draw.choice(tokens) for place in masked],
+        likeliest=[final[position] if draw.random() < 0.7 else draw.choice(tokens) for position in masked],
         likeliest_confidence=[round(draw.random(), 4) for _ in masked],
         reopened=again,
-        ended=[p for p, token in enumerate(film.canvas) if token == MASK and p > places[-1] and number == ends],
-        candidates=[_move(final, masked, per_step, i, places, draw) for i in range(candidates)],
+        ended=[p for p, token in enumerate(film.canvas) if token == MASK and p > positions[-1] and number == ends],
+        candidates=[_move(final, masked, per_step, i, positions, draw) for i in range(candidates)],
         forwards=candidates + 1,
         token_forwards=100,
     )
@@ -94,11 +94,11 @@ def _frame(
 def _move(
     final: Sequence[int], masked: list[int], per_step: int, number: int, best: list[int], draw: random.Random
 ) -> dict[str, Any]:
-    places = best if number == 0 else draw.sample(masked, min(per_step, len(masked)))
+    positions = best if number == 0 else draw.sample(masked, min(per_step, len(masked)))
     cost, after = draw.random(), draw.random()
     return {
-        "places": places,
-        "tokens": [final[place] for place in places],
+        "positions": positions,
+        "tokens": [final[position] for position in positions],
         "texts": [],
         "cost": cost,
         "next_entropy": after,
@@ -115,7 +115,7 @@ def big_film(block: int) -> Film:
 
 @st.composite
 def any_film(draw: st.DrawFn) -> Film:
-    """A film of any texts, with places that are given, masked again or filled since the row had ended."""
+    """A film of any texts, with positions that are given, masked again or filled since the row had ended."""
     text = draw(st.lists(st.text(max_size=4), min_size=1, max_size=12))
     given = draw(st.sets(st.integers(0, len(text) - 1), max_size=len(text) - 1))
     return made_film(

@@ -38,7 +38,7 @@ def wait(folder: Path, rows: int, seconds: float) -> None:
 
 
 def main(file: str, output: str, kills: int) -> None:
-    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), gen_length=20, steps=5)
+    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), max_new_tokens=20, steps=5)
     job = Job(sampler, read_rows(file), output, batch_size=6)
     rng = random.Random(0)
     held: list[int] = []
@@ -48,12 +48,12 @@ def main(file: str, output: str, kills: int) -> None:
             job.run()
             os._exit(0)
         # At some moment of the first batches, or as soon as some rows more are on disk, however fast the machine is.
-        wait(job.place, rng.choice([0, rng.randint(1, 12)]), rng.uniform(0, 0.03))
+        wait(job.results_folder, rng.choice([0, rng.randint(1, 12)]), rng.uniform(0, 0.03))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
             break
-        held.append(lines_of(job.place))
+        held.append(lines_of(job.results_folder))
     outcome = job.run()
     print(json.dumps({"held": held, "before": outcome.before, "errors": outcome.errors}))
 

@@ -133,7 +133,7 @@ class NaiveLLaDA(Naive):
         return {key: f"model.transformer.blocks.{layer}.{name}.weight" for key, name in published.items()}
 
     def predict(self, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Row i predicts place i."""
+        """Row i predicts position i."""
         return self.logits(tokens, dtype)
 
 
@@ -164,7 +164,9 @@ class NaiveDream(Naive):
         return {key: f"model.layers.{layer}.{name}.weight" for key, name in published.items()}
 
     def predict(self, tokens: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Row i predicts place i: the output one place to the left, and the first place from its own output."""
+        """Row i predicts position i: the output one position to the left, and the first position from its own
+        output.
+        """
         out = self.logits(tokens, dtype)
         return torch.cat([out[:1], out[:-1]])
 

@@ -35,9 +35,9 @@ tokens = st.integers(EOS, MASK - 1)
 bodies = st.lists(tokens | st.just(MASK), min_size=1, max_size=9).filter(lambda body: MASK in body)
 rows = st.lists(st.tuples(st.lists(tokens, max_size=4), bodies), min_size=1, max_size=3)
 
-# A row that begins with a mask has places that the toy transformers predict alike: all of them if it is masks only, the
-# first two of a right-shifted model. Rounding then decides which is filled first, so results may be compared between
-# kernels, batches and caches only where every row begins with a token.
+# A row that begins with a mask has positions that the toy transformers predict alike: all of them if it is masks only,
+# the first two of a right-shifted model. Rounding then decides which is filled first, so results may be compared
+# between kernels, batches and caches only where every row begins with a token.
 untied_bodies = bodies.filter(lambda body: body[0] != MASK)
 untied_rows = rows.filter(lambda rows: all(prefix or body[0] != MASK for prefix, body in rows))
 
@@ -51,7 +51,7 @@ def samplers(draw: st.DrawFn, **fixed: object) -> mdm.Sampler:
         "token_sampler": token_samplers,
         "schedule": schedules,
         "processors": processors,
-        "block_length": st.integers(1, 10),
+        "block_size": st.integers(1, 10),
         "steps": st.integers(1, 12),
         "eos": st.sampled_from(["off", "finish"]),
         "lookahead_batch": st.sampled_from([None, 1, 3]),

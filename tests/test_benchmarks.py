@@ -76,9 +76,9 @@ def test_the_plain_implementation_decodes_what_ours_does(cache: str) -> None:
     backend = random_llada("tiny", 2000)
     prompt = random_prompt(16, 2000)
     ours = mdm.Sampler(
-        backend, planner=mdm.Confidence(), cache=mdm.build("caches", cache), block_length=8, steps=16
+        backend, planner=mdm.Confidence(), cache=mdm.build("caches", cache), block_size=8, steps=16
     ).fill([(prompt, [backend.mask_id] * 16)])
-    plain = PlainInfoGain(backend.model, backend.mask_id, cache, candidates=1, block_length=8, steps=16)
+    plain = PlainInfoGain(backend.model, backend.mask_id, cache, candidates=1, block_size=8, steps=16)
     assert plain.generate(prompt, 16) == ours.sequences[0]
 
 

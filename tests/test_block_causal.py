@@ -1,4 +1,4 @@
-"""Block-causal attention (SDAR and its kin): what a place sees, and what that makes exact."""
+"""Block-causal attention (SDAR and its kin): what a position sees, and what that makes exact."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_logits_equal_the_plain_model_with_a_mask_written_by_hand(block: int, at
         torch.testing.assert_close(found[i][canvas.valid[i]], expected, atol=tolerance, rtol=0)
 
 
-def test_blocks_of_one_place_are_a_causal_model() -> None:
+def test_blocks_of_one_position_are_a_causal_model() -> None:
     backend = random_llama(layers=2, seed=1, attention_block=1)
     causal = random_llama(layers=2, seed=1, shares_slots=False).model
     causal.config.is_causal = True
@@ -67,9 +67,9 @@ def test_every_cache_is_exact_where_blocks_are_attention_blocks(
     """What lies before a block never sees it, and what lies after is never seen."""
     backend = toy_transformer(0, shares, attention_block)
     blocks = data.draw(st.integers(1, 2))
-    sampler = data.draw(samplers(backend=backend, block_length=blocks * attention_block, cache=mdm.NoCache()))
+    sampler = data.draw(samplers(backend=backend, block_size=blocks * attention_block, cache=mdm.NoCache()))
     if "canvas" in repr(sampler.planner):
-        return  # this scope reads the places after the block, which dual leaves out
+        return  # this scope reads the positions after the block, which dual leaves out
     prefix = st.lists(tokens, min_size=attention_block, max_size=attention_block)
     rows = [(data.draw(prefix) * count, [MASK] * data.draw(st.integers(1, 9))) for count in prompts]
     assert replace(sampler, cache=cache).fill(rows).sequences == sampler.fill(rows).sequences

@@ -75,7 +75,7 @@ def test_a_callable_gives_the_result_of_no_cache_under_every_cache(
 
 @settings(max_examples=40)
 @given(
-    sampler=samplers(block_length=10),
+    sampler=samplers(block_size=10),
     bodies=st.lists(untied_bodies, min_size=1, max_size=3),
     cache=st.sampled_from([mdm.PrefixCache(), mdm.DualCache()]),
 )
@@ -101,7 +101,7 @@ def test_a_refresh_that_comes_due_is_done_even_if_the_lookahead_was_computed() -
 
     sampler = mdm.Sampler(
         backend, planner=mdm.InfoGain(position_temperature=1.0), cache=mdm.Refresh(mdm.DualCache(), every=3),
-        steps=8, block_length=8,
+        steps=8, block_size=8,
     )  # fmt: skip
     backend.trunk = spy  # type: ignore[method-assign]
     try:
@@ -129,7 +129,7 @@ class Short(mdm.CacheStrategy):
 
 @pytest.mark.parametrize(("broken", "fault"), [(Lazy(), "whole canvas"), (Short(), "does not cover")])
 def test_a_broken_strategy_is_named(broken: mdm.CacheStrategy, fault: str) -> None:
-    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=broken, block_length=4, steps=8)
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=broken, block_size=4, steps=8)
     with pytest.raises(mdm.ContractError, match=rf"cache {type(broken).__name__}\(\) .*{fault}"):
         sampler.fill([([1], [MASK] * 8)])
 
@@ -147,6 +147,6 @@ class Lying(mdm.CacheStrategy):
 
 
 def test_a_strategy_that_reads_slots_it_does_not_keep_is_named() -> None:
-    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=Lying(), block_length=4, steps=8)
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Confidence(), cache=Lying(), block_size=4, steps=8)
     with pytest.raises(mdm.ContractError, match=r"cache Lying\(\) reads no slots"):
         sampler.fill([([1], [MASK] * 8)])

@@ -42,7 +42,7 @@ def test_commit_and_fork_leave_the_original_alone() -> None:
         ([([1], [])], "row 0: there is nothing to fill"),
         (
             [([1] * 60, [MASK] * 5)],
-            "row 0: a prompt of 60 tokens and 5 places after it exceed the model's context of 64",
+            "row 0: a prompt of 60 tokens and 5 positions after it exceed the model's context of 64",
         ),
         ([([1], [MASK, 99])], r"row 0: token ids must be in \[0, 13\), got 99"),
         ([([-1], [MASK])], "row 0: token ids must be in"),
@@ -69,7 +69,7 @@ def test_the_number_of_seeds_must_fit(seed: list[int], message: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"gen_length": 0}, {"block_length": 0}, {"steps": 0}, {"eos": "maybe"}, {"lookahead_batch": 0}],
+    [{"max_new_tokens": 0}, {"block_size": 0}, {"steps": 0}, {"eos": "maybe"}, {"lookahead_batch": 0}],
     ids=str,
 )
 def test_bad_settings_are_refused(bad: dict[str, object]) -> None:

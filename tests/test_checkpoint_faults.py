@@ -11,7 +11,7 @@ from extras import needs
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
-from mdm_sampling.loading import default_gen_length
+from mdm_sampling.loading import default_new_tokens
 
 Breakage = Callable[[Path], object]
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_without_tokenizer_takes_ids_but_no_text(
     remove(*files)(save(tmp_path))
     backend = mdm.load_backend(str(tmp_path))
     assert backend.codec is None
-    sampler = mdm.Sampler(backend, gen_length=2)
+    sampler = mdm.Sampler(backend, max_new_tokens=2)
     with pytest.raises(mdm.CanvasError, match="no tokenizer"):
         sampler.generate("a")
     assert len(sampler.fill([([5], [backend.mask_id] * 2)]).sequences[0]) == 3
@@ -223,14 +223,14 @@ def test_a_checkpoint_without_tokenizer_takes_ids_but_no_text(
 def test_the_default_length_is_the_checkpoint_s(tmp_path: Path, text: str | None, length: int) -> None:
     if text is not None:
         write("generation_config.json", text)(tmp_path)
-    assert default_gen_length(str(tmp_path)) == length
+    assert default_new_tokens(str(tmp_path)) == length
 
 
 @pytest.mark.parametrize("text", ["{", "[]", b"\xff", '{"max_new_tokens": 0}', '{"max_new_tokens": "x"}'])
 def test_a_broken_generation_config_is_refused(tmp_path: Path, text: str | bytes) -> None:
     write("generation_config.json", text)(tmp_path)
     with pytest.raises(mdm.ModelError, match=r"generation_config\.json"):
-        default_gen_length(str(tmp_path))
+        default_new_tokens(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/no/where", "a/b/c", "Embedded", __file__])
@@ -286,7 +286,7 @@ def test_a_missing_device_is_refused_before_the_weights_are_read(tmp_path: Path)
 def test_logits_that_are_not_finite_end_the_run(
     tmp_path: Path, model_class: type[NaiveLLaDA | NaiveDream], save: Callable[..., Path], value: float
 ) -> None:
-    sampler = mdm.load(str(save(model_class(seed=0), tmp_path)), gen_length=4)
+    sampler = mdm.load(str(save(model_class(seed=0), tmp_path)), max_new_tokens=4)
     with torch.no_grad():
         sampler.backend.model.lm_head.weight[7] = value  # type: ignore[attr-defined]
     with pytest.raises(mdm.PredictionError, match="not finite"):
@@ -297,7 +297,7 @@ def test_logits_that_are_not_finite_end_the_run(
 def test_a_chat_template_that_fails_is_refused(tmp_path: Path, llada_folder: Path, template: str) -> None:
     folder = shutil.copytree(llada_folder, tmp_path / "copy")
     write("chat_template.jinja", template)(folder)
-    sampler = mdm.load(str(folder), gen_length=2)
+    sampler = mdm.load(str(folder), max_new_tokens=2)
     with pytest.raises(mdm.CanvasError, match="chat template refuses"):
         sampler.generate("a")
     assert sampler.generate("a", chat=False).texts
@@ -305,7 +305,7 @@ def test_a_chat_template_that_fails_is_refused(tmp_path: Path, llada_folder: Pat
 
 @pytest.mark.parametrize("text", ["a €", "\udcff"], ids=["unknown", "surrogate"])
 def test_characters_without_a_token_are_named(llada_folder: Path, text: str) -> None:
-    sampler = mdm.load(str(llada_folder), gen_length=2)
+    sampler = mdm.load(str(llada_folder), max_new_tokens=2)
     with pytest.raises(mdm.CanvasError, match="tokenizer does not know") as caught:
         sampler.generate(text, chat=False)
     assert repr(text[-1]) in str(caught.value)

@@ -122,14 +122,14 @@ def test_both_spellings_of_an_option_mean_the_same() -> None:
     underscored = run("generate", PUZZLE, "--json", "--block_size", "8", "--candidate_number", "3")
     first, second = json.loads(answered(with_hyphens)), json.loads(answered(underscored))
     assert first["spec"]["planner"] == "bypass:otherwise=(info-gain:candidates=3)"
-    assert first["spec"]["block_length"] == 8
+    assert first["spec"]["block_size"] == 8
     assert first["spec"] == second["spec"]
 
 
 def test_the_defaults_are_the_published_ones() -> None:
     spec = json.loads(answered(run("generate", PUZZLE, "--json")))["spec"]
     assert (spec["planner"], spec["cache"]) == ("bypass:otherwise=(info-gain)", "prefix")
-    assert (spec["steps"], spec["block_length"], spec["token_sampler"]) == (512, 32, "greedy")
+    assert (spec["steps"], spec["block_size"], spec["token_sampler"]) == (512, 32, "greedy")
     assert mdm.build("planners", spec["planner"]) == mdm.Bypass(0.9, mdm.InfoGain(8, 0.1))
 
 
@@ -193,16 +193,16 @@ def test_the_trace_tells_every_step(tmp_path: Path) -> None:
     for number, step in enumerate(steps):
         assert step["step"] == number
         (told,) = step["rows"]
-        for place, token in zip(told["places"], told["tokens"], strict=True):
-            assert body[place] == mask
-            body[place] = token
-        assert len(told["texts"]) == len(told["confidence"]) == len(told["entropy"]) == len(told["places"])
+        for position, token in zip(told["positions"], told["tokens"], strict=True):
+            assert body[position] == mask
+            body[position] = token
+        assert len(told["texts"]) == len(told["confidence"]) == len(told["entropy"]) == len(told["positions"])
         entropy += sum(told["entropy"])
         forwards += told["forwards"]
         if told["candidates"]:
             weighed += 1
             (chosen,) = [move for move in told["candidates"] if move["chosen"]]
-            assert chosen["places"] == told["places"]
+            assert chosen["positions"] == told["positions"]
             assert chosen["score"] == max(move["score"] for move in told["candidates"])
     assert opening["canvas"]["prefixes"][0] + body == row["tokens"]
     assert len(steps) == row["steps"] == 10
@@ -540,6 +540,6 @@ main([COMMAND, "1..."])
 
 def test_infill_does_not_ask_for_room_that_it_never_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint whose default length exceeds its context, as 128 does with a context of 64."""
-    monkeypatch.setattr("mdm_sampling.loading.default_gen_length", lambda *_: 999)
+    monkeypatch.setattr("mdm_sampling.loading.default_new_tokens", lambda *_: 999)
     assert re.fullmatch("1[0-9+=,.:() \n*/-]4\n", run("infill", "1_4").stdout)
     refused(run("generate", PUZZLE), 1, "context of 256")

@@ -37,12 +37,12 @@ def test_a_line_says_what_the_sampler_does_alone(base: mdm.Sampler) -> None:
         assert line["machine"]["torch"] == torch.__version__
 
 
-def test_the_order_holds_the_step_of_each_place(base: mdm.Sampler) -> None:
+def test_the_order_holds_the_step_of_each_position(base: mdm.Sampler) -> None:
     (line,) = compare(base, TASK, grid(["left-to-right"], tokens_per_step=[2]), items=1).lines
     cells = [line["order"][5 * r + c] for r in range(4) for c in range(4)]
     holes = [step for cell, step in zip(line["item"], cells, strict=True) if cell == "0"]
     assert holes == [i // 2 for i in range(len(holes))]
-    assert [line["order"][place] for place in (4, 9, 14)] == [-1] * 3
+    assert [line["order"][position] for position in (4, 9, 14)] == [-1] * 3
     assert all(step == -1 for cell, step in zip(line["item"], cells, strict=True) if cell != "0")
 
 
@@ -68,14 +68,14 @@ def test_the_batch_size_changes_nothing(base: mdm.Sampler, batch_size: int) -> N
 
 
 def test_blocks_caches_and_prompts(base: mdm.Sampler) -> None:
-    wanted = grid(["confidence"], caches=["none", "dual"], tokens_per_step=[4], block_lengths=[5, None])
+    wanted = grid(["confidence"], caches=["none", "dual"], tokens_per_step=[4], block_sizes=[5, None])
     found = compare(base, mdm.Sudoku(form="prompt"), wanted, items=3)
     assert [s.key for s in found.settings] == [s.key for s in wanted]
-    assert {(line["cache"], line["block_length"]) for line in found.lines} == {
+    assert {(line["cache"], line["block_size"]) for line in found.lines} == {
         (cache, block) for cache in ("none", "dual") for block in (5, None)
     }
     assert all(line["tokens"] == 20 for line in found.lines)
-    assert all(line["steps"] == (8 if line["block_length"] else 5) for line in found.lines)
+    assert all(line["steps"] == (8 if line["block_size"] else 5) for line in found.lines)
 
 
 def test_a_planner_that_is_not_registered_can_be_compared(base: mdm.Sampler) -> None:
@@ -107,7 +107,7 @@ def test_both_families_are_compared_on_a_file_of_questions(
     family: str, cache: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     folder: Path = request.getfixturevalue(family)
-    base = replace(mdm.load(str(folder)), gen_length=6)
+    base = replace(mdm.load(str(folder)), max_new_tokens=6)
     word = base.backend.codec.decode([5]).strip() or "a"  # type: ignore[union-attr]
     lines = [{"prompt": word * n, "answer": "x"} for n in (1, 3, 2)]
     file = tmp_path / "questions.jsonl"
@@ -130,7 +130,7 @@ class Mixed(mdm.Task):
         return mdm.Grade(text, 1.0)
 
     @property
-    def gen_length(self) -> int:
+    def max_new_tokens(self) -> int:
         return 20
 
 

@@ -110,7 +110,7 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--task", "jsonl:a.jsonl,length=0"], 2, ["length must be at least 1"]),
         (["--out", ""], 2, ["--out needs a folder of its own"]),
         (["--top-k", "3"], 2, ["--top-k would be ignored"]),
-        (["--task", "countdown", "--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "16 places"]),
+        (["--task", "countdown", "--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "16 positions"]),
         (["--task", "sudoku:9,form=instruct"], 1, ["360 new tokens exceed the model's context of 256"]),
         (["--task", "sudoku:file=none.csv"], 1, ["none.csv cannot be read"]),
         (["--task", "jsonl:none.jsonl"], 1, ["none.jsonl cannot be read"]),

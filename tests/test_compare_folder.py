@@ -162,7 +162,7 @@ def test_what_could_not_be_told_apart_later_is_refused(base: mdm.Sampler, tmp_pa
         with pytest.raises(mdm.SpecError, match="needs a __repr__"):
             compare(base, TASK, settings, items=1, folder=tmp_path)
     with opened(tmp_path / "a", {"a": 1}) as store:
-        store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_length"))])
+        store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_size"))])
     (tmp_path / "a" / "compare.json").unlink()
     with pytest.raises(mdm.SpecError, match=r"without the compare\.json"):
         opened(tmp_path / "a", {"a": 1})
@@ -178,7 +178,7 @@ def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -
 
 def test_any_text_survives_the_folder(tmp_path: Path) -> None:
     """Line ends of Unicode stand inside a line; published readers split there."""
-    counts = ("seed", "tokens_per_step", "block_length", "score", "steps", "forwards", "token_forwards", "tokens")
+    counts = ("seed", "tokens_per_step", "block_size", "score", "steps", "forwards", "token_forwards", "tokens")
     line = dict.fromkeys(("item", "digest", "planner", "cache", "answer"), "x") | dict.fromkeys(counts, 1)
     line |= {"spec": {}, "cumulative_entropy": 1.0, "seconds": 1.0, "order": [0]}
     lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
@@ -242,7 +242,7 @@ def test_a_line_has_the_fields_that_folders_have_always_had(base: mdm.Sampler, t
     compare(base, TASK, grid(["confidence"], tokens_per_step=[4]), items=1, folder=tmp_path)
     (line,) = lines_of(tmp_path)
     assert " ".join(line) == (
-        "item digest seed row_seed planner cache tokens_per_step block_length score answer text tokens steps forwards "
+        "item digest seed row_seed planner cache tokens_per_step block_size score answer text tokens steps forwards "
         "token_forwards cumulative_entropy seconds batch_size order spec machine"
     )
 

@@ -10,7 +10,7 @@ import torch
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
-from mdm_sampling.loading import default_gen_length
+from mdm_sampling.loading import default_new_tokens
 from mdm_sampling.records import Span
 
 Save = Callable[..., Path]
@@ -291,7 +291,7 @@ def test_end_tokens_that_are_none_are_refused(named: object, tmp_path: Path) -> 
 def test_a_default_length_that_is_none_is_refused(length: object, tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(json.dumps({"max_new_tokens": length}))
     with pytest.raises(mdm.ModelError, match=r"generation_config\.json says max_new_tokens"):
-        default_gen_length(tmp_path)
+        default_new_tokens(tmp_path)
 
 
 def test_a_default_length_beyond_the_context_is_refused(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_default_length_beyond_the_context_is_refused(tmp_path: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps({"max_new_tokens": 2**40}))
     with pytest.raises(mdm.ModelError, match=r"max_new_tokens=1099511627776, which exceeds .* context of 128"):
         mdm.load(folder)
-    assert mdm.load(folder, gen_length=7).gen_length == 7
+    assert mdm.load(folder, max_new_tokens=7).max_new_tokens == 7
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json"])
@@ -321,7 +321,7 @@ def test_a_folder_with_nothing_but_an_adapter_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", [None, 5, b"embedded", ["embedded"], True], ids=repr)
 def test_what_names_no_model_is_refused(model: object) -> None:
-    for call in (mdm.load, mdm.load_backend, default_gen_length):
+    for call in (mdm.load, mdm.load_backend, default_new_tokens):
         with pytest.raises(mdm.ModelError, match="named by a text or a path"):
             call(model)  # type: ignore[operator]
 

@@ -78,8 +78,8 @@ def test_the_markov_model_has_the_conditionals_of_its_chain(tokens: list[int]) -
             weight = float(START[sequence[0]])
             for i in range(1, len(sequence)):
                 weight *= float(MOVE[sequence[i - 1], sequence[i]])
-            for place, token in enumerate(sequence):
-                totals[place, token] += weight
+            for position, token in enumerate(sequence):
+                totals[position, token] += weight
     expected = totals / totals.sum(-1, keepdim=True)
     torch.testing.assert_close(chain_conditionals(torch.tensor(tokens)), expected, atol=1e-12, rtol=0)
     entropies = torch.special.entr(expected).sum(-1)
@@ -90,7 +90,7 @@ def test_the_markov_model_has_the_conditionals_of_its_chain(tokens: list[int]) -
 
 
 def greedy(step: mdm.Step) -> torch.Tensor:
-    return mdm.top_places(step.confidence, step.masked, step.quota)
+    return mdm.top_positions(step.confidence, step.masked, step.quota)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class NoProgress(Greedy):
 @dataclass(frozen=True)
 class GlobalGenerator(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        return mdm.Plan(mdm.top_places(torch.rand(step.masked.shape), step.masked, step.quota))
+        return mdm.Plan(mdm.top_positions(torch.rand(step.masked.shape), step.masked, step.quota))
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,13 @@ class MutatesStatistics(Greedy):
 class LooksAtNeighbours(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         mean = (step.confidence * step.masked).sum() / step.masked.sum()
-        return mdm.Plan(mdm.top_places(-(step.confidence - mean).abs(), step.masked, step.quota))
+        return mdm.Plan(mdm.top_positions(-(step.confidence - mean).abs(), step.masked, step.quota))
 
 
 @dataclass(frozen=True)
 class OneQuotaForAll(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        return mdm.Plan(mdm.top_places(step.confidence, step.masked, step.quota.max().expand_as(step.quota)))
+        return mdm.Plan(mdm.top_positions(step.confidence, step.masked, step.quota.max().expand_as(step.quota)))
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class TakesPaddingForText(Greedy):
         revealed = (~step.masked).float()
         width = 2 * self.radius + 1
         beside = torch.nn.functional.max_pool1d(revealed[:, None], width, stride=1, padding=self.radius)[:, 0]
-        return mdm.Plan(mdm.top_places(step.confidence + 0.2 * beside, step.masked, step.quota))
+        return mdm.Plan(mdm.top_positions(step.confidence + 0.2 * beside, step.masked, step.quota))
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ PRIVATE = torch.Generator()
 class OwnGenerator(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         noise = torch.rand(step.masked.shape, generator=PRIVATE)
-        return mdm.Plan(mdm.top_places(noise, step.masked, step.quota))
+        return mdm.Plan(mdm.top_positions(noise, step.masked, step.quota))
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ class Unhashable(mdm.ScorePlanner):
 
 
 BROKEN_PLANNERS = [
-    (UnmasksRevealed(), "unmasked a place that is not masked"),
-    (NoProgress(), "made no progress: it filled no place of a row that still has masks"),
+    (UnmasksRevealed(), "unmasked a position that is not masked"),
+    (NoProgress(), "made no progress: it filled no position of a row that still has masks"),
     (GlobalGenerator(), "it drew from torch's global generator"),
     (Mutates(), "changed step.masked in place"),
     (LooksAtNeighbours(), "expected: a row's moves that don't depend on the rows beside it"),
@@ -274,8 +274,8 @@ BROKEN_PLANNERS = [
     (MutatesStatistics(), r"it changed step.prediction.statistics.entropy in place"),
     (NoPlan(), "must return a Plan"),
     (Crashes(), r"IndexError: .* \(.*test_conformance.py, line \d+\)"),
-    (FillsMasks(), "filled a place with the mask token"),
-    (ReopensUndeclared(), "reopened a place that is not reopenable; it must ask for it"),
+    (FillsMasks(), "filled a position with the mask token"),
+    (ReopensUndeclared(), "reopened a position that is not reopenable; it must ask for it"),
     (OwnGenerator(), "the same moves for the same seed"),
     (
         MemoryWithoutRows(),
@@ -478,7 +478,7 @@ def broken_backend(fault: str) -> mdm.ModelBackend:
 
     def faulty(canvas: mdm.Canvas, span: mdm.Span, slots: Any, rows: torch.Tensor | None = None) -> torch.Tensor:
         if fault == "writes in forks" and rows is not None:
-            slots.keys[0][:, :, span.places] += 1
+            slots.keys[0][:, :, span.positions] += 1
         if fault == "ignores padding":
             canvas = replace(canvas, valid=torch.ones_like(canvas.valid), padded=False)
         if fault == "ignores candidates" and rows is not None:

@@ -65,7 +65,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[mdm.ModelBackend]:
 @pytest.mark.parametrize("family", [0, 1], ids=["llada", "dream"])
 def test_auto_is_the_dtype_that_is_stored(family: int, shards: int, dtype: torch.dtype, tmp_path: Path) -> None:
     folder = stored_as(tmp_path, dtype, family, shards)
-    assert dtype_of(mdm.load(folder, gen_length=2).backend) == dtype
+    assert dtype_of(mdm.load(folder, max_new_tokens=2).backend) == dtype
     assert dtype_of(mdm.load_backend(folder, dtype="float32")) == torch.float32
 
 
@@ -124,7 +124,7 @@ def test_the_command_line_and_jobs_load_the_stored_dtype(
     ):
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
-    job = Job(mdm.load(folder, gen_length=2, steps=2), read_rows(prompts), tmp_path / "job.jsonl")
+    job = Job(mdm.load(folder, max_new_tokens=2, steps=2), read_rows(prompts), tmp_path / "job.jsonl")
     assert job.run().errors == 0
     assert [dtype_of(backend) for backend in loaded] == [dtype] * 3
 

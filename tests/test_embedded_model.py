@@ -51,15 +51,15 @@ def test_it_is_small() -> None:
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
-@pytest.mark.parametrize("block_length", [20, 10])
-def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_length: int) -> None:
+@pytest.mark.parametrize("block_size", [20, 10])
+def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_size: int) -> None:
     """The published prefix mode loses half of them or all of them (facts.md, section 1c)."""
-    wanted = grid(["confidence"], caches=[cache], tokens_per_step=[1], block_lengths=[block_length])
+    wanted = grid(["confidence"], caches=[cache], tokens_per_step=[1], block_sizes=[block_size])
     found = compare(mdm.load(), mdm.Sudoku(form="prompt"), wanted, items=60, item_seed=1)
     assert found.summaries[0].accuracy.mean >= 0.9
 
 
-def test_info_gain_is_surer_than_the_greedy_rules_at_two_places_a_step() -> None:
+def test_info_gain_is_surer_than_the_greedy_rules_at_two_positions_a_step() -> None:
     """Items that the documents' tables do not use."""
     wanted = grid(["confidence", "margin", "entropy", "info-gain"], tokens_per_step=[2])
     *greedy, ours = compare(mdm.load(), mdm.Sudoku(6), wanted, items=60, item_seed=1).summaries
@@ -69,7 +69,7 @@ def test_info_gain_is_surer_than_the_greedy_rules_at_two_places_a_step() -> None
 
 @pytest.mark.parametrize(("mark", "least"), [("", 18), (" ", 13), ("\n", 13)], ids=repr)
 def test_a_space_or_line_break_after_a_prompt_costs_little(mark: str, least: int) -> None:
-    sampler = replace(mdm.load(gen_length=20), planner=mdm.Confidence())
+    sampler = replace(mdm.load(max_new_tokens=20), planner=mdm.Confidence())
     task = mdm.Sudoku(form="prompt")
     items = task.items(20, 2)
     texts = sampler.generate([f"{item.prompt}{mark}" for item in items], batch_size=20).texts
@@ -81,9 +81,9 @@ def test_a_space_or_line_break_after_a_prompt_costs_little(mark: str, least: int
 
 def read_cells(data: ModuleType, tokens: torch.Tensor, first: int, size: int, masked: torch.Tensor) -> list[str]:
     """The cells of each row as text, 0 where they are masked or holes."""
-    places = first + torch.tensor([(size + 1) * r + c for r in range(size) for c in range(size)])
+    positions = first + torch.tensor([(size + 1) * r + c for r in range(size) for c in range(size)])
     digits = {data.ID[str(d)]: str(d) for d in range(1, size + 1)}
-    shown = tokens.masked_fill(masked, -1)[:, places]
+    shown = tokens.masked_fill(masked, -1)[:, positions]
     return ["".join(digits.get(token, "0") for token in row) for row in shown.tolist()]
 
 
@@ -189,12 +189,12 @@ def test_the_recipe_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     command = [sys.executable, RECIPE / "train.py", "--out", tmp_path, "--steps", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert mdm.load(str(tmp_path)).gen_length == 20
+    assert mdm.load(str(tmp_path)).max_new_tokens == 20
 
 
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 def test_a_batch_of_eight_prompts_gives_the_tokens_of_each_alone_in_float32(cache: str) -> None:
-    base = replace(mdm.load(gen_length=20, steps=10), planner=mdm.InfoGain(), cache=mdm.build("caches", cache))
+    base = replace(mdm.load(max_new_tokens=20, steps=10), planner=mdm.InfoGain(), cache=mdm.build("caches", cache))
     puzzles = [item.prompt for item in mdm.Sudoku(holes="4-6", form="prompt").items(3, 0)]
     puzzles += [item.prompt for item in mdm.Sudoku(6, "4-6", "prompt").items(2, 0)]
     puzzles += [item.prompt for item in mdm.Countdown().items(3, 0)]

@@ -84,20 +84,20 @@ def test_answers_do_not_depend_on_order_neighbours_or_batch_size(base: mdm.Sampl
 
 @pytest.mark.parametrize("name", ["max_gen_toks", "max_new_tokens", "max_tokens"])
 def test_the_task_says_how_long_an_answer_is(base: mdm.Sampler, name: str) -> None:
-    """To the place: nothing is rounded up, the last block is shorter."""
-    sampler = replace(base, planner=mdm.Confidence(), block_length=4, steps=20)
+    """To the position: nothing is rounded up, the last block is shorter."""
+    sampler = replace(base, planner=mdm.Confidence(), block_size=4, steps=20)
     model = HarnessModel(sampler)
-    assert answer(model, PUZZLES[0], **{name: 6}) == replace(sampler, gen_length=6).generate(PUZZLES[0]).texts[0]
+    assert answer(model, PUZZLES[0], **{name: 6}) == replace(sampler, max_new_tokens=6).generate(PUZZLES[0]).texts[0]
     assert model.rows[0].steps == 6
     assert model.notes == []
 
 
 def test_a_given_length_comes_first_and_is_noted(base: mdm.Sampler) -> None:
-    model = HarnessModel(replace(base, planner=mdm.Confidence()), gen_length=7)
+    model = HarnessModel(replace(base, planner=mdm.Confidence()), max_new_tokens=7)
     answer(model, PUZZLES[0], max_gen_toks=20)
     answer(model, PUZZLES[1], max_gen_toks=20)
     assert [row.steps for row in model.rows] == [7, 7]
-    assert model.notes == ["a task asks for answers of 20 places and gets 7"]
+    assert model.notes == ["a task asks for answers of 20 positions and gets 7"]
 
 
 def test_tokens_are_drawn_where_the_task_says_so(base: mdm.Sampler) -> None:
@@ -232,7 +232,7 @@ def puzzle_names() -> list[str]:
 
 
 def test_whole_texts_are_scored_in_windows_of_the_context(base: mdm.Sampler) -> None:
-    """The context is 256 places, two of which the start takes."""
+    """The context is 256 positions, two of which the start takes."""
     model = HarnessModel(base, samples=2)
     text = "1+2=3," * 50
     ids = model.codec.ids(text, special=False)
@@ -268,11 +268,17 @@ def test_model_args_build_the_sampler() -> None:
     sampler = made.sampler
     assert sampler.planner == mdm.InfoGain(candidates=3, scope="canvas")
     assert (sampler.cache, sampler.processors) == (mdm.DualCache(), (mdm.Penalise(by=4.0),))
-    assert (sampler.steps, sampler.gen_length, made.gen_length) == (7, 20, None)
+    assert (sampler.steps, sampler.max_new_tokens, made.max_new_tokens) == (7, 20, None)
     assert (made.samples, made.seed, made.batch_size) == (9, 2, 4)
     assert HarnessModel.create_from_arg_string("").sampler.spec() == mdm.load().spec()
-    named = HarnessModel.create_from_arg_obj({"pretrained": "embedded", "gen_length": 5, "processors": ["ban", "ban"]})
-    assert (named.gen_length, named.sampler.gen_length, named.sampler.processors) == (5, 5, (mdm.Ban(), mdm.Ban()))
+    named = HarnessModel.create_from_arg_obj(
+        {"pretrained": "embedded", "max_new_tokens": 5, "processors": ["ban", "ban"]}
+    )
+    assert (named.max_new_tokens, named.sampler.max_new_tokens, named.sampler.processors) == (
+        5,
+        5,
+        (mdm.Ban(), mdm.Ban()),
+    )
 
 
 @pytest.mark.parametrize(
@@ -389,7 +395,7 @@ def test_two_tasks_some_items_and_examples(tasks: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     ours = written(out, "ours")
     assert sorted(ours["tasks"]) == ["choose", "solve"]
-    assert ours["notes"] == ["a task asks for answers of 20 places and gets 4"]
+    assert ours["notes"] == ["a task asks for answers of 20 positions and gets 4"]
     for name in ("solve", "choose"):
         samples = written(out, f"samples_{name}")
         assert len(samples) == 2
@@ -411,7 +417,7 @@ def test_chats_reach_the_model_as_its_template_has_them(tmp_path: Path, llada_fo
     assert prompt == "<|user|>de<|eot_id|><|assistant|>f<|eot_id|><|user|>ab<|eot_id|><|assistant|>"
     assert written(out, "results")["chat_template"]
     assert written(out, "ours")["apply_chat_template"] is True
-    model = HarnessModel(mdm.Sampler(mdm.load_backend(str(llada_folder)), gen_length=4))
+    model = HarnessModel(mdm.Sampler(mdm.load_backend(str(llada_folder)), max_new_tokens=4))
     assert samples[0]["resps"][0][0] == answer(model, prompt, until=["\n\n"])
 
 

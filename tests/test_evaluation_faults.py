@@ -435,7 +435,7 @@ def test_a_cache_of_another_sampler_seed_or_model_is_refused(base: mdm.Sampler) 
         HarnessModel(replace(base, planner=mdm.Margin())),
         HarnessModel(greedy, seed=1),
         HarnessModel(greedy, samples=3),
-        HarnessModel(greedy, gen_length=5),
+        HarnessModel(greedy, max_new_tokens=5),
     ):
         with pytest.raises(mdm.SpecError, match="holds answers of another sampler, seed or model"):
             other.set_cache_hook(Cache(held))

@@ -1,4 +1,6 @@
-"""LLaDA and Dream checkpoints against independent naive forwards, at every place, under every cache, padded or not."""
+"""LLaDA and Dream checkpoints against independent naive forwards, at every position, under every cache, padded or
+not.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,10 +55,10 @@ def test_logits_equal_a_naive_forward(family: tuple[Naive, Path], lengths: tuple
 def test_every_block_entry_equals_a_naive_forward(
     family: tuple[Naive, Path], cache: mdm.CacheStrategy, lengths: tuple[int, ...]
 ) -> None:
-    """The forward that enters a block sees the canvas as it is, at every place, whatever the cache."""
+    """The forward that enters a block sees the canvas as it is, at every position, whatever the cache."""
     naive, folder = family
     backend = mdm.load_backend(str(folder))
-    sampler = mdm.Sampler(backend, planner=mdm.Confidence(), cache=cache, block_length=4, steps=6)
+    sampler = mdm.Sampler(backend, planner=mdm.Confidence(), cache=cache, block_size=4, steps=6)
     canvas = sampler.canvas(rows_of(naive, *lengths))
     seen: list[tuple[Canvas, torch.Tensor]] = []
     trunk = backend.trunk
@@ -87,7 +89,7 @@ def test_a_block_forward_equals_recomputing_everything_when_nothing_outside_chan
     whole = logits_of(backend, canvas, Span(0, canvas.length), slots)
     for span in (Span(7, 11), Span(11, 15), Span(11, 18), Span(7, 18)):
         part = logits_of(backend, canvas, span, slots)
-        torch.testing.assert_close(part, whole[:, span.places], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(part, whole[:, span.positions], atol=1e-12, rtol=1e-12)
 
 
 def test_a_fork_equals_a_forward_of_the_forked_canvas_and_writes_nothing(family: tuple[Naive, Path]) -> None:
@@ -192,7 +194,7 @@ def test_text_round_trips_through_both_tokenizers(family: tuple[Naive, Path]) ->
 
 def test_every_planner_and_cache_fills_both_families(family: tuple[Naive, Path]) -> None:
     naive, folder = family
-    base = mdm.load(str(folder), gen_length=10, block_length=4, steps=6)
+    base = mdm.load(str(folder), max_new_tokens=10, block_size=4, steps=6)
     for planner in ("random", "margin", "bypass", "info-gain:candidates=3"):
         for cache in ("none", "prefix", "dual", "refresh:every=2"):
             sampler = replace(base, planner=mdm.build("planners", planner), cache=mdm.build("caches", cache))

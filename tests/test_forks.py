@@ -55,12 +55,14 @@ def test_shared_slots_equal_copied_ones(
         owner = torch.tensor(owners)
         futures = canvas.select(owner)
         filled = torch.rand(len(owners), len(span), generator=torch.Generator().manual_seed(seed)) < 0.5
-        futures = futures.commit(span, filled & futures.masked[:, span.places], torch.full_like(filled, 3, dtype=int))
+        futures = futures.commit(
+            span, filled & futures.masked[:, span.positions], torch.full_like(filled, 3, dtype=int)
+        )
         with pytest.MonkeyPatch.context() as patch, torch.no_grad():
             if plain:
                 patch.setattr(forks, "flash_on_cpu", plain_attention)
             found = backend.trunk(futures, span, slots, owner)
-        hidden.append(found[futures.valid[:, span.places]])
+        hidden.append(found[futures.valid[:, span.positions]])
         for old, new in zip(before, (*slots.keys, *slots.values), strict=True):  # type: ignore[attr-defined]
             assert torch.equal(old, new), "a fork wrote a slot"
     torch.testing.assert_close(hidden[0], hidden[1], atol=1e-10, rtol=0)

@@ -35,14 +35,16 @@ def entropies(model: ToyModel, canvas: mdm.Canvas) -> torch.Tensor:
 def brute_force(
     model: ToyModel, before: mdm.Canvas, record: StepRecord, i: int, n: int, scope: str
 ) -> tuple[float, float, int]:
-    """(C, H, places left) of candidate n in the record's row i: entropies before the move, and their mean after it."""
+    """(C, H, positions left) of candidate n in the record's row i: entropies before the move, and their mean after
+    it.
+    """
     assert record.candidates is not None
     row, block = record.rows[i : i + 1], record.block
     move = record.candidates.unmask[n, i : i + 1]
     now = before.select(row)
-    cost = (entropies(model, now)[:, block.places] * move).sum()
+    cost = (entropies(model, now)[:, block.positions] * move).sum()
     later = now.commit(block, move, record.candidates.tokens[n, i : i + 1])
-    seen = block.places if scope == "block" else slice(0, later.length)
+    seen = block.positions if scope == "block" else slice(0, later.length)
     left = later.masked[:, seen]
     return float(cost), float(entropies(model, later)[:, seen].sum() / left.sum()), int(left.sum())
 
@@ -92,7 +94,7 @@ def test_the_winner_has_the_largest_j_by_brute_force(
 def test_reusing_the_winners_lookahead_changes_nothing(
     sampler: mdm.Sampler, rows: Rows, threshold: float | None
 ) -> None:
-    """Under every cache: same tokens, places and entropies as when every step does its own forward."""
+    """Under every cache: same tokens, positions and entropies as when every step does its own forward."""
     if threshold is not None:
         sampler = replace(sampler, planner=mdm.Bypass(threshold, sampler.planner))
     plain = replace(sampler, planner=WithoutReuse(sampler.planner))
@@ -122,7 +124,7 @@ def test_number_zero_is_the_greedy_move_and_equal_moves_are_tried_once(
 ) -> None:
     sampler = mdm.Sampler(
         toy_transformer(), planner=mdm.InfoGain(candidates=5, position_temperature=0.5), cache=cache,
-        token_sampler=mdm.GumbelMax(0.7), block_length=5, steps=6,
+        token_sampler=mdm.GumbelMax(0.7), block_size=5, steps=6,
     )  # fmt: skip
     for record in sampler.iterate(sampler.canvas(rows), seed):
         tried = record.candidates
@@ -157,7 +159,7 @@ def test_a_step_costs_one_batched_forward() -> None:
     """The first step of a block costs a forward and a lookahead; each further one only its lookahead."""
     model = ToyModel()
     backend = mdm.wrap(model, mask_id=MASK, vocab_size=13)
-    sampler = mdm.Sampler(backend, planner=mdm.InfoGain(position_temperature=1.0), steps=8, block_length=8)
+    sampler = mdm.Sampler(backend, planner=mdm.InfoGain(position_temperature=1.0), steps=8, block_size=8)
     records = list(sampler.iterate(sampler.canvas([([3], [MASK] * 8)])))
     looked = sum(record.candidates is not None for record in records)
     assert looked == 7
@@ -167,13 +169,13 @@ def test_a_step_costs_one_batched_forward() -> None:
 def test_lookum_ignores_the_cost() -> None:
     """A costly move that makes the rest certain wins under lookum and loses under info-gain at equal H."""
     table = torch.zeros(4, 6)
-    table[0, 1] = 4.0  # place 0 is fairly sure, the others are uniform
+    table[0, 1] = 4.0  # position 0 is fairly sure, the others are uniform
     backend = scripted(table, mask_id=5)
     for variant, expected in (("info-gain", 0), ("lookum", 1)):
         planner = mdm.InfoGain(candidates=16, position_temperature=50.0, variant=variant)  # type: ignore[arg-type]
-        sampler = mdm.Sampler(backend, planner=planner, steps=4, block_length=4)
+        sampler = mdm.Sampler(backend, planner=planner, steps=4, block_size=4)
         first = next(iter(sampler.iterate(sampler.canvas([([], [5] * 4)]))))
-        # H leaves out the place that is filled: filling an uncertain place lowers the mean that remains.
+        # H leaves out the position that is filled: filling an uncertain place lowers the mean that remains.
         assert bool(first.unmask[0, 0]) == (expected == 0)
 
 
@@ -184,7 +186,7 @@ def test_canvas_scope_counts_later_blocks_and_block_scope_does_not() -> None:
     means = {}
     for scope in ("block", "canvas"):
         planner = mdm.InfoGain(candidates=4, position_temperature=5.0, scope=scope)  # type: ignore[arg-type]
-        sampler = mdm.Sampler(backend, planner=planner, cache=mdm.NoCache(), steps=6, block_length=3)
+        sampler = mdm.Sampler(backend, planner=planner, cache=mdm.NoCache(), steps=6, block_size=3)
         first = next(iter(sampler.iterate(sampler.canvas([([], [4] * 6)]))))
         assert first.candidates is not None
         means[scope] = float(first.candidates.next_entropy[first.candidates.chosen[0], 0])
@@ -200,7 +202,7 @@ def test_parameters_out_of_range_are_refused(bad: dict[str, float]) -> None:
 
 
 def test_rows_that_are_bypassed_ride_along_in_the_lookahead() -> None:
-    """Row 0 is sure of one place at a time, row 1 of none: still each step costs one call of the model."""
+    """Row 0 is sure of one position at a time, row 1 of none: still each step costs one call of the model."""
     calls = []
 
     def model(tokens: torch.Tensor) -> torch.Tensor:
@@ -212,7 +214,7 @@ def test_rows_that_are_bypassed_ride_along_in_the_lookahead() -> None:
         return logits
 
     planner = mdm.Bypass(0.9, mdm.InfoGain(position_temperature=1.0))
-    sampler = mdm.Sampler(mdm.wrap(model, mask_id=5, vocab_size=6), planner=planner, steps=8, block_length=8)
+    sampler = mdm.Sampler(mdm.wrap(model, mask_id=5, vocab_size=6), planner=planner, steps=8, block_size=8)
     records = list(sampler.iterate(sampler.canvas([([1], [5] * 8), ([0], [5] * 8)])))
     assert len(records) == 8
     assert len(calls) == 8

@@ -27,7 +27,7 @@ def chatty(llada_folder: Path) -> mdm.Sampler:
     """A model with a chat template that draws tokens, so that a row depends on its seed."""
     backend = mdm.load_backend(str(llada_folder))
     drawn = mdm.GumbelMax(temperature=1.0)
-    return mdm.Sampler(backend, planner=mdm.Random(), token_sampler=drawn, gen_length=6, block_length=6, steps=3)
+    return mdm.Sampler(backend, planner=mdm.Random(), token_sampler=drawn, max_new_tokens=6, block_size=6, steps=3)
 
 
 def write_rows(file: Path, prompts: Sequence[Any]) -> Path:
@@ -106,17 +106,17 @@ def test_a_job_goes_on_though_its_template_writes_another_date(
     job = Job(chatty, read_rows(write_rows(tmp_path / "in.jsonl", prompts)), tmp_path / "out.jsonl", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
         job.run(stop)
-    kept = (job.place / "rendered.jsonl").read_bytes()
+    kept = (job.position / "rendered.jsonl").read_bytes()
     assert job.run().before == 2
     first = job.output.read_bytes() if isinstance(job.output, Path) else b""
     assert job.run().before == 5
     assert (tmp_path / "out.jsonl").read_bytes() == first
-    assert (job.place / "rendered.jsonl").read_bytes() == kept
+    assert (job.position / "rendered.jsonl").read_bytes() == kept
 
     longer = Job(chatty, read_rows(write_rows(tmp_path / "in.jsonl", [*prompts, "e"])), job.output, batch_size=2)
     with pytest.raises(mdm.SpecError, match="another input"):
         longer.run()
-    assert (job.place / "rendered.jsonl").read_bytes() == kept
+    assert (job.position / "rendered.jsonl").read_bytes() == kept
     changed = Job(chatty, longer.asked, job.output, batch_size=2, changed=True)
     assert changed.run().before == 5
 

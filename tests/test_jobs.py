@@ -36,7 +36,7 @@ MIXED = [*PUZZLES[:5], "1... ..3.", "12+3", *PUZZLES[5:8]]
 
 @pytest.fixture(scope="module")
 def sampler() -> mdm.Sampler:
-    return mdm.Sampler(mdm.load_backend(), planner=mdm.InfoGain(candidates=3), gen_length=20, steps=10)
+    return mdm.Sampler(mdm.load_backend(), planner=mdm.InfoGain(candidates=3), max_new_tokens=20, steps=10)
 
 
 def write_jsonl(file: Path, prompts: Sequence[Any]) -> Path:
@@ -391,7 +391,7 @@ def test_batches_hold_every_row_once_within_their_limits(
     batches = plan(rows, size, tokens)
     assert sorted(row.number for batch in batches for row in batch.rows) == list(range(len(rows)))
     assert [batch.number for batch in batches] == list(range(len(batches)))
-    longest = [max(row.places for row in batch.rows) for batch in batches]
+    longest = [max(row.positions for row in batch.rows) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch in batches:
         width = max(len(row.row[0]) for row in batch.rows) + max(len(row.row[1]) for row in batch.rows)
@@ -485,7 +485,7 @@ def test_a_model_that_was_passed_in_memory_is_refused(tmp_path: Path) -> None:
     backend = mdm.load_backend()
     backend.source = None
     with pytest.raises(mdm.SpecError, match="load it by name"):
-        job_of(mdm.Sampler(backend, gen_length=20), tmp_path).run()
+        job_of(mdm.Sampler(backend, max_new_tokens=20), tmp_path).run()
 
 
 def test_a_damaged_folder_is_refused(sampler: mdm.Sampler, tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ class Looking(mdm.PositionPlanner):
     hands_on: str
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        move = mdm.top_places(step.confidence, step.masked, step.quota)
-        other = mdm.top_places(-step.confidence, step.masked, step.quota)
+        move = mdm.top_positions(step.confidence, step.masked, step.quota)
+        other = mdm.top_positions(-step.confidence, step.masked, step.quota)
         rows = torch.arange(len(move))
         ahead = step.lookahead(rows, other if self.hands_on == "other" else move, step.tokens)
         return mdm.Plan(move, next=ahead.select(rows.flip(0)) if self.hands_on == "mixed" else ahead)
@@ -213,7 +213,7 @@ class Gives(mdm.Task):
     length: Any = 3
 
     @property
-    def gen_length(self) -> Any:
+    def max_new_tokens(self) -> Any:
         return self.length() if callable(self.length) else self.length
 
     def items(self, number: int | None, seed: int) -> list[mdm.Item]:
@@ -253,5 +253,5 @@ class CutsTheQuota(mdm.PositionPlanner):
 
 
 def test_a_planner_that_takes_more_steps_than_it_has_is_found() -> None:
-    with pytest.raises(testing.ConformanceError, match=r"CutsTheQuota\(\) left places masked at a row's last step"):
+    with pytest.raises(testing.ConformanceError, match=r"CutsTheQuota\(\) left positions masked at a row's last step"):
         testing.check_planner(CutsTheQuota(), examples=5)

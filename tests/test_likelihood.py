@@ -79,7 +79,9 @@ def test_the_mean_over_many_samples_is_the_expectation(name: str) -> None:
 
 
 def test_masks_are_drawn_as_the_paper_has_it() -> None:
-    """A number of masked places that is uniform on 1 to 4, and then the places: 14 of 15 masks, 500 times over."""
+    """A number of masked positions that is uniform on 1 to 4, and then the positions: 14 of 15 masks, 500 times
+    over.
+    """
     frequency: Counter[tuple[bool, ...]] = Counter()
     for seed in range(500):
         masks, weights = draw_masks(4, 14, RowNoise.from_seeds([seed], torch.device("cpu")))
@@ -135,8 +137,10 @@ def test_masks_depend_on_the_seed() -> None:
     assert again.log_likelihood in values
 
 
-def test_each_row_is_computed_once_and_only_masked_places_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four choices of one token ask about the same canvas; three tokens have seven masks, of twelve masked places."""
+def test_each_row_is_computed_once_and_only_masked_positions_are_projected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four choices of one token ask about the same canvas; three tokens have seven masks, of twelve masked
+    positions.
+    """
     model = ToyModel()
     backend = mdm.wrap(model, mask_id=MASK, vocab_size=13, takes_attention_mask=True)
     projected: list[int] = []
@@ -169,7 +173,7 @@ def test_impossible_certain_and_empty_continuations() -> None:
         (([1], [MASK]), "row 0: the continuation holds 12"),
         (([1], [99]), "row 0: the continuation holds 99"),
         (([MASK], [1]), "row 0: the prompt holds the mask token"),
-        (([1] * 60, [1] * 5), "row 0: a prompt of 60 tokens and 5 places"),
+        (([1] * 60, [1] * 5), "row 0: a prompt of 60 tokens and 5 positions"),
     ],
 )
 def test_pairs_that_the_model_cannot_take_are_refused(pair: Any, words: str) -> None:
@@ -194,8 +198,8 @@ def test_the_greedy_check_is_decoding_by_confidence() -> None:
         logits = predict(torch.tensor(prefix + body))[len(prefix) :].clone()
         logits[:, MASK] = -torch.inf
         sure, tokens = logits.softmax(-1).max(-1)
-        place = max((i for i in range(6) if body[i] == MASK), key=lambda i: float(sure[i]))
-        body[place] = int(tokens[place])
+        position = max((i for i in range(6) if body[i] == MASK), key=lambda i: float(sure[i]))
+        body[position] = int(tokens[position])
     others = [[(t + 1) % 12 if i == j else t for j, t in enumerate(body)] for i in range(6)]
     (right, *wrong) = greedy_checks(backend, [(prefix, body), *((prefix, other) for other in others)], batch_size=3)
     assert right == GreedyCheck(True, 6)

@@ -75,16 +75,16 @@ def test_a_family_can_be_forced(tmp_path: Path) -> None:
     assert mdm.load_backend(str(tmp_path), family="llada").mask_id == 2
 
 
-def test_gen_length_comes_from_the_checkpoint(llada_folder: Path, tmp_path: Path) -> None:
-    assert mdm.load(str(llada_folder)).gen_length == 128
-    assert mdm.load("embedded").gen_length == 20
-    assert mdm.load("embedded", gen_length=7).gen_length == 7
+def test_max_new_tokens_comes_from_the_checkpoint(llada_folder: Path, tmp_path: Path) -> None:
+    assert mdm.load(str(llada_folder)).max_new_tokens == 128
+    assert mdm.load("embedded").max_new_tokens == 20
+    assert mdm.load("embedded", max_new_tokens=7).max_new_tokens == 7
 
 
 def test_the_published_defaults() -> None:
     spec = mdm.load("embedded").spec()
     assert spec["planner"] == "bypass:otherwise=(info-gain)"
-    assert (spec["cache"], spec["token_sampler"], spec["steps"], spec["block_length"]) == ("prefix", "greedy", 512, 32)
+    assert (spec["cache"], spec["token_sampler"], spec["steps"], spec["block_size"]) == ("prefix", "greedy", 512, 32)
     assert mdm.Bypass().threshold == 0.9
     assert (mdm.InfoGain().candidates, mdm.InfoGain().position_temperature) == (8, 0.1)
 
@@ -119,7 +119,7 @@ def check_compiled(folder: Path, planner: mdm.PositionPlanner, cache: mdm.CacheS
 
     def sampler(compile: bool) -> mdm.Sampler:
         backend = mdm.load_backend(str(folder), dtype="float64", compile=compile)
-        return mdm.Sampler(backend, planner=planner, cache=cache, block_length=5, steps=6)
+        return mdm.Sampler(backend, planner=planner, cache=cache, block_size=5, steps=6)
 
     plain, compiled = sampler(False), sampler(True)
     mask = plain.backend.mask_id
@@ -198,5 +198,5 @@ def test_a_sampler_s_length_is_that_of_the_revision(llada_folder: Path, monkeypa
     backend = mdm.load_backend(llada_folder)
     monkeypatch.setattr(loading, "load_backend", lambda model, **options: asked.append(options["revision"]) or backend)
     monkeypatch.setattr(files, "stored_file", lambda source, name, revision: asked.append(revision))
-    assert mdm.load("owner/name", revision="v2").gen_length == 128
+    assert mdm.load("owner/name", revision="v2").max_new_tokens == 128
     assert asked == ["v2", "v2"]

@@ -32,18 +32,18 @@ def test_a_run_fills_every_mask_and_nothing_else(sampler: mdm.Sampler, rows: Row
     before = canvas
     for record in sampler.iterate(canvas, seed):
         after = record.canvas
-        place = record.block.places
+        position = record.block.positions
         assert record.block.start >= canvas.start
-        assert len(record.block) <= sampler.block_length
+        assert len(record.block) <= sampler.block_size
         # Revealed tokens and the prompt never change.
         revealed = ~before.masked
         assert torch.equal(after.tokens[revealed], before.tokens[revealed])
-        # Each row that takes part advances, by masked places of this block.
+        # Each row that takes part advances, by masked positions of this block.
         assert (before.masked.sum(1) > after.masked.sum(1))[record.rows].all()
         assert record.unmask.any(1).all()
-        assert not (record.unmask & ~before.masked[record.rows, place]).any()
+        assert not (record.unmask & ~before.masked[record.rows, position]).any()
         # What was reported is what was written, and no other row moved.
-        written = after.tokens[record.rows, place][record.unmask]
+        written = after.tokens[record.rows, position][record.unmask]
         assert torch.equal(written, record.tokens[record.unmask])
         assert (written != MASK).all()
         others = torch.ones(canvas.batch, dtype=torch.bool)
@@ -51,7 +51,7 @@ def test_a_run_fills_every_mask_and_nothing_else(sampler: mdm.Sampler, rows: Row
         assert torch.equal(after.tokens[others], before.tokens[others])
         if sampler.eos == "off":
             changed = (after.tokens != before.tokens)[record.rows]
-            assert torch.equal(changed[:, place], record.unmask)
+            assert torch.equal(changed[:, position], record.unmask)
             assert changed.sum() == record.unmask.sum()
         assert torch.equal(record.finished, ~after.masked[record.rows].any(1))
         before = after
@@ -81,7 +81,7 @@ def test_the_quota_is_kept_and_the_steps_suffice(data: st.DataObject, rows: Rows
     for record in sampler.iterate(canvas):
         for i, row in enumerate(record.rows.tolist()):
             key = (record.block.start, row)
-            left = int(record.canvas.masked[row, record.block.places].sum())
+            left = int(record.canvas.masked[row, record.block.positions].sum())
             filled = int(record.unmask[i].sum())
             masked = torch.tensor([left + filled])
             steps = block_steps(canvas, sampler, row)[record.block.start]
@@ -95,8 +95,8 @@ def test_the_quota_is_kept_and_the_steps_suffice(data: st.DataObject, rows: Rows
 
 def block_steps(canvas: mdm.Canvas, sampler: mdm.Sampler, row: int) -> dict[int, int]:
     """Steps of each block of a row: its share by masks of the steps that earlier blocks left, at least one."""
-    starts = range(canvas.start, canvas.length, sampler.block_length)
-    masks = [int(canvas.masked[row, s : s + sampler.block_length].sum()) for s in starts]
+    starts = range(canvas.start, canvas.length, sampler.block_size)
+    masks = [int(canvas.masked[row, s : s + sampler.block_size].sum()) for s in starts]
     left, shares = sampler.steps, {}
     for i, start in enumerate(starts):
         remaining = sum(masks[i:])
@@ -109,7 +109,7 @@ def block_steps(canvas: mdm.Canvas, sampler: mdm.Sampler, row: int) -> dict[int,
 @settings(max_examples=60)
 @given(sampler=samplers(), rows=untied_rows, seeds=st.lists(st.integers(0, 5), min_size=3, max_size=3))
 def test_a_row_depends_on_its_prompt_and_seed_alone(sampler: mdm.Sampler, rows: Rows, seeds: list[int]) -> None:
-    """A row alone, in any batch and at any place of it gets the same tokens."""
+    """A row alone, in any batch and at any position of it gets the same tokens."""
     seeds = seeds[: len(rows)]
     together = sampler.fill(rows, seeds, batch_size=3)
     alone = [sampler.fill([row], seed) for row, seed in zip(rows, seeds, strict=True)]
@@ -144,7 +144,7 @@ def test_a_rows_noise_does_not_depend_on_what_its_neighbours_need(
     seed: int,
 ) -> None:
     """Rows that are bypassed or end early, beside rows that draw candidates, over several blocks, the last one cut."""
-    sampler = mdm.Sampler(toy_transformer(), planner=planner, token_sampler=token_sampler, block_length=7, steps=steps)
+    sampler = mdm.Sampler(toy_transformer(), planner=planner, token_sampler=token_sampler, block_size=7, steps=steps)
     canvas = [(prefix, [MASK] * length) for prefix, length in rows]
     together = sampler.fill(canvas, seed)
     assert together.sequences == [sampler.fill([row], seed).sequences[0] for row in canvas]
@@ -182,14 +182,14 @@ def test_the_report_adds_up(sampler: mdm.Sampler, rows: Rows) -> None:
 @settings(max_examples=40)
 @given(sampler=samplers(backend=toy_callable(), processors=(), eos="off"), rows=rows)
 def test_reported_entropy_and_confidence_are_the_models(sampler: mdm.Sampler, rows: Rows) -> None:
-    """Recomputed from scratch: the distribution of each filled place on the canvas as it was before the step."""
+    """Recomputed from scratch: the distribution of each filled position on the canvas as it was before the step."""
     model = ToyModel()
     canvas = sampler.canvas(rows)
     before = canvas
     for record in sampler.iterate(canvas):
         logits = model(before.tokens, before.valid)
         logits[..., MASK] = -torch.inf
-        p = logits.softmax(-1)[record.rows, record.block.places]
+        p = logits.softmax(-1)[record.rows, record.block.positions]
         entropy = torch.special.entr(p).sum(-1)
         torch.testing.assert_close(record.entropy, torch.where(record.unmask, entropy, 0), atol=1e-9, rtol=0)
         chosen = p.gather(-1, record.tokens.unsqueeze(-1))[..., 0]
@@ -211,7 +211,7 @@ def test_no_forward_is_spent_on_rows_that_are_finished(sampler: mdm.Sampler, row
     canvas = sampler.canvas(rows)
     before = canvas
     for record in sampler.iterate(canvas):
-        assert before.masked[record.rows, record.block.places].any(1).all()
+        assert before.masked[record.rows, record.block.positions].any(1).all()
         if record.candidates is None and not isinstance(sampler.planner, mdm.Bypass | mdm.Defer | mdm.InfoGain):
             assert (record.forwards == 1).all()
         before = record.canvas
@@ -219,7 +219,7 @@ def test_no_forward_is_spent_on_rows_that_are_finished(sampler: mdm.Sampler, row
 
 def test_finish_ends_a_row_after_its_end_token() -> None:
     backend = toy_transformer()
-    sampler = mdm.Sampler(backend, planner=mdm.LeftToRight(), block_length=6, steps=24, gen_length=24, eos="finish")
+    sampler = mdm.Sampler(backend, planner=mdm.LeftToRight(), block_size=6, steps=24, max_new_tokens=24, eos="finish")
     rows: Rows = [([3, seed], [MASK] * 24) for seed in range(1, 12)]
     off = replace(sampler, eos="off").fill(rows)
     finished = sampler.fill(rows)
@@ -231,15 +231,15 @@ def test_finish_ends_a_row_after_its_end_token() -> None:
         assert cost.steps == min(end + 1, 24) <= full.steps
 
 
-def test_finish_waits_for_places_before_the_end_token() -> None:
+def test_finish_waits_for_positions_before_the_end_token() -> None:
     """An end token that is drawn out of order ends nothing until everything before it is final."""
     table = torch.zeros(8, 5)
     table[:, 1] = 1.0
-    table[3, 0] = 9.0  # the end token, at place 3, is the surest of all
+    table[3, 0] = 9.0  # the end token, at position 3, is the surest of all
     from toys import scripted
 
     sampler = mdm.Sampler(
-        scripted(table, mask_id=4, eos_ids=(0,)), planner=mdm.Confidence(), steps=8, block_length=8, eos="finish"
+        scripted(table, mask_id=4, eos_ids=(0,)), planner=mdm.Confidence(), steps=8, block_size=8, eos="finish"
     )
     result = sampler.fill([([], [4] * 8)])
     assert result.sequences == [[1, 1, 1, 0, 0, 0, 0, 0]]
@@ -262,12 +262,12 @@ def test_gradients_are_off_inside_and_untouched_outside() -> None:
 
 
 @given(cache=plain_caches, schedule=schedules, token_sampler=token_samplers)
-def test_a_right_shifted_model_fills_the_first_place_too(
+def test_a_right_shifted_model_fills_the_first_position_too(
     cache: mdm.CacheStrategy, schedule: mdm.Schedule, token_sampler: mdm.TokenSampler
 ) -> None:
     sampler = mdm.Sampler(
         toy_transformer(1), planner=mdm.InfoGain(candidates=3), cache=cache, schedule=schedule,
-        token_sampler=token_sampler, block_length=3, steps=4,
+        token_sampler=token_sampler, block_size=3, steps=4,
     )  # fmt: skip
     result = sampler.fill([([], [MASK] * 5), ([1, 2, 3], [MASK, 4, MASK])])
     assert all(MASK not in sequence for sequence in result.sequences)

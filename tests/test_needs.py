@@ -16,13 +16,13 @@ Rows = list[tuple[list[int], list[int]]]
 
 @dataclass(frozen=True)
 class Restless(mdm.PositionPlanner):
-    """Fill by confidence and reopen each reopenable place with some probability."""
+    """Fill by confidence and reopen each reopenable position with some probability."""
 
     chance: float = 0.7
     needs = mdm.Needs(remasking=True)
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        unmask = mdm.top_places(step.confidence, step.masked, step.quota)
+        unmask = mdm.top_positions(step.confidence, step.masked, step.quota)
         return mdm.Plan(unmask, remask=step.reopenable & (step.uniform(1)[0] < self.chance))
 
 
@@ -50,7 +50,7 @@ wrapped = restless | st.builds(mdm.Bypass, threshold=st.sampled_from([0.2, 0.9])
 @settings(max_examples=80)
 @given(data=st.data(), planner=wrapped, rows=rows)
 def test_a_planner_that_remasks_comes_to_an_end(data: st.DataObject, planner: mdm.PositionPlanner, rows: Rows) -> None:
-    """However often it reopens, a block takes at most its steps and then one for each place that is left."""
+    """However often it reopens, a block takes at most its steps and then one for each position that is left."""
     sampler = data.draw(samplers(planner=planner, eos="off"))
     canvas = sampler.canvas(rows)
     given_tokens = ~canvas.masked
@@ -70,7 +70,7 @@ def test_a_planner_that_remasks_comes_to_an_end(data: st.DataObject, planner: md
         standing = now
     assert torch.equal(standing[given_tokens], canvas.tokens[given_tokens])
     assert not bool((standing[canvas.valid] == MASK).any())
-    assert all(count <= sampler.steps + sampler.block_length for count in steps.values())
+    assert all(count <= sampler.steps + sampler.block_size for count in steps.values())
 
 
 @settings(max_examples=40)
@@ -87,8 +87,8 @@ def test_a_row_that_is_reopened_does_not_depend_on_its_neighbours(
     assert sampler.fill(rows, seed=4).sequences == together.sequences
 
 
-def test_steps_that_are_left_over_are_spent_on_reopened_places() -> None:
-    """Four places in ten steps: a planner that always reopens uses them all, and the last one closes the block."""
+def test_steps_that_are_left_over_are_spent_on_reopened_positions() -> None:
+    """Four positions in ten steps: a planner that always reopens uses them all, and the last one closes the block."""
     sampler = mdm.Sampler(toy_transformer(), planner=Restless(1.0), steps=10)
     records = list(sampler.iterate(sampler.canvas([([1, 2], [MASK] * 4)])))
     assert len(records) == 10
@@ -97,28 +97,28 @@ def test_steps_that_are_left_over_are_spent_on_reopened_places() -> None:
 
 
 @pytest.mark.parametrize(
-    ("needs", "places", "message"),
+    ("needs", "positions", "message"),
     [
-        (mdm.Needs(), "filled", r"reopened a place that is not reopenable; it must ask for it with"),
-        (mdm.Needs(remasking=True), "given", r"reopened a place that is not reopenable$"),
-        (mdm.Needs(remasking=True), "masked", r"reopened a place that is not reopenable$"),
+        (mdm.Needs(), "filled", r"reopened a position that is not reopenable; it must ask for it with"),
+        (mdm.Needs(remasking=True), "given", r"reopened a position that is not reopenable$"),
+        (mdm.Needs(remasking=True), "masked", r"reopened a position that is not reopenable$"),
         (mdm.Needs(remasking=True), "wide", r"returned remask of shape \[1, 5\]"),
         ("history", "filled", r"needs must be a Needs, got 'history'"),
     ],
     ids=["undeclared", "given", "masked", "shape", "needs"],
 )
-def test_a_plan_that_may_not_reopen_is_refused(needs: mdm.Needs, places: str, message: str) -> None:
+def test_a_plan_that_may_not_reopen_is_refused(needs: mdm.Needs, positions: str, message: str) -> None:
     @dataclass(frozen=True)
     class Bad(mdm.PositionPlanner):
         def plan(self, step: mdm.Step) -> mdm.Plan:
-            unmask = mdm.top_places(step.confidence, step.masked, step.quota)
+            unmask = mdm.top_positions(step.confidence, step.masked, step.quota)
             chosen = {
                 "filled": step.filled.at >= 0,
                 "given": (step.block_tokens != MASK) & (step.filled.at < 0),
                 "masked": step.masked & ~unmask,
                 "wide": torch.zeros(1, 5, dtype=torch.bool),
             }
-            return mdm.Plan(unmask, remask=chosen[places])
+            return mdm.Plan(unmask, remask=chosen[positions])
 
     Bad.needs = needs  # type: ignore[assignment, method-assign]
     sampler = mdm.Sampler(toy_callable(), planner=Bad(), steps=3)
@@ -142,10 +142,10 @@ def test_a_step_tells_what_was_filled_when_and_where_it_stands(
         block = record.block
         step = spy.seen[-1]
         assert (step.taken, step.offset) == (taken, block.start - canvas.start)
-        assert step.places.tolist() == list(range(step.offset, step.offset + len(block)))
+        assert step.positions.tolist() == list(range(step.offset, step.offset + len(block)))
         assert bool((step.steps >= 1).all())
-        assert torch.equal(step.valid, canvas.valid[record.rows, block.places])
-        assert torch.equal(step.block_tokens, tokens[record.rows, block.places])
+        assert torch.equal(step.valid, canvas.valid[record.rows, block.positions])
+        assert torch.equal(step.block_tokens, tokens[record.rows, block.positions])
         for i, row in enumerate(record.rows.tolist()):
             for j in range(len(block)):
                 at, confidence = ledger.get((row, block.start + j), (-1, 0.0))
@@ -183,7 +183,7 @@ def test_history_holds_the_predictions_of_the_blocks_earlier_steps(
 
 def test_history_does_not_keep_the_rest_of_the_span_alive() -> None:
     spy = Spying(history=1)
-    sampler = mdm.Sampler(toy_transformer(), planner=spy, cache=mdm.NoCache(), block_length=2, steps=4)
+    sampler = mdm.Sampler(toy_transformer(), planner=spy, cache=mdm.NoCache(), block_size=2, steps=4)
     list(sampler.iterate(sampler.canvas([([1] * 9, [MASK] * 4)])))
     past = spy.seen[1].history[0].hidden
     assert past.untyped_storage().nbytes() == past.numel() * past.element_size()

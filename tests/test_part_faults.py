@@ -168,7 +168,7 @@ def look(step: mdm.Step, rows: list[int], scope: Any = "block", token: int = 1) 
 
 @dataclass(frozen=True)
 class Scoring(mdm.ScorePlanner):
-    """Scores confidence, and something else at some places."""
+    """Scores confidence, and something else at some positions."""
 
     value: float
     where: str = "masked"
@@ -178,9 +178,9 @@ class Scoring(mdm.ScorePlanner):
 
 
 def test_a_score_of_nan_is_refused_where_it_would_decide() -> None:
-    with pytest.raises(mdm.ContractError, match=r"planner Scoring\(value=nan.* scored a place with nan"):
+    with pytest.raises(mdm.ContractError, match=r"planner Scoring\(value=nan.* scored a position with nan"):
         run(Scoring(float("nan")))
-    with pytest.raises(mdm.ContractError, match="scored a place with nan"):
+    with pytest.raises(mdm.ContractError, match="scored a position with nan"):
         run(mdm.Bypass(0.99, Scoring(float("nan"))))
     run(Scoring(float("nan"), "elsewhere"))
     run(Scoring(float("-inf")))
@@ -275,7 +275,7 @@ def test_what_a_part_prints_is_no_part_of_a_commands_results(
             assert result.exit_code == 0, result.output
             assert "noise" not in result.stdout
             assert "noise" in result.stderr
-    mdm.load("embedded", gen_length=4).generate("3,5,8=")
+    mdm.load("embedded", max_new_tokens=4).generate("3,5,8=")
     run(Talks())
     assert "noise" in capsys.readouterr().out  # a library's user keeps stdout
 
@@ -341,7 +341,7 @@ class LeavesAsTask(mdm.Task):
     at: str
 
     @property
-    def gen_length(self) -> int:
+    def max_new_tokens(self) -> int:
         return sys.exit(0) if self.at == "length" else 4
 
     def items(self, count: int | None, seed: int) -> list[mdm.Item]:

@@ -14,10 +14,10 @@ import mdm_sampling as mdm
 def order(
     planner: mdm.PositionPlanner, table: torch.Tensor, steps: int | None = None, seed: int = 0
 ) -> list[list[int]]:
-    """Which places each step fills, for a model with fixed logits [t v] whose last token is the mask."""
+    """Which positions each step fills, for a model with fixed logits [t v] whose last token is the mask."""
     length, mask_id = len(table), table.shape[1] - 1
     sampler = mdm.Sampler(
-        scripted(table, mask_id, eos_ids=(0,)), planner=planner, block_length=length, steps=steps or length
+        scripted(table, mask_id, eos_ids=(0,)), planner=planner, block_size=length, steps=steps or length
     )
     records = sampler.iterate(sampler.canvas([([], [mask_id] * length)]), seed)
     return [record.unmask[0].nonzero()[:, 0].tolist() for record in records]
@@ -72,18 +72,18 @@ def test_bypass_fills_all_that_reach_the_threshold_at_once() -> None:
 
 
 def test_bypass_goes_by_the_likeliest_token_and_fills_the_drawn_one() -> None:
-    """At a token temperature a sure place may draw another token; it is filled all the same, with what was drawn."""
+    """At a token temperature a sure position may draw another token; it is filled all the same, with what was drawn."""
     table = torch.tensor([[0.9, 0.05, 0.05, 0.0]] * 40).log()
     sampler = mdm.Sampler(
-        scripted(table, 3), planner=mdm.Bypass(0.85), token_sampler=mdm.GumbelMax(1.0), block_length=40, steps=40
+        scripted(table, 3), planner=mdm.Bypass(0.85), token_sampler=mdm.GumbelMax(1.0), block_size=40, steps=40
     )
     records = list(sampler.iterate(sampler.canvas([([], [3] * 40)])))
     assert len(records) == 1
     assert set(records[0].tokens[0].tolist()) == {0, 1, 2}
 
 
-def test_defer_places_end_tokens_last_but_does_place_them() -> None:
-    """Places 0, 2 and 3 propose the end token, token 0; their order among themselves is kept."""
+def test_defer_positions_end_tokens_last_but_does_position_them() -> None:
+    """Positions 0, 2 and 3 propose the end token, token 0; their order among themselves is kept."""
     assert order(mdm.Defer(mdm.Confidence()), TABLE) == [[1], [2], [3], [0]]
     assert order(mdm.Defer(mdm.Confidence(), ids=(2,)), TABLE) == [[2], [3], [0], [1]]
 
@@ -106,7 +106,7 @@ class TakesAnotherDraw(mdm.PositionPlanner):
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         drawn = step.propose(3)
-        return mdm.Plan(mdm.top_places(drawn.confidence[2], step.masked, step.quota), drawn.tokens[2])
+        return mdm.Plan(mdm.top_positions(drawn.confidence[2], step.masked, step.quota), drawn.tokens[2])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ class TakesAnotherDraw(mdm.PositionPlanner):
 )
 @pytest.mark.parametrize("ids", [(), (1, 2)])
 @pytest.mark.parametrize("steps", [12, 5])
-def test_defer_fills_no_end_token_while_another_place_has_a_token_that_is_none(
+def test_defer_fills_no_end_token_while_another_position_has_a_token_that_is_none(
     planner: mdm.PositionPlanner, ids: tuple[int, ...], steps: int
 ) -> None:
     """Also where the other planner draws tokens of its own; a row's last step fills all that is left."""
@@ -123,7 +123,7 @@ def test_defer_fills_no_end_token_while_another_place_has_a_token_that_is_none(
     late = torch.tensor(ids or (0,))
     watched = Watched(mdm.Defer(planner, ids))
     sampler = mdm.Sampler(
-        scripted(table, 5, eos_ids=(0,)), watched, token_sampler=mdm.GumbelMax(), steps=steps, block_length=12
+        scripted(table, 5, eos_ids=(0,)), watched, token_sampler=mdm.GumbelMax(), steps=steps, block_size=12
     )
     for seed in range(15):
         sampler.fill([([], [5] * 12)], seed)
@@ -145,31 +145,29 @@ WRAPPED = [
 @given(
     planner=st.sampled_from(WRAPPED),
     steps=st.integers(1, 9),
-    block_length=st.integers(2, 8),
+    block_size=st.integers(2, 8),
     token_sampler=st.sampled_from([mdm.Greedy(), mdm.GumbelMax()]),
     seed=st.integers(0, 5),
 )
 @settings(max_examples=30)
 def test_no_wrapper_takes_more_steps_than_there_are(
-    planner: mdm.PositionPlanner, steps: int, block_length: int, token_sampler: mdm.TokenSampler, seed: int
+    planner: mdm.PositionPlanner, steps: int, block_size: int, token_sampler: mdm.TokenSampler, seed: int
 ) -> None:
     """At least one for each block, however few there are."""
-    sampler = mdm.Sampler(
-        toy_transformer(), planner, token_sampler=token_sampler, steps=steps, block_length=block_length
-    )
+    sampler = mdm.Sampler(toy_transformer(), planner, token_sampler=token_sampler, steps=steps, block_size=block_size)
     rows = [([1, 2], [MASK] * 8), ([3], [MASK] * 8)]
-    assert all(row.steps <= max(steps, -(-8 // block_length)) for row in sampler.fill(rows, seed).rows)
+    assert all(row.steps <= max(steps, -(-8 // block_size)) for row in sampler.fill(rows, seed).rows)
 
 
 def test_a_planner_that_leaves_masks_at_the_last_step_is_named() -> None:
     @dataclass(frozen=True)
     class OneAtATime(mdm.PositionPlanner):
         def plan(self, step: mdm.Step) -> mdm.Plan:
-            return mdm.Plan(mdm.top_places(step.confidence, step.masked, torch.ones_like(step.quota)))
+            return mdm.Plan(mdm.top_positions(step.confidence, step.masked, torch.ones_like(step.quota)))
 
     sampler = mdm.Sampler(toy_transformer(), OneAtATime(), steps=8)
     sampler.fill([([1], [MASK] * 8)])
-    with pytest.raises(mdm.ContractError, match=r"OneAtATime\(\) left places masked at a row's last step"):
+    with pytest.raises(mdm.ContractError, match=r"OneAtATime\(\) left positions masked at a row's last step"):
         replace(sampler, steps=7).fill([([1], [MASK] * 8)])
 
 
@@ -177,10 +175,10 @@ def test_a_planner_that_leaves_masks_at_the_last_step_is_named() -> None:
     score=st.lists(st.floats(allow_nan=True, width=32), min_size=1, max_size=8),
     data=st.data(),
 )
-def test_top_places_against_a_plain_sort(score: list[float], data: st.DataObject) -> None:
+def test_top_positions_against_a_plain_sort(score: list[float], data: st.DataObject) -> None:
     eligible = data.draw(st.lists(st.booleans(), min_size=len(score), max_size=len(score)))
     count = data.draw(st.integers(0, len(score)))
-    got = mdm.top_places(torch.tensor([score]), torch.tensor([eligible]), torch.tensor([count]))[0]
+    got = mdm.top_positions(torch.tensor([score]), torch.tensor([eligible]), torch.tensor([count]))[0]
     ranked = sorted(
         (i for i in range(len(score)) if eligible[i]),
         key=lambda i: (-score[i] if score[i] == score[i] else float("inf"), i),
@@ -195,7 +193,7 @@ class Broken(mdm.PositionPlanner):
     how: str
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        first = mdm.top_places(step.confidence, step.masked, torch.ones_like(step.quota))
+        first = mdm.top_positions(step.confidence, step.masked, torch.ones_like(step.quota))
         if self.how == "revealed":
             return mdm.Plan(unmask=torch.ones_like(step.masked))
         if self.how == "stuck":
@@ -214,7 +212,7 @@ class Broken(mdm.PositionPlanner):
 @pytest.mark.parametrize(
     ("how", "fault"),
     [
-        ("revealed", "unmasked a place that is not masked"),
+        ("revealed", "unmasked a position that is not masked"),
         ("stuck", "made no progress"),
         ("shape", "returned unmask of shape"),
         ("type", r"torch.float32, expected .* torch.bool"),
@@ -224,7 +222,7 @@ class Broken(mdm.PositionPlanner):
     ],
 )
 def test_a_planner_that_breaks_its_contract_is_named(how: str, fault: str) -> None:
-    sampler = mdm.Sampler(toy_transformer(), planner=Broken(how), block_length=4, steps=8)
+    sampler = mdm.Sampler(toy_transformer(), planner=Broken(how), block_size=4, steps=8)
     with pytest.raises(mdm.ContractError, match=fault) as caught:
         sampler.fill([([1], [MASK, EOS, MASK, MASK])])
     assert f"planner Broken(how='{how}')" in str(caught.value)
@@ -243,7 +241,7 @@ class Counting(mdm.PositionPlanner):
 
 
 def test_memory_comes_back_row_by_row_and_starts_anew_at_each_block() -> None:
-    sampler = mdm.Sampler(toy_transformer(), planner=Counting(), block_length=4, steps=64)
+    sampler = mdm.Sampler(toy_transformer(), planner=Counting(), block_size=4, steps=64)
     rows = [([1], [MASK] * 8), ([2], [MASK, 3, MASK, 4, MASK, 5, 6, 7]), ([], [3, MASK, MASK, MASK])]
     result = sampler.fill(rows)
     assert [report.steps for report in result.rows] == [8, 3, 3]
@@ -251,18 +249,18 @@ def test_memory_comes_back_row_by_row_and_starts_anew_at_each_block() -> None:
 
 @dataclass(frozen=True)
 class Every(mdm.PositionPlanner):
-    """Counts its calls in its memory and fills the place that the count points to."""
+    """Counts its calls in its memory and fills the position that the count points to."""
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         calls = step.memory.get("calls", torch.zeros_like(step.quota))
-        places = torch.arange(step.masked.shape[1]) + calls.unsqueeze(-1)
-        score = -(places % step.masked.shape[1]).double()
-        return mdm.Plan(mdm.top_places(score, step.masked, step.quota), memory={"calls": calls + 1})
+        positions = torch.arange(step.masked.shape[1]) + calls.unsqueeze(-1)
+        score = -(positions % step.masked.shape[1]).double()
+        return mdm.Plan(mdm.top_positions(score, step.masked, step.quota), memory={"calls": calls + 1})
 
 
 def test_a_stateful_planner_behind_a_bypass_does_not_depend_on_neighbours() -> None:
     rows = [([seed], [MASK] * 9) for seed in range(6)]
-    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Bypass(0.4, Every()), block_length=9, steps=9)
+    sampler = mdm.Sampler(toy_transformer(), planner=mdm.Bypass(0.4, Every()), block_size=9, steps=9)
     together = sampler.fill(rows).sequences
     assert together == [sampler.fill([row]).sequences[0] for row in rows]
 
@@ -277,7 +275,7 @@ class NoPlan(mdm.PositionPlanner):
 
 @dataclass(frozen=True)
 class ShortScore(mdm.ScorePlanner):
-    """Broken: scores too few places."""
+    """Broken: scores too few positions."""
 
     def score(self, step: mdm.Step) -> torch.Tensor:
         return step.confidence[:, :-1]
@@ -285,7 +283,10 @@ class ShortScore(mdm.ScorePlanner):
 
 @pytest.mark.parametrize(
     ("planner", "fault"),
-    [(NoPlan(), r"NoPlan\(\) must return a Plan"), (ShortScore(), r"ShortScore\(\) must score each place, \[1, 3\]")],
+    [
+        (NoPlan(), r"NoPlan\(\) must return a Plan"),
+        (ShortScore(), r"ShortScore\(\) must score each position, \[1, 3\]"),
+    ],
 )
 def test_what_is_no_plan_or_no_score_is_named(planner: mdm.PositionPlanner, fault: str) -> None:
     with pytest.raises(mdm.ContractError, match=fault):

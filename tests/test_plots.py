@@ -36,16 +36,16 @@ class Words:
 
 
 def made(words: list[str], orders: list[list[int]], prompt: int = 3) -> mdm.Result:
-    """A result whose body tokens are the words, in turn, and whose place p was filled at an entropy of p / 10."""
+    """A result whose body tokens are the words, in turn, and whose position p was filled at an entropy of p / 10."""
     histories, reports = [], []
     for order in orders:
-        entropy = [place / 10 if step >= 0 else 0.0 for place, step in enumerate(order)]
+        entropy = [position / 10 if step >= 0 else 0.0 for position, step in enumerate(order)]
         paid = [
             sum(e for e, s in zip(entropy, order, strict=True) if s == step) for step in range(max([*order, -1]) + 1)
         ]
         histories.append(RowHistory(order, entropy, paid, []))
         reports.append(RowReport(0, len(paid), len(paid), 1, sum(paid), 0.1))
-    sequences = [[0] * prompt + [place % len(words) for place in range(len(order))] for order in orders]
+    sequences = [[0] * prompt + [position % len(words) for position in range(len(order))] for order in orders]
     return mdm.Result([""] * len(orders), sequences, reports, {}, histories, Words(words))  # type: ignore[arg-type]
 
 
@@ -98,7 +98,7 @@ def test_rows_stand_under_each_other_in_the_same_colours(solved: mdm.Result) -> 
 @pytest.mark.parametrize("dpi", [72, 100, 300])
 def test_cells_stay_within_the_figure_and_texts_within_their_cells(dpi: int) -> None:
     words = ["the", " internationalisation", "<|endoftext|>", "$x_1$", ".\n\n", "光合作用", ",", "x" * 500]
-    figure = made(words, [[place % 7 for place in range(100)]]).plot_order()
+    figure = made(words, [[position % 7 for position in range(100)]]).plot_order()
     figure.set_dpi(dpi)
     figure.draw_without_rendering()
     axes, outside = figure.axes[0], figure.bbox
@@ -122,8 +122,8 @@ def test_tokens_that_look_like_mathematics_are_drawn_as_they_are(kind: str) -> N
     assert file.getvalue()
 
 
-def test_long_rows_make_a_heat_map_of_places_and_rows() -> None:
-    orders = [[place % 50 for place in range(200)], [-1] + [place % 100 for place in range(149)]]
+def test_long_rows_make_a_heat_map_of_positions_and_rows() -> None:
+    orders = [[position % 50 for position in range(200)], [-1] + [position % 100 for position in range(149)]]
     axes = made(["a"], orders).plot_order().axes[0]
     (image,) = axes.images
     pixels = image.get_array()

@@ -77,7 +77,7 @@ import mdm_sampling as mdm
 
 @dataclass(frozen=True)
 class Stubborn(mdm.PositionPlanner):
-    '''Unmask the first place of the block, masked or not.'''
+    '''Unmask the first position of the block, masked or not.'''
 
     def plan(self, step):
         unmask = torch.zeros_like(step.masked)
@@ -156,8 +156,8 @@ def test_check_of_a_plugin_names_the_fault_and_what_it_could_not_check(tmp_path:
     install(tmp_path, "stubborn", STUBBORN)
     checked = cli(tmp_path, "plugins", "check", "mdm-stubborn", "--examples", "20")
     assert checked.returncode == 1
-    assert "BROKEN  fills masked places" in checked.stdout
-    assert "unmasked a place that is not masked" in checked.stdout
+    assert "BROKEN  fills masked positions" in checked.stdout
+    assert "unmasked a position that is not masked" in checked.stdout
     assert "smallest case: model " in checked.stdout
     assert "not checked: it needs file; check needy:file=..." in checked.stdout
     assert checked.stdout.count("for the same reason") >= 3

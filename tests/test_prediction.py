@@ -48,7 +48,7 @@ def test_slices_of_the_vocabulary_give_what_the_whole_gives(row: list[float], cu
 
 
 def test_a_head_in_slices_gives_the_statistics_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the mask token is the first or last of a slice, and with a chunk smaller than the places."""
+    """Also where the mask token is the first or last of a slice, and with a chunk smaller than the positions."""
     monkeypatch.setattr(prediction_module, "SLICE", 5)
     monkeypatch.setattr(prediction_module, "CHUNK_BYTES", 3 * 5 * 4)
     spy = Spy(23)

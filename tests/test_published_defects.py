@@ -62,7 +62,9 @@ def one_layer(look_back: int = 0, vocab: int = VOCAB) -> mdm.TransformerBackend:
 
 @lru_cache(maxsize=10_000)
 def plain_row(backend: mdm.TransformerBackend, tokens: tuple[int, ...]) -> Tensor:
-    """Logits [t v] by transformers' own forward of one sequence alone: no padding, no cache; row i predicts place i."""
+    """Logits [t v] by transformers' own forward of one sequence alone: no padding, no cache; row i predicts position
+    i.
+    """
     with torch.no_grad():
         out = backend.model(input_ids=torch.tensor([tokens]), use_cache=False, is_causal=False).logits[0]
     logits = torch.cat([out[:1], out[:-1]]) if backend.look_back else out
@@ -84,11 +86,13 @@ def entropy_of(logits: Tensor) -> Tensor:
 def assert_predicts(
     backend: mdm.TransformerBackend, prediction: mdm.Prediction, canvas: Canvas, seen: Span, penalty: float = 0.0
 ) -> None:
-    """A prediction over the places `seen` of a canvas equals a plain forward, with end tokens lowered by `penalty`."""
-    assert torch.equal(prediction.masked, canvas.masked[:, seen.places])
+    """A prediction over the positions `seen` of a canvas equals a plain forward, with end tokens lowered by
+    `penalty`.
+    """
+    assert torch.equal(prediction.masked, canvas.masked[:, seen.positions])
     expected = plain_logits(backend, canvas)
     expected[..., EOS] -= penalty
-    expected = expected[:, seen.places][prediction.masked]
+    expected = expected[:, seen.positions][prediction.masked]
     torch.testing.assert_close(prediction.logits(prediction.masked), expected, atol=1e-9, rtol=0)
     torch.testing.assert_close(prediction.entropy[prediction.masked], entropy_of(expected), atol=1e-9, rtol=0)
 
@@ -181,10 +185,12 @@ def spy_on_trunk(backend: mdm.TransformerBackend) -> list[Forward]:
     return forwards
 
 
-def table_of(*places: dict[int, float], vocab: int = 6) -> Tensor:
-    """Logits [t v] from probabilities; what a place does not name is shared evenly by the other tokens but the last."""
-    table = torch.zeros(len(places), vocab, dtype=torch.float64)
-    for i, named in enumerate(places):
+def table_of(*positions: dict[int, float], vocab: int = 6) -> Tensor:
+    """Logits [t v] from probabilities; what a position does not name is shared evenly by the other tokens but the
+    last.
+    """
+    table = torch.zeros(len(positions), vocab, dtype=torch.float64)
+    for i, named in enumerate(positions):
         others = [token for token in range(vocab - 1) if token not in named]
         table[i, others] = (1 - sum(named.values())) / max(len(others), 1)
         for token, probability in named.items():
@@ -194,7 +200,7 @@ def table_of(*places: dict[int, float], vocab: int = 6) -> Tensor:
 
 @both_shifts
 @pytest.mark.parametrize("cache", [mdm.PrefixCache(), mdm.DualCache()], ids=mdm.describe)
-def test_01_a_lookahead_attends_to_every_place_once_at_its_own_position(
+def test_01_a_lookahead_attends_to_every_position_once_at_its_own_position(
     look_back: int, cache: mdm.CacheStrategy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block's first lookahead replaces the span's keys, neither adding to nor shifting them (yks/dllm
@@ -210,7 +216,7 @@ def test_01_a_lookahead_attends_to_every_place_once_at_its_own_position(
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     forwards = spy_on_trunk(backend)
-    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
+    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=8)
     list(sampler.iterate(sampler.canvas(ROWS[:1])))
     assert len(keys) == len(forwards), "one layer, one attention call each"
     first_of_block = [
@@ -221,7 +227,7 @@ def test_01_a_lookahead_attends_to_every_place_once_at_its_own_position(
     assert {forward.span.start for forward, _ in first_of_block} == {3, 7}
     for forward, key in first_of_block:
         assert key.shape[2] == forward.canvas.length
-        expected = plain_logits(backend, forward.canvas)[:, forward.span.places]
+        expected = plain_logits(backend, forward.canvas)[:, forward.span.positions]
         with torch.no_grad():
             logits = backend.head(forward.hidden)
         logits[..., MASK] = -torch.inf
@@ -231,12 +237,14 @@ def test_01_a_lookahead_attends_to_every_place_once_at_its_own_position(
 
 @every_cache
 @pytest.mark.parametrize("scope", ["block", "canvas"])
-def test_02_next_entropy_counts_only_masked_places_that_were_recomputed(cache: mdm.CacheStrategy, scope: str) -> None:
-    """H(a) is the mean entropy over the masked places of the scope, and no place that was not computed enters it,
+def test_02_next_entropy_counts_only_masked_positions_that_were_recomputed(
+    cache: mdm.CacheStrategy, scope: str
+) -> None:
+    """H(a) is the mean entropy over the masked positions of the scope, and no position that was not computed enters it,
     with ln V or otherwise (yks/dllm llada/sampler.py:120, core.py:43-48, dream/sampler.py:187)."""
     backend = one_layer()
     planner = replace(INFO_GAIN, scope=scope)
-    sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_length=4, steps=6)
+    sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_size=4, steps=6)
     assert check_next_entropies(sampler, ROWS[:1], scope) >= 8
 
 
@@ -254,10 +262,10 @@ def check_next_entropies(sampler: mdm.Sampler, rows: list[Row], scope: str = "bl
         for n, row in (~candidates.next_entropy.isnan()).nonzero().tolist():
             one = torch.tensor([row])
             future = canvas.fork(one, block, candidates.unmask[n, one], candidates.tokens[n, one])
-            masked = future.masked[0, seen.places]
-            after = entropy_of(plain_logits(backend, future)[0, seen.places][masked]).mean()
+            masked = future.masked[0, seen.positions]
+            after = entropy_of(plain_logits(backend, future)[0, seen.positions][masked]).mean()
             torch.testing.assert_close(candidates.next_entropy[n, row], after, atol=1e-9, rtol=0)
-            now = entropy_of(plain_logits(backend, canvas)[row, block.places])
+            now = entropy_of(plain_logits(backend, canvas)[row, block.positions])
             best[n, row] = -now[candidates.unmask[n, row]].sum() - after
             moves += 1
         assert torch.equal(best.argmax(0), candidates.chosen)
@@ -269,7 +277,7 @@ def test_03_a_right_shifted_model_looks_ahead_under_the_dual_cache(lookahead_bat
     """Several candidates of several rows share one dual-cache forward of a right-shifted model, each with its own
     keys and values (yks/dllm dream/sampler.py:169-187, fastdllm dream/models/modeling_dream.py:488-494)."""
     sampler = mdm.Sampler(
-        one_layer(look_back=1), planner=INFO_GAIN, cache=mdm.DualCache(), block_length=4, steps=6,
+        one_layer(look_back=1), planner=INFO_GAIN, cache=mdm.DualCache(), block_size=4, steps=6,
         lookahead_batch=lookahead_batch,
     )  # fmt: skip
     assert check_next_entropies(sampler, ROWS) >= 24
@@ -279,24 +287,24 @@ def test_03_a_right_shifted_model_looks_ahead_under_the_dual_cache(lookahead_bat
 @pytest.mark.parametrize("steps", [1, 4, 8, 16])
 @pytest.mark.parametrize("threshold", [0.3, 0.6])
 @pytest.mark.parametrize("otherwise", [mdm.Confidence(), INFO_GAIN], ids=mdm.describe)
-def test_04_a_bypass_fills_all_sure_places_at_once_and_leaves_no_mask(
+def test_04_a_bypass_fills_all_sure_positions_at_once_and_leaves_no_mask(
     steps: int, threshold: float, otherwise: mdm.PositionPlanner
 ) -> None:
-    """All places that reach the threshold are filled at once, whatever the quota, the quota is planned again from
+    """All positions that reach the threshold are filled at once, whatever the quota, the quota is planned again from
     what is left, and no mask stays (yks/dllm llada/sampler.py:518-534, dream/sampler.py:577-602). Only a block's last
     step fills the others as well."""
     backend = one_layer()
     planner = mdm.Bypass(threshold, otherwise)
-    for block_length in (16, 8):
-        sampler = mdm.Sampler(backend, planner=planner, block_length=block_length, steps=steps)
+    for block_size in (16, 8):
+        sampler = mdm.Sampler(backend, planner=planner, block_size=block_size, steps=steps)
         canvas = sampler.canvas([([3, 1], [MASK] * 16), ([5], [MASK] * 16)])
         bypassed = 0
         for moment in watch(sampler, canvas):
-            place = moment.record.block.places
-            top = plain_logits(backend, moment.canvas).softmax(-1).amax(-1)[:, place]
-            sure = moment.canvas.masked[:, place] & (top >= threshold)
+            position = moment.record.block.positions
+            top = plain_logits(backend, moment.canvas).softmax(-1).amax(-1)[:, position]
+            sure = moment.canvas.masked[:, position] & (top >= threshold)
             for row in sure.any(1).nonzero()[:, 0].tolist():
-                filled = moment.canvas.masked[row, place] if moment.step.is_last[row] else sure[row]
+                filled = moment.canvas.masked[row, position] if moment.step.is_last[row] else sure[row]
                 assert torch.equal(moment.record.unmask[row], filled)
                 bypassed += 1
             canvas = moment.record.canvas
@@ -305,11 +313,11 @@ def test_04_a_bypass_fills_all_sure_places_at_once_and_leaves_no_mask(
 
 
 def test_04_a_bypass_saves_steps() -> None:
-    """Of 16 places 10 are sure: they take one step together and the others one each (as above)."""
+    """Of 16 positions 10 are sure: they take one step together and the others one each (as above)."""
     sure, unsure = {1: 0.95}, {1: 0.4}
     table = table_of(*[sure if i % 3 else unsure for i in range(16)])
     for otherwise in (mdm.Confidence(), mdm.InfoGain(candidates=3)):
-        sampler = mdm.Sampler(scripted(table, mask_id=5), planner=mdm.Bypass(0.8, otherwise), block_length=16, steps=16)
+        sampler = mdm.Sampler(scripted(table, mask_id=5), planner=mdm.Bypass(0.8, otherwise), block_size=16, steps=16)
         result = sampler.fill([([], [5] * 16)])
         assert result.rows[0].steps == 1 + 6
         assert 5 not in result.sequences[0]
@@ -327,7 +335,7 @@ class WithoutNext(mdm.PositionPlanner):
 
 @dataclass(frozen=True)
 class StaleNext(mdm.PositionPlanner):
-    """Fills the most confident places, but hands on the prediction of a canvas with other tokens in them."""
+    """Fills the most confident positions, but hands on the prediction of a canvas with other tokens in them."""
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         plan = mdm.Confidence().plan(step)
@@ -343,7 +351,7 @@ def test_05_a_reused_prediction_is_never_stale(cache: mdm.CacheStrategy, look_ba
     backend = one_layer(look_back)
     rows: list[Row] = [([prompt], [MASK] * 8) for prompt in range(1, 6)]
     sampler = mdm.Sampler(
-        backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8, eos="finish",
+        backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=8, eos="finish",
         token_sampler=mdm.GumbelMax(2.0), processors=(mdm.Penalise(by=-2.0),),
     )  # fmt: skip
     reused = ended = 0
@@ -368,7 +376,7 @@ def test_06_a_penalty_counts_once_for_each_id(ids: tuple[int, ...], eos_ids: tup
     (yks/dllm llada/sampler.py:302-313, dream/sampler.py:327-332)."""
     backend = one_layer()
     backend.eos_ids = eos_ids
-    sampler = mdm.Sampler(backend, planner=mdm.Confidence(), block_length=4, steps=4)
+    sampler = mdm.Sampler(backend, planner=mdm.Confidence(), block_size=4, steps=4)
     for moment in watch(sampler, ROWS):
         assert_predicts(backend, moment.step.prediction, moment.canvas, moment.record.block)
     for moment in watch(replace(sampler, processors=(mdm.Penalise(ids=ids, by=4.0),)), ROWS):
@@ -393,7 +401,7 @@ def test_07_lookaheads_pass_the_same_processors(cache: mdm.CacheStrategy, look_b
     dream/sampler.py:327-337 against 131-132)."""
     backend = one_layer(look_back)
     sampler = mdm.Sampler(
-        backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8, processors=(mdm.Penalise(by=3.0),)
+        backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=8, processors=(mdm.Penalise(by=3.0),)
     )
     looked = reused = 0
     for moment in watch(sampler, ROWS[:2]):
@@ -409,44 +417,44 @@ def test_07_lookaheads_pass_the_same_processors(cache: mdm.CacheStrategy, look_b
 
 @dataclass(frozen=True)
 class RightToLeft(mdm.ScorePlanner):
-    """Fill the rightmost place first, so that a block's first place comes last."""
+    """Fill the rightmost position first, so that a block's first position comes last."""
 
     def score(self, step: mdm.Step) -> Tensor:
         return torch.arange(step.masked.shape[1]).expand(step.masked.shape).double()
 
 
 @every_cache
-def test_08_a_blocks_first_place_is_filled_when_the_planner_says_so(cache: mdm.CacheStrategy) -> None:
-    """A right-shifted model's first place of a block is an ordinary place for planner and bypass, and a block or row
-    without masks costs no forward and is not written to (yks/dllm dream/sampler.py:462-471)."""
+def test_08_a_blocks_first_position_is_filled_when_the_planner_says_so(cache: mdm.CacheStrategy) -> None:
+    """A right-shifted model's first position of a block is an ordinary position for planner and bypass, and a block or
+    row without masks costs no forward and is not written to (yks/dllm dream/sampler.py:462-471)."""
     backend = one_layer(look_back=1)
-    sampler = mdm.Sampler(backend, planner=RightToLeft(), cache=cache, block_length=4, steps=12)
+    sampler = mdm.Sampler(backend, planner=RightToLeft(), cache=cache, block_size=4, steps=12)
     order = [record.unmask.nonzero()[:, 1].tolist() for record in sampler.iterate(sampler.canvas(ROWS[:1]))]
     assert order == [[3], [2], [1], [0]] * 2
 
     sure = replace(sampler, planner=mdm.Bypass(1e-6, RightToLeft()))
     records = list(sure.iterate(sure.canvas(ROWS[:1])))
-    assert [int(record.unmask.sum()) for record in records] == [4, 4], "the first place may be bypassed as well"
+    assert [int(record.unmask.sum()) for record in records] == [4, 4], "the first position may be bypassed as well"
 
     forwards = spy_on_trunk(backend)
     row: Row = ([3], [MASK] * 4 + [1, 2, EOS, 4] + [MASK] * 4)
     (sequence,) = sampler.fill([row]).sequences
     assert sequence[5:9] == [1, 2, EOS, 4]
-    assert len(forwards) == 8, "one forward for each masked place, none for the block without masks"
+    assert len(forwards) == 8, "one forward for each masked position, none for the block without masks"
     assert sampler.fill([row, ROWS[0]]).rows[0].forwards == 8
 
     forwards.clear()
     early = replace(sampler, processors=(mdm.Penalise(by=-1e3),), eos="finish", planner=mdm.LeftToRight())
     (sequence,) = early.fill(ROWS[:1]).sequences
     assert sequence[3:] == [EOS] * 8
-    assert len(forwards) == 1, "the end token at the first place finished this block and the next"
+    assert len(forwards) == 1, "the end token at the first position finished this block and the next"
 
 
 @both_shifts
 def test_09_token_temperature_draws_tokens(look_back: int) -> None:
     """Temperature, top-k and top-p decide which token is drawn, and each candidate draws anew, for a right-shifted
     model too (yks/dllm dream/sampler.py:23-30 and 94-102)."""
-    greedy = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, block_length=4, steps=8)
+    greedy = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, block_size=4, steps=8)
     hot = replace(greedy, token_sampler=mdm.GumbelMax(2.0))
     draws = {tuple(hot.fill(ROWS[:1], seed).sequences[0]) for seed in range(4)}
     assert len(draws) > 2
@@ -457,7 +465,7 @@ def test_09_token_temperature_draws_tokens(look_back: int) -> None:
     unlikely = 0
     for moment in watch(few, ROWS[:2]):
         unmask = moment.record.unmask
-        logits = plain_logits(one_layer(look_back), moment.canvas)[:, moment.record.block.places][unmask]
+        logits = plain_logits(one_layer(look_back), moment.canvas)[:, moment.record.block.positions][unmask]
         written = moment.record.tokens[unmask]
         assert (logits.topk(2).indices == written[:, None]).any(1).all()
         unlikely += int((logits.argmax(-1) != written).sum())
@@ -470,15 +478,17 @@ def test_09_token_temperature_draws_tokens(look_back: int) -> None:
 @every_cache
 @both_shifts
 def test_10_rows_of_a_batch_are_planned_one_by_one(cache: mdm.CacheStrategy, look_back: int) -> None:
-    """Rows with prompts of different lengths get their own places, quotas and candidates, also when there are as many
-    candidates as rows (yks/dllm llada/sampler.py:57-72, 276, 334)."""
-    sampler = mdm.Sampler(one_layer(look_back), cache=cache, block_length=4, steps=6)
+    """Rows with prompts of different lengths get their own positions, quotas and candidates, also when there are as
+    many candidates as rows (yks/dllm llada/sampler.py:57-72, 276, 334)."""
+    sampler = mdm.Sampler(one_layer(look_back), cache=cache, block_size=4, steps=6)
     rows: list[Row] = [*ROWS[:2], ([9, 8, 7, 6, 5], [MASK] * 3 + [2] + [MASK] * 4)]
     for planner in (mdm.Confidence(), replace(INFO_GAIN, candidates=3), mdm.Bypass(0.3, INFO_GAIN)):
         sampler = replace(sampler, planner=planner)
         together = sampler.fill(rows, [1, 2, 3])
         first = next(sampler.iterate(sampler.canvas(rows), [1, 2, 3])).unmask
-        assert len({tuple(places) for places in first.tolist()}) > 1, "the case is about rows that fill other places"
+        assert len({tuple(positions) for positions in first.tolist()}) > 1, (
+            "the case is about rows that fill other positions"
+        )
         for i, row in enumerate(rows):
             alone = sampler.fill([row], i + 1)
             assert together.sequences[i] == alone.sequences[0]
@@ -502,7 +512,7 @@ def test_10_a_rows_draws_do_not_depend_on_its_neighbours(planner: mdm.PositionPl
     """A row with the same seed gets the same tokens alone and beside rows that are wider, that still
     have a choice or that no wrapper decided (yks/dllm llada/sampler.py:57-72, 276, 334: rows share what is drawn)."""
     sampler = mdm.Sampler(
-        one_layer(look_back=1), planner=planner, block_length=4, steps=6, token_sampler=mdm.GumbelMax(2.0)
+        one_layer(look_back=1), planner=planner, block_size=4, steps=6, token_sampler=mdm.GumbelMax(2.0)
     )
     for seed in range(3):
         together = sampler.fill(rows, seed)
@@ -517,7 +527,7 @@ def test_11_left_padding_works_under_every_cache(cache: mdm.CacheStrategy, look_
     predict alone, step by step and in every lookahead (yks/dllm dream/sampler.py:134-148, 512, 548)."""
     backend = one_layer(look_back)
     rows: list[Row] = [*ROWS[:2], ([], [MASK] * 6)]
-    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
+    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=8)
     assert sampler.canvas(rows).padded
     looked = 0
     for moment in watch(sampler, rows):
@@ -529,12 +539,13 @@ def test_11_left_padding_works_under_every_cache(cache: mdm.CacheStrategy, look_
 
 
 @every_cache
-def test_12_a_blocks_first_place_is_predicted_by_the_place_before_it(cache: mdm.CacheStrategy) -> None:
-    """In a right-shifted model the hidden state at s - 1 predicts place s in every forward, cached or not, and a
-    row's very first place uses its own (yks/dllm llada/sampler.py:97-98, 315-320; IGS src/generators/base.py:451-454).
+def test_12_a_blocks_first_position_is_predicted_by_the_position_before_it(cache: mdm.CacheStrategy) -> None:
+    """In a right-shifted model the hidden state at s - 1 predicts position s in every forward, cached or not, and a
+    row's very first position uses its own (yks/dllm llada/sampler.py:97-98, 315-320; IGS
+    src/generators/base.py:451-454).
     """
     backend = one_layer(look_back=1)
-    sampler = mdm.Sampler(backend, planner=RightToLeft(), cache=cache, block_length=4, steps=8)
+    sampler = mdm.Sampler(backend, planner=RightToLeft(), cache=cache, block_size=4, steps=8)
     starts: dict[int, int] = {}
     for moment in watch(sampler, [([], [MASK] * 8), ([4, 2], [MASK] * 8)]):
         block = moment.record.block
@@ -548,11 +559,11 @@ def test_12_a_blocks_first_place_is_predicted_by_the_place_before_it(cache: mdm.
             expected[MASK] = -torch.inf
             torch.testing.assert_close(logits[i], expected, atol=1e-9, rtol=0)
         starts[block.start] = starts.get(block.start, 0) + 1
-    assert starts == {2: 4, 6: 4}, "the first place of each block is there at entry and after each commit"
+    assert starts == {2: 4, 6: 4}, "the first position of each block is there at entry and after each commit"
 
 
 def test_13_candidates_that_differ_only_in_tokens_are_both_weighed() -> None:
-    """Two candidates are the same only if places and tokens are, so the same places with other tokens count twice
+    """Two candidates are the same only if positions and tokens are, so the same positions with other tokens count twice
     (yks/dllm core.py:109, dream/sampler.py:116)."""
     unmask = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 1, 0], [0, 1, 1]], dtype=torch.bool)[:, None]
     tokens = torch.tensor([[4, 5, 6], [4, 5, 7], [4, 6, 6], [4, 5, 6]])[:, None]
@@ -566,26 +577,25 @@ def test_13_candidates_that_differ_only_in_tokens_are_both_weighed() -> None:
     weighed = ~candidates.next_entropy[:, 0].isnan()
     moves = [
         tuple(
-            (place, int(candidates.tokens[n, 0, place])) for place in candidates.unmask[n, 0].nonzero()[:, 0].tolist()
+            (position, int(candidates.tokens[n, 0, position]))
+            for position in candidates.unmask[n, 0].nonzero()[:, 0].tolist()
         )
         for n in range(12)
     ]
     kept = [move for move, looked in zip(moves, weighed.tolist(), strict=True) if looked]
     assert len(kept) == len(set(kept)) == len(set(moves))
-    assert len({tuple(place for place, _ in move) for move in kept}) < len(kept), "some share their places"
+    assert len({tuple(position for position, _ in move) for move in kept}) < len(kept), "some share their positions"
 
 
 @pytest.mark.parametrize(
     "otherwise", [mdm.Confidence(), mdm.Bypass(0.6), mdm.InfoGain(candidates=3), mdm.LeftToRight()], ids=mdm.describe
 )
 def test_14_deferring_end_tokens_does_not_ban_them(otherwise: mdm.PositionPlanner) -> None:
-    """Deferred end tokens wait until no other place is left and are then written; their logits stay as they are
+    """Deferred end tokens wait until no other position is left and are then written; their logits stay as they are
     (yks/dllm llada/sampler.py:303-306)."""
     end, word = {0: 0.9}, {1: 0.5}
     table = table_of(end, word, end, word, word, end)
-    sampler = mdm.Sampler(
-        scripted(table, mask_id=5, eos_ids=(0,)), planner=mdm.Defer(otherwise), block_length=6, steps=6
-    )
+    sampler = mdm.Sampler(scripted(table, mask_id=5, eos_ids=(0,)), planner=mdm.Defer(otherwise), block_size=6, steps=6)
     result = sampler.fill([([], [5] * 6)])
     assert result.sequences == [[0, 1, 0, 1, 1, 0]]
     written = [token for r in sampler.iterate(sampler.canvas([([], [5] * 6)])) for token in r.tokens[r.unmask].tolist()]
@@ -603,7 +613,7 @@ def test_15_the_mask_is_never_predicted(planner: mdm.PositionPlanner, token_samp
     table = table_of(*[{1: 0.5, 2: 0.3}] * 6)
     table[:, 5] = 40.0
     sampler = mdm.Sampler(
-        scripted(table, mask_id=5, eos_ids=(0,)), planner=planner, token_sampler=token_sampler, block_length=3, steps=6
+        scripted(table, mask_id=5, eos_ids=(0,)), planner=planner, token_sampler=token_sampler, block_size=3, steps=6
     )
     result = sampler.fill([([], [5] * 6)])
     entropy = entropy_of(table[0, :5])
@@ -618,7 +628,7 @@ def test_15_the_mask_is_never_predicted(planner: mdm.PositionPlanner, token_samp
 
 
 def test_15_a_planner_cannot_write_the_mask_either() -> None:
-    """A planner that fills a place with the mask is an error that names it, not a loop that stalls (as above)."""
+    """A planner that fills a position with the mask is an error that names it, not a loop that stalls (as above)."""
 
     @dataclass(frozen=True)
     class WritesMasks(mdm.PositionPlanner):
@@ -633,9 +643,9 @@ def test_15_a_planner_cannot_write_the_mask_either() -> None:
 @every_cache
 @both_shifts
 def test_16_masks_anywhere_are_filled_and_nothing_is_generated(cache: mdm.CacheStrategy, look_back: int) -> None:
-    """Any canvas with masks can be filled, without one place generated after it (yks/dllm llada/sampler.py:252-256 and
-    537, dream/sampler.py:605)."""
-    sampler = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, cache=cache, block_length=3, steps=4)
+    """Any canvas with masks can be filled, without one position generated after it (yks/dllm llada/sampler.py:252-256
+    and 537, dream/sampler.py:605)."""
+    sampler = mdm.Sampler(one_layer(look_back), planner=INFO_GAIN, cache=cache, block_size=3, steps=4)
     rows: list[Row] = [([], [1, MASK, 2, 3, 4, 5, MASK, 6]), ([], [MASK, 7]), ([8], [9, 9, 9, 9, MASK])]
     for (prefix, body), sequence in zip(rows, sampler.fill(rows).sequences, strict=True):
         assert len(sequence) == len(prefix + body)
@@ -663,7 +673,7 @@ def test_17_a_lookahead_writes_no_slot(cache: mdm.CacheStrategy, look_back: int)
     candidate, which nothing forces to copy (fastdllm llada/models/modeling_llada.py:860-877)."""
     backend = one_layer(look_back)
     forwards = spy_on_trunk(backend)
-    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=8)
+    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=8)
     for batch in (None, 1):
         sampler = replace(sampler, lookahead_batch=batch)
         list(sampler.iterate(sampler.canvas(ROWS[:2])))
@@ -694,8 +704,8 @@ class LargestTensor(TorchDispatchMode):
 def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
     cache: mdm.CacheStrategy, token_sampler: mdm.TokenSampler, sliced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the masked places that somebody asks for are projected, chunk by chunk, and no tensor of the run is larger
-    than a chunk (yks/dllm core.py:25-28)."""
+    """Only the masked positions that somebody asks for are projected, chunk by chunk, and no tensor of the run is
+    larger than a chunk (yks/dllm core.py:25-28)."""
     vocab, chunk = 1024, 32
     monkeypatch.setattr(prediction_module, "CHUNK_BYTES", chunk * vocab * 4)
     monkeypatch.setattr(prediction_module, "SLICE", 300)
@@ -712,7 +722,7 @@ def test_18_no_tensor_over_candidates_canvas_and_vocabulary_is_made(
 
     monkeypatch.setattr(Head, "statistics", spy)
     sampler = mdm.Sampler(
-        backend, planner=mdm.InfoGain(8, 1.0), cache=cache, token_sampler=token_sampler, block_length=24, steps=3
+        backend, planner=mdm.InfoGain(8, 1.0), cache=cache, token_sampler=token_sampler, block_size=24, steps=3
     )
     with LargestTensor() as largest:
         moments = watch(sampler, [([5] * 16, [MASK] * 24)])
@@ -734,7 +744,7 @@ def test_19_padding_is_not_attended_to(cache: mdm.CacheStrategy, look_back: int)
     """What lies in the padding changes no prediction and no result: the attention mask reaches every forward
     (fastdllm llada/models/modeling_llada.py, about 905-912)."""
     backend = one_layer(look_back)
-    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_length=4, steps=6)
+    sampler = mdm.Sampler(backend, planner=INFO_GAIN, cache=cache, block_size=4, steps=6)
     canvas = sampler.canvas([*ROWS[:2], ([], [MASK] * 5)])
     other = replace(canvas, tokens=torch.where(canvas.valid, canvas.tokens, 11))
     assert not torch.equal(canvas.tokens, other.tokens)
@@ -754,7 +764,7 @@ def test_20_every_cache_decodes_the_same_blocks_on_the_same_schedule(
     """A cache changes what is recomputed and nothing else: blocks, steps and quotas are those of no cache, and for a
     model in which nothing goes stale so is the result (yks/dllm llada/sampler.py:342,
     dream/sampler.py with use_cache=None)."""
-    sampler = mdm.Sampler(one_layer(look_back), planner=planner, block_length=3, steps=5)
+    sampler = mdm.Sampler(one_layer(look_back), planner=planner, block_size=3, steps=5)
     runs, results = [], []
     for cache in CACHES:
         cached = replace(sampler, cache=cache)
@@ -771,7 +781,7 @@ def test_21_published_formats_run_on_current_transformers(checkpoint: str, reque
     """LLaDA and Dream folders load and sample on transformers 5 with its own classes and no remote code (fastdllm's
     LLaDA and Dream modelling files fail there)."""
     assert int(transformers.__version__.split(".")[0]) >= 5
-    sampler = mdm.load(str(request.getfixturevalue(checkpoint)), gen_length=6, block_length=4, steps=4)
+    sampler = mdm.load(str(request.getfixturevalue(checkpoint)), max_new_tokens=6, block_size=4, steps=4)
     backend = sampler.backend
     assert isinstance(backend, mdm.TransformerBackend)
     assert type(backend.model).__module__.startswith("transformers.models.")
@@ -787,7 +797,7 @@ def test_22_an_end_token_ends_a_row_only_if_asked_and_only_once_all_before_it_is
     llada/sampler.py:283-300)."""
     word, end, turn_end = {2: 0.5}, {0: 0.99}, {1: 0.99}
     table = table_of(word, word, word, turn_end, word, end, word, word, vocab=6)
-    off = mdm.Sampler(scripted(table, mask_id=5, eos_ids=(0, 1)), planner=mdm.Confidence(), block_length=5, steps=8)
+    off = mdm.Sampler(scripted(table, mask_id=5, eos_ids=(0, 1)), planner=mdm.Confidence(), block_size=5, steps=8)
     assert off.fill([([], [5] * 8)]).sequences == [[2, 2, 2, 1, 2, 0, 2, 2]]
 
     on = replace(off, eos="finish")
@@ -805,7 +815,7 @@ def test_22_an_end_token_ends_a_row_only_if_asked_and_only_once_all_before_it_is
 
 @pytest.mark.parametrize("planner", [mdm.Confidence(), mdm.InfoGain(candidates=3)], ids=mdm.describe)
 @pytest.mark.parametrize(
-    ("length", "block_length", "steps", "filled"),
+    ("length", "block_size", "steps", "filled"),
     [
         (16, 16, 8, [2] * 8),
         (16, 8, 4, [4] * 4),
@@ -817,11 +827,11 @@ def test_22_an_end_token_ends_a_row_only_if_asked_and_only_once_all_before_it_is
     ],
 )
 def test_23_steps_are_honoured_and_the_last_block_may_be_shorter(
-    planner: mdm.PositionPlanner, length: int, block_length: int, steps: int, filled: list[int]
+    planner: mdm.PositionPlanner, length: int, block_size: int, steps: int, filled: list[int]
 ) -> None:
     """The quota is what is left over the steps left, and a length that is no multiple of the block's leaves no tail
     (IGS src/samplers/info_gain.py:236-237, 262)."""
-    sampler = mdm.Sampler(one_layer(), planner=planner, gen_length=length, block_length=block_length, steps=steps)
+    sampler = mdm.Sampler(one_layer(), planner=planner, max_new_tokens=length, block_size=block_size, steps=steps)
     canvas = sampler.canvas([([3, 4], [MASK] * length)])
     records = list(sampler.iterate(canvas))
     assert [int(record.unmask.sum()) for record in records] == filled
@@ -831,7 +841,7 @@ def test_23_steps_are_honoured_and_the_last_block_may_be_shorter(
 def test_24_noise_does_not_lose_precision_with_the_model() -> None:
     """Gumbel noise is float64 whatever the model's dtype, so that its maximum over a vocabulary is not tied and low
     ids are not favoured (IGS src/samplers/info_gain.py:50-56)."""
-    vocab, places = 126_464, 48
+    vocab, positions = 126_464, 48
     noise = mdm.RowNoise.from_seeds([0], torch.device("cpu")).gumbel([0], vocab)
     assert noise.dtype == torch.float64
     assert int((noise == noise.max()).sum()) == 1
@@ -840,14 +850,14 @@ def test_24_noise_does_not_lose_precision_with_the_model() -> None:
         lambda tokens: torch.zeros(*tokens.shape, vocab, dtype=torch.bfloat16), mask_id=vocab - 1, vocab_size=vocab
     )
     sampler = mdm.Sampler(
-        backend, planner=mdm.Confidence(), token_sampler=mdm.GumbelMax(), block_length=places, steps=1
+        backend, planner=mdm.Confidence(), token_sampler=mdm.GumbelMax(), block_size=positions, steps=1
     )
-    (drawn,) = sampler.fill([([], [vocab - 1] * places)]).sequences
-    assert 0.35 < sum(drawn) / places / vocab < 0.65
+    (drawn,) = sampler.fill([([], [vocab - 1] * positions)]).sequences
+    assert 0.35 < sum(drawn) / positions / vocab < 0.65
 
 
 def test_24_position_noise_is_float64_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All noise of a bfloat16 model's run, for tokens and for places, is float64 (as above)."""
+    """All noise of a bfloat16 model's run, for tokens and for positions, is float64 (as above)."""
     backend = one_layer()
     backend.model.bfloat16()
     kinds: dict[str, set[torch.dtype]] = {"uniform": set(), "gumbel": set()}
@@ -860,18 +870,18 @@ def test_24_position_noise_is_float64_too(monkeypatch: pytest.MonkeyPatch) -> No
             return drawn
 
         monkeypatch.setattr(mdm.RowNoise, name, spy)
-    sampler = mdm.Sampler(backend, planner=INFO_GAIN, token_sampler=mdm.GumbelMax(), block_length=8, steps=4)
+    sampler = mdm.Sampler(backend, planner=INFO_GAIN, token_sampler=mdm.GumbelMax(), block_size=8, steps=4)
     sampler.fill(ROWS)
     replace(sampler, planner=mdm.Random()).fill(ROWS)
     assert kinds == {"uniform": {torch.float64}, "gumbel": {torch.float64}}
 
 
-def test_25_one_sure_place_is_enough_for_the_bypass() -> None:
-    """Any place that reaches the threshold is filled without lookahead, not only when all of them do (IGS
+def test_25_one_sure_position_is_enough_for_the_bypass() -> None:
+    """Any position that reaches the threshold is filled without lookahead, not only when all of them do (IGS
     src/samplers/info_gain.py:258)."""
     table = table_of({1: 0.3}, {1: 0.3}, {2: 0.95}, {1: 0.3}, {1: 0.3})
     planner = mdm.Bypass(0.9, mdm.InfoGain(candidates=4, position_temperature=1.0))
-    sampler = mdm.Sampler(scripted(table, mask_id=5), planner=planner, block_length=5, steps=2)
+    sampler = mdm.Sampler(scripted(table, mask_id=5), planner=planner, block_size=5, steps=2)
     first, second, *_ = watch(sampler, [([], [5] * 5)])
     assert first.record.unmask.tolist() == [[False, False, True, False, False]]
     assert first.lookaheads == []
@@ -884,9 +894,9 @@ def test_25_one_sure_place_is_enough_for_the_bypass() -> None:
     [("uniform", [2, 2, 2, 1, 1]), ("linear", [1, 1, 2, 2, 2]), ("cosine", [1, 2, 2, 2, 1])],
 )
 def test_25_the_schedule_is_used(schedule: str, filled: list[int]) -> None:
-    """Each schedule that is offered decides how many places a step fills (IGS src/samplers/info_gain.py:59)."""
+    """Each schedule that is offered decides how many positions a step fills (IGS src/samplers/info_gain.py:59)."""
     chosen = mdm.build("schedules", schedule)
-    sampler = mdm.Sampler(one_layer(), planner=mdm.Confidence(), schedule=chosen, block_length=8, steps=5)
+    sampler = mdm.Sampler(one_layer(), planner=mdm.Confidence(), schedule=chosen, block_size=8, steps=5)
     assert [int(record.unmask.sum()) for record in sampler.iterate(sampler.canvas(ROWS[:1]))] == filled
 
 
@@ -903,7 +913,7 @@ def test_26_each_baseline_runs_and_is_itself() -> None:
     first = {}
     for name in ("left-to-right", "confidence", "margin", "entropy", "random", "info-gain", "bypass"):
         sampler = mdm.Sampler(
-            scripted(table, mask_id=vocab - 1), planner=mdm.build("planners", name), block_length=4, steps=4
+            scripted(table, mask_id=vocab - 1), planner=mdm.build("planners", name), block_size=4, steps=4
         )
         canvas = sampler.canvas([([], [vocab - 1] * 4)])
         first[name] = int(next(sampler.iterate(canvas)).unmask.nonzero()[0, 1])
@@ -911,19 +921,17 @@ def test_26_each_baseline_runs_and_is_itself() -> None:
         assert vocab - 1 not in result.sequences[0]
     assert [first[name] for name in ("left-to-right", "confidence", "margin", "entropy")] == [0, 1, 2, 3]
     sampler = replace(sampler, planner=mdm.Random())
-    places = {int(next(sampler.iterate(canvas, seed)).unmask.nonzero()[0, 1]) for seed in range(20)}
-    assert places == {0, 1, 2, 3}
+    positions = {int(next(sampler.iterate(canvas, seed)).unmask.nonzero()[0, 1]) for seed in range(20)}
+    assert positions == {0, 1, 2, 3}
 
 
 @every_planner
 @every_cache
 def test_27_no_quota_goes_to_another_block(planner: mdm.PositionPlanner, cache: mdm.CacheStrategy) -> None:
-    """Every planner's places lie in the current block, however attractive later blocks are, so that no block keeps
+    """Every planner's positions lie in the current block, however attractive later blocks are, so that no block keeps
     masks (IGS src/generate.py:470-474, 530-534)."""
     table = table_of(*[{1: 0.35 + 0.04 * i} for i in range(16)])
-    sampler = mdm.Sampler(
-        scripted(table, mask_id=5, eos_ids=(0,)), planner=planner, cache=cache, block_length=4, steps=8
-    )
+    sampler = mdm.Sampler(scripted(table, mask_id=5, eos_ids=(0,)), planner=planner, cache=cache, block_size=4, steps=8)
     canvas = sampler.canvas([([], [5] * 16)])
     for record in sampler.iterate(canvas):
         assert not record.canvas.masked[:, : record.block.start].any()
@@ -937,7 +945,7 @@ def test_27_no_quota_goes_to_another_block(planner: mdm.PositionPlanner, cache: 
 def test_28_the_default_cache_works_on_published_checkpoints(checkpoint: str, request: pytest.FixtureRequest) -> None:
     """The default, the prefix cache, runs on checkpoints in the published formats and recomputes less than no cache
     (IGS default config, use_cache: prefix, on LLaDA's and Dream's own model classes)."""
-    sampler = mdm.load(str(request.getfixturevalue(checkpoint)), gen_length=8, block_length=4, steps=8)
+    sampler = mdm.load(str(request.getfixturevalue(checkpoint)), max_new_tokens=8, block_size=4, steps=8)
     assert sampler.cache == mdm.PrefixCache()
     assert isinstance(sampler.planner, mdm.Bypass)
     assert isinstance(sampler.planner.otherwise, mdm.InfoGain)
@@ -955,14 +963,14 @@ def test_28_the_default_cache_works_on_published_checkpoints(checkpoint: str, re
 
 @every_planner
 @pytest.mark.parametrize(("cache", "look_back"), [(mdm.PrefixCache(), 0), (mdm.DualCache(), 1)], ids=["prefix", "dual"])
-def test_29_cumulative_entropy_counts_every_place_once(
+def test_29_cumulative_entropy_counts_every_position_once(
     planner: mdm.PositionPlanner, cache: mdm.CacheStrategy, look_back: int
 ) -> None:
-    """The reported cumulative entropy is the sum, over all places and for every planner alike, of the entropy when the
-    place was filled, by bypass, lookahead or last step, at a block's entry or later (IGS
+    """The reported cumulative entropy is the sum, over all positions and for every planner alike, of the entropy when
+    the position was filled, by bypass, lookahead or last step, at a block's entry or later (IGS
     scripts/eval_multigpu.py:418-468)."""
     backend = one_layer(look_back)
-    sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_length=4, steps=6)
+    sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_size=4, steps=6)
     totals = torch.zeros(2, dtype=torch.float64)
     counted = torch.zeros(2, dtype=torch.long)
     for moment in watch(sampler, ROWS[:2], seed=5):

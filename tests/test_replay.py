@@ -48,7 +48,7 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
 
 
 def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
+    sampler = mdm.Sampler(toy_callable(), block_size=4, steps=7)
     file = tmp_path / "t.jsonl"
     with file.open("w") as out:
         sampler.fill(ROWS, observers=[mdm.Trace(out, sampler.backend, sampler.spec())])
@@ -91,7 +91,9 @@ def test_a_trace_that_was_changed_by_hand_is_refused_with_its_line_or_makes_pict
 
 
 def change(data: st.DataObject, holder: Any, key: Any) -> None:
-    """A value is taken away, given twice, changed places with its neighbour, moved a little, or becomes another one."""
+    """A value is taken away, given twice, changed positions with its neighbour, moved a little, or becomes another
+    one.
+    """
     value = holder[key]
     way = data.draw(st.sampled_from(["away", "twice", "swap", "near", "other", "other"]))
     if way == "away":
@@ -115,18 +117,18 @@ def check_is_a_run(film: Film) -> None:
         start, stop = frame.block
         assert frame.masked == [p for p in range(start, min(stop, len(canvas))) if canvas[p] == film.mask_id]
         assert film.mask_id not in canvas[:start]
-        assert frame.places
-        assert len({*frame.places}) == len(frame.places)
-        for place, token in zip(frame.places, frame.tokens, strict=True):
-            assert canvas[place] == film.mask_id != token
-            canvas[place] = token
-        assert {*frame.reopened} <= by_a_step - {*frame.places}
-        by_a_step = (by_a_step | {*frame.places}) - {*frame.reopened}
-        for place in frame.reopened:
-            canvas[place] = film.mask_id
+        assert frame.positions
+        assert len({*frame.positions}) == len(frame.positions)
+        for position, token in zip(frame.positions, frame.tokens, strict=True):
+            assert canvas[position] == film.mask_id != token
+            canvas[position] = token
+        assert {*frame.reopened} <= by_a_step - {*frame.positions}
+        by_a_step = (by_a_step | {*frame.positions}) - {*frame.reopened}
+        for position in frame.reopened:
+            canvas[position] = film.mask_id
         assert {*frame.ended} in (set(), {p for p, token in enumerate(canvas) if token == film.mask_id})
-        for place in frame.ended:
-            canvas[place] = film.end_id  # type: ignore[call-overload]
+        for position in frame.ended:
+            canvas[position] = film.end_id  # type: ignore[call-overload]
         probabilities = [*frame.confidence, *frame.likeliest_confidence, *(p for top in frame.top for _, p in top)]
         assert all(0 <= p <= 1.001 for p in probabilities)
         assert all(0 <= entropy <= 64 for entropy in (*frame.entropy, *frame.masked_entropy))
@@ -154,10 +156,10 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @cache
 def traced_texts() -> tuple[str, str]:
-    """A trace with moves that were weighed, and one with places that were reopened and a row's end."""
-    weighing = mdm.Sampler(toy_callable(), mdm.InfoGain(3, 1.0), block_length=4, steps=4)
+    """A trace with moves that were weighed, and one with positions that were reopened and a row's end."""
+    weighing = mdm.Sampler(toy_callable(), mdm.InfoGain(3, 1.0), block_size=4, steps=4)
     ending = mdm.Sampler(
-        toy_callable(), ReopeningAnywhere(), token_sampler=mdm.GumbelMax(2.0), block_length=9, steps=6, eos="finish"
+        toy_callable(), ReopeningAnywhere(), token_sampler=mdm.GumbelMax(2.0), block_size=9, steps=6, eos="finish"
     )
     texts = []
     for sampler, seed in ((weighing, 0), (ending, 1)):
@@ -182,20 +184,20 @@ def first(lines: list[Any], name: str) -> Any:
 
 
 IMPOSSIBLE: dict[str, Callable[[list[Any]], Any]] = {
-    "a probability above 1": lambda t: first(t, "places")["confidence"].__setitem__(0, 2.0),
-    "a negative probability": lambda t: first(t, "places")["masked"]["confidence"].__setitem__(0, -0.5),
-    "a negative entropy": lambda t: first(t, "places")["entropy"].__setitem__(0, -1.0),
-    "an endless entropy": lambda t: first(t, "places")["masked"]["entropy"].__setitem__(-1, 1e300),
-    "a place twice in a step": lambda t: [
-        first(t, "places")[name].insert(0, first(t, "places")[name][0])
-        for name in ("places", "tokens", "confidence", "entropy", "top")
+    "a probability above 1": lambda t: first(t, "positions")["confidence"].__setitem__(0, 2.0),
+    "a negative probability": lambda t: first(t, "positions")["masked"]["confidence"].__setitem__(0, -0.5),
+    "a negative entropy": lambda t: first(t, "positions")["entropy"].__setitem__(0, -1.0),
+    "an endless entropy": lambda t: first(t, "positions")["masked"]["entropy"].__setitem__(-1, 1e300),
+    "a position twice in a step": lambda t: [
+        first(t, "positions")[name].insert(0, first(t, "positions")[name][0])
+        for name in ("positions", "tokens", "confidence", "entropy", "top")
     ],
-    "a mask that is filled with a mask": lambda t: first(t, "places")["tokens"].__setitem__(0, MASK),
+    "a mask that is filled with a mask": lambda t: first(t, "positions")["tokens"].__setitem__(0, MASK),
     "a step that fills nothing": lambda t: [
-        first(t, "places").__setitem__(name, []) for name in ("confidence", "entropy", "top", "tokens", "places")
+        first(t, "positions").__setitem__(name, []) for name in ("confidence", "entropy", "top", "tokens", "positions")
     ],
-    "a mask that is reopened": lambda t: t[1]["rows"][0]["reopened"].append(t[1]["rows"][0]["places"][0]),
-    "a given place that is reopened": lambda t: t[2]["rows"][0]["reopened"].insert(0, 1),
+    "a mask that is reopened": lambda t: t[1]["rows"][0]["reopened"].append(t[1]["rows"][0]["positions"][0]),
+    "a given position that is reopened": lambda t: t[2]["rows"][0]["reopened"].insert(0, 1),
     "a row's end that leaves masks": lambda t: first(t, "ended")["ended"].pop(),
     "an end that is the mask": lambda t: t[0]["canvas"].__setitem__("end_id", MASK),
     "a seed that is true": lambda t: t[0]["seeds"].__setitem__(0, True),
@@ -209,7 +211,7 @@ IMPOSSIBLE: dict[str, Callable[[list[Any]], Any]] = {
     "a block beyond the canvas": lambda t: t[1].__setitem__("block", [0, 99]),
     "a block of nothing": lambda t: t[1].__setitem__("block", [3, 3]),
     "a block behind masks": lambda t: t[1].__setitem__("block", [1, 6]),
-    "a whole number that no float can hold": lambda t: first(t, "places")["confidence"].__setitem__(0, 10**400),
+    "a whole number that no float can hold": lambda t: first(t, "positions")["confidence"].__setitem__(0, 10**400),
     "deep nesting": lambda t: t.insert(1, "[" * 100_000),
     "a step after the last": lambda t: t.append({**t[-1], "step": len(t) - 1}),
 }

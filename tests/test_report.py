@@ -59,14 +59,14 @@ class Entries:
     def __init__(self, text: str, width: int) -> None:
         self.text, self.width, self.at, self.before = text, width, 0, dict[int, int]()
 
-    def read(self, place: int) -> int:
+    def read(self, position: int) -> int:
         if self.text[self.at] == ".":
             self.at += 1
         else:
             entry = self.text[self.at : self.at + self.width]
             self.at += self.width
-            self.before[place] = sum(ALPHABET.index(digit) * 64**i for i, digit in enumerate(reversed(entry)))
-        return self.before[place]
+            self.before[position] = sum(ALPHABET.index(digit) * 64**i for i, digit in enumerate(reversed(entry)))
+        return self.before[position]
 
 
 def close(found: list[float], wanted: list[float], within: float) -> bool:
@@ -84,7 +84,7 @@ def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
     assert (ids([written["mask"]]), ids([written["end"]])) == ([film.mask_id], [film.end_id])
     assert (written["seed"], written["spec"]) == (str(film.seed), film.spec)
     assert close(written["cumulative"], film.cumulative_entropy, 1e-4)
-    assert len(written["places"]) == len(film.frames)
+    assert len(written["positions"]) == len(film.frames)
     seen = written["seen"]
     entropies, probabilities = Entries(seen["entropy"], 2), Entries(seen["probability"], 2)
     likeliest = Entries(seen["token"], data["width"])
@@ -99,28 +99,28 @@ def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
         assert close([probabilities.read(p) / 4095 for p in masked], frame.likeliest_confidence, 0.5 / 4095 + 1e-9)
         assert ids([likeliest.read(p) for p in masked]) == frame.likeliest
         check_fills(written, number, frame, ids)
-        for place, token in zip(frame.places, frame.tokens, strict=True):
-            canvas[place] = token
-        for place in dict(written["reopened"]).get(number, []):
-            canvas[place] = film.mask_id
-        for place in dict(written["ended"]).get(number, []):
-            canvas[place] = ids([written["end"]])[0]
+        for position, token in zip(frame.positions, frame.tokens, strict=True):
+            canvas[position] = token
+        for position in dict(written["reopened"]).get(number, []):
+            canvas[position] = film.mask_id
+        for position in dict(written["ended"]).get(number, []):
+            canvas[position] = ids([written["end"]])[0]
     assert canvas == film.canvas
     assert all(entries.at == len(entries.text) for entries in (entropies, probabilities, likeliest))
 
 
 def check_fills(written: dict[str, Any], number: int, frame: Frame, ids: Any) -> None:
-    assert (written["places"][number], ids(written["filled"][number])) == (frame.places, frame.tokens)
+    assert (written["positions"][number], ids(written["filled"][number])) == (frame.positions, frame.tokens)
     assert close(written["confidence"][number], frame.confidence, 1e-4)
     assert close(written["entropy"][number], frame.entropy, 1e-4)
-    for top, place in zip(written["top"][number], frame.top, strict=True):
-        assert ids(top[::2]) == [token for token, _ in place]
-        assert close(top[1::2], [probability for _, probability in place], 1e-4)
+    for top, position in zip(written["top"][number], frame.top, strict=True):
+        assert ids(top[::2]) == [token for token, _ in position]
+        assert close(top[1::2], [probability for _, probability in position], 1e-4)
     moves = written["candidates"][number]
     scores = [move[4] for move in moves]
     assert scores == sorted(scores, reverse=True)
     for move in moves:
-        found = [m for m in frame.candidates if m["places"] == move[0] and abs(m["score"] - move[4]) <= 1e-4]
+        found = [m for m in frame.candidates if m["positions"] == move[0] and abs(m["score"] - move[4]) <= 1e-4]
         assert found
         assert ids(move[1]) == found[0]["tokens"]
         assert close(move[2:4], [found[0]["cost"], found[0]["next_entropy"]], 1e-4)
@@ -201,7 +201,7 @@ def test_numbers_that_json_has_none_for_are_left_out() -> None:
 def test_a_row_without_a_step_yet_makes_a_page() -> None:
     film = Film([5], [MASK, MASK], MASK, None, 0, {}, {})
     written = data_of(page({"made": [film]}))["films"][0]
-    assert (written["places"], written["end"], written["seen"]["token"]) == ([], None, "")
+    assert (written["positions"], written["end"], written["seen"]["token"]) == ([], None, "")
 
 
 def test_the_page_has_the_same_sign_for_the_end_token_as_all_other_views() -> None:

@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trace of two rows, whose second block begins at step 5, and one that masks a place again."""
+    """A trace of two rows, whose second block begins at step 5, and one that masks a position again."""
     films = {
         "made": [
             made_film(WORDS, block=10, per_step=2, candidates=3, given=[0, 5], seed=seed, prompt=EVIL + "\nWhy?")
@@ -85,8 +85,8 @@ def find_all(chromium: Any, selector: str) -> list[Any]:
     return found
 
 
-def cell(chromium: Any, place: int) -> Any:
-    return find(chromium, f'[data-place="{place}"]')
+def cell(chromium: Any, position: int) -> Any:
+    return find(chromium, f'[data-position="{position}"]')
 
 
 def text(chromium: Any, selector: str) -> str:
@@ -95,7 +95,7 @@ def text(chromium: Any, selector: str) -> str:
 
 
 def faces(chromium: Any) -> list[str]:
-    """What each place shows."""
+    """What each position shows."""
     found: list[str] = chromium.execute_script(
         "return [...document.querySelectorAll('#canvas .face')].map((face) => face.textContent)"
     )
@@ -162,45 +162,46 @@ def test_playing_goes_to_the_end_and_stops(opened: Any) -> None:
 
 def test_the_canvas_stands_in_the_lines_of_its_text(opened: Any) -> None:
     lines = opened.execute_script(
-        "return [...document.querySelectorAll('.line')].map((line) => [...line.children].map((c) => c.dataset.place))"
+        "return [...document.querySelectorAll('.line')]"
+        ".map((line) => [...line.children].map((c) => c.dataset.position))"
     )
     assert lines == [[str(p) for p in range(*span)] for span in ((0, 7), (7, 13), (13, 15))]
 
 
 @pytest.mark.parametrize("by", ["pointer", "focus", "tap"])
-def test_a_place_shows_its_details(opened: Any, by: str) -> None:
+def test_a_position_shows_its_details(opened: Any, by: str) -> None:
     from selenium.webdriver import ActionChains
 
     ways: dict[str, Callable[[Any], Any]] = {
-        "pointer": lambda place: ActionChains(opened).move_to_element(place).perform(),
-        "focus": lambda place: opened.execute_script("arguments[0].focus()", place),
-        "tap": lambda place: place.click(),
+        "pointer": lambda position: ActionChains(opened).move_to_element(position).perform(),
+        "focus": lambda position: opened.execute_script("arguments[0].focus()", position),
+        "tap": lambda position: position.click(),
     }
     ways[by](cell(opened, 1))
-    details = text(opened, "#place")
-    assert "Place 1" in details
+    details = text(opened, "#position")
+    assert "Position 1" in details
     assert "masked" in details
     assert "nats" in details
     assert "Likeliest token now" in details
     assert len(find_all(opened, ".bars li")) == 1
     opened.execute_script("document.getElementById('last').click()")
-    details = text(opened, "#place")
+    details = text(opened, "#position")
     assert "·is" in details
     assert "of 7" in details
     assert "confidence" in details
     assert len(find_all(opened, ".bars li")) == 3
     ways[by](cell(opened, 0))
-    assert "given from the start" in text(opened, "#place")
+    assert "given from the start" in text(opened, "#position")
 
 
 def test_the_arrows_walk_over_the_canvas_while_it_has_the_focus(opened: Any) -> None:
     from selenium.webdriver import Keys
 
     opened.execute_script("arguments[0].focus()", cell(opened, 0))
-    for key, place in [(Keys.ARROW_RIGHT, 1), (Keys.ARROW_DOWN, 8), (Keys.ARROW_DOWN, 14), (Keys.ARROW_LEFT, 13)]:
+    for key, position in [(Keys.ARROW_RIGHT, 1), (Keys.ARROW_DOWN, 8), (Keys.ARROW_DOWN, 14), (Keys.ARROW_LEFT, 13)]:
         press(opened, key)
         label = opened.switch_to.active_element.get_attribute("aria-label")
-        assert label.startswith(f"Place {place},")
+        assert label.startswith(f"Position {position},")
     assert text(opened, "#count") == "step 0 of 7"
     assert len(find_all(opened, "#canvas [tabindex='0']")) == 1  # the canvas is one stop of the tab key
 
@@ -268,37 +269,38 @@ def test_a_row_with_fewer_steps_is_shown_at_its_last(opened: Any) -> None:
     assert text(opened, "#count") == "step 7 of 7"  # from the last step of one row to that of another
 
 
-def test_there_may_be_more_places_than_a_call_takes_arguments(opened: Any) -> None:
+def test_there_may_be_more_positions_than_a_call_takes_arguments(opened: Any) -> None:
     made = r"""
     const [film, many] = [data.films[2], 200000];
     byId("canvas").hidden = byId("prompt").hidden = true; // laying them out is slow, and no matter here
     const big = { ...film, body: Array(many).fill(film.mask), prefix: Array(many).fill(film.body[0]) };
-    Object.assign(big, { places: [], reopened: [], ended: [], blocks: [] });
+    Object.assign(big, { positions: [], reopened: [], ended: [], blocks: [] });
     complete(big);
     showFilm(data.films.push(big) - 1);
-    const cells = document.querySelectorAll("#canvas .place-cell").length;
+    const cells = document.querySelectorAll("#canvas .position-cell").length;
     data.films.pop();
     return [cells, fill(element("p"), visible("\n".repeat(many))).childNodes.length];
     """
     assert opened.execute_script(made) == [200_000, 200_000]
 
 
-def test_a_step_draws_only_the_places_that_look_another_way(opened: Any) -> None:
+def test_a_step_draws_only_the_positions_that_look_another_way(opened: Any) -> None:
     """With half a picture drawn a step late, or not at all, the canvas would differ from one that is drawn anew."""
     changed = """
-    const [place, done] = [(cell) => cell.outerHTML, []];
+    const [position, done] = [(cell) => cell.outerHTML, []];
     for (const step of [1, 2, 7, 3, 0, 5]) {
       showStep(step);
       if (step === 2) choose(4);
-      const drawn = shown.cells.map(place);
+      const drawn = shown.cells.map(position);
       shown.drawn = [];
       showStep(step);
-      done.push(drawn.join() === shown.cells.map(place).join());
+      done.push(drawn.join() === shown.cells.map(position).join());
     }
     const watcher = new MutationObserver(() => {});
     watcher.observe(byId("canvas"), { attributes: true, childList: true, subtree: true });
     showStep(6);
-    const touched = new Set(watcher.takeRecords().map((record) => record.target.closest(".place-cell")?.dataset.place));
+    const cellOf = (record) => record.target.closest(".position-cell");
+    const touched = new Set(watcher.takeRecords().map((record) => cellOf(record)?.dataset.position));
     return [done, touched.size];
     """
     done, touched = opened.execute_script(changed)
@@ -347,8 +349,8 @@ def test_long_names_and_heaps_of_marks_stay_inside_the_page(chromium: Any, tmp_p
     films = [made_film([HEAP, "\u0e33" * 60, "x" * 300], block=3, candidates=2, prompt=HEAP) for _ in range(2)]
     write_page({"a-very-long-name-of-a-trace-" * 3: films, HEAP: films}, tmp_path / "page.html", title=HEAP * 2)
     show(chromium, tmp_path / "page.html", width)
-    for place in range(3):
-        chromium.execute_script("shown.cells[arguments[0]].focus()", place)
+    for position in range(3):
+        chromium.execute_script("shown.cells[arguments[0]].focus()", position)
         assert chromium.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     options = [option.get_property("textContent") for option in find_all(chromium, "#row option")]
     assert [option[-7:] for option in options[:2]] == [", row 1", ", row 2"]
@@ -372,7 +374,7 @@ def test_paper_shows_the_canvas_in_its_colours_and_no_controls(chromium: Any, pa
         emulate(chromium, "screen", prefers_color_scheme=theme)
         show(chromium, page_file, 800)
         emulate(chromium, "print", prefers_color_scheme=theme)
-        gone = ".transport, .chooser, #theme, .keys, #place"
+        gone = ".transport, .chooser, #theme, .keys, #position"
         assert not any(each.is_displayed() for each in find_all(chromium, gone))
         assert find(chromium, "#printed").text == "made, row 1: step 7 of 7"
         for selector in (".face", ".swatch.block", ".heat-scale", "#order-scale", "tr.winner td"):
@@ -394,19 +396,21 @@ def test_forced_colours_leave_the_canvas_its_own(chromium: Any, page_file: Path)
         )
         colours += " return [...new Set(found)]"
         assert len(chromium.execute_script(colours, "#canvas .face", "backgroundColor")) > 4
-        assert len(chromium.execute_script(colours, "#canvas .place-cell", "backgroundColor")) == 2  # the block's band
+        assert (
+            len(chromium.execute_script(colours, "#canvas .position-cell", "backgroundColor")) == 2
+        )  # the block's band
         assert chromium.execute_script(colours, "#canvas .new .face", "boxShadow") != ["none"]
         assert len(chromium.execute_script(colours, "i.swatch", "boxShadow")) > 2
     finally:
         emulate(chromium)
 
 
-def test_a_place_that_is_masked_again_is_marked(opened: Any) -> None:
+def test_a_position_that_is_masked_again_is_marked(opened: Any) -> None:
     opened.execute_script("showFilm(2)")
     marked = []
     for step in range(1, 6):
         opened.execute_script("showStep(arguments[0])", step)
-        marked.append([c.get_attribute("data-place") for c in find_all(opened, ".reopened[data-place]")])
+        marked.append([c.get_attribute("data-position") for c in find_all(opened, ".reopened[data-position]")])
     assert [["1"] if step == 3 else [] for step in range(1, 6)] == marked
     assert faces(opened) == ["x", "y⏎", "z", "■"]
 
@@ -417,7 +421,7 @@ def test_what_a_model_wrote_stays_text(opened: Any) -> None:
     assert text(opened, "#prompt") == EVIL + "⏎\nWhy?"
     assert text(opened, "h1") == opened.title == EVIL
     opened.execute_script("arguments[0].focus()", cell(opened, 14))
-    assert EVIL.replace(" ", "·") in text(opened, "#place")
+    assert EVIL.replace(" ", "·") in text(opened, "#position")
     assert find_all(opened, "img") == []
     with pytest.raises(Exception, match="no such alert"):
         opened.switch_to.alert.accept()

@@ -1,4 +1,4 @@
-"""Schedules: how many places each step fills."""
+"""Schedules: how many positions each step fills."""
 
 import pytest
 import torch

@@ -110,7 +110,7 @@ def test_a_part_that_is_not_registered_has_no_spec() -> None:
 
 def test_a_results_spec_rebuilds_the_sampler(llada_folder: object) -> None:
     sampler = replace(
-        mdm.load(str(llada_folder), gen_length=6, steps=3, block_length=4, dtype="float64"),
+        mdm.load(str(llada_folder), max_new_tokens=6, steps=3, block_size=4, dtype="float64"),
         planner=mdm.Bypass(0.7, mdm.InfoGain(candidates=3)),
         cache=mdm.Refresh(mdm.PrefixCache(), every=2),
         token_sampler=mdm.GumbelMax(0.5, top_k=5),
@@ -196,7 +196,7 @@ def test_what_is_no_text_is_no_spec(spec: object) -> None:
         ({"processors": [5]}, "the spec's processor: a spec is a text"),
         ({"steps": "x"}, "steps must be a whole number, got 'x'"),
         ({"steps": True}, "steps must be a whole number, got True"),
-        ({"gen_length": True}, "gen_length must be a whole number, got True"),
+        ({"max_new_tokens": True}, "max_new_tokens must be a whole number, got True"),
         ({"lookahead_batch": 1.5}, "lookahead_batch must be a whole number, got 1.5"),
         ({"eos": None}, "eos must be 'off' or 'finish', got None"),
     ],

@@ -110,7 +110,7 @@ def test_an_interrupt_is_known_whatever_it_became() -> None:
 @pytest.fixture(scope="module")
 def job_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
-    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), steps=2, gen_length=4)
+    sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), steps=2, max_new_tokens=4)
     Job(sampler, [Asked(0, "x", PUZZLE)], folder / "out.jsonl").run()
     return folder / "out.jsonl.job"
 

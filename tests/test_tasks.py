@@ -40,8 +40,8 @@ def test_random_grids_are_grids_and_changed_ones_are_not(size: int, seed: int, c
     cells = list(random_grid(size, rng))
     assert naive_is_grid(cells, size)
     assert is_solution(dig(cells, 5, rng), cells)
-    place = change % len(cells)
-    cells[place] = cells[place] % size + 1
+    position = change % len(cells)
+    cells[position] = cells[position] % size + 1
     assert not naive_is_grid(cells, size)
     assert not is_solution((0,) * len(cells), cells)
 
@@ -285,7 +285,7 @@ def test_countdown_problems_are_solvable_distinct_held_out_and_fit_their_answers
 def test_made_problems_carry_a_derivation_within_their_range(numbers: int, seed: int) -> None:
     problem = random_problem(numbers, 9, 99, Random(seed))
     assert is_derivation(problem.numbers, problem.target, problem.derivation)
-    assert len(problem.derivation) < mdm.Countdown(numbers).gen_length  # type: ignore[arg-type]
+    assert len(problem.derivation) < mdm.Countdown(numbers).max_new_tokens  # type: ignore[arg-type]
     assert all(1 <= int(step.split("=")[1]) <= 99 for step in problem.derivation.split(","))
 
 
@@ -413,7 +413,7 @@ def test_questions_from_a_file(tmp_path: Path) -> None:
     items = task.items(None, 0)
     assert [item.name for item in items] == ["1", "b"]
     assert items[1].prompt == chat
-    assert task.gen_length == 8
+    assert task.max_new_tokens == 8
     assert [task.grade(items[1], text).score for text in ("4", " four\n", "5", "")] == [1, 1, 0, 0]
     assert task.grade(items[0], "2") == mdm.Grade("2", 1.0)
     numbers = mdm.build("tasks", f"jsonl:{file},match=exact,read=last-number")
@@ -488,10 +488,10 @@ def test_without_reasoning_gym_the_message_names_the_extra(monkeypatch: pytest.M
 
 def test_a_wider_countdown_has_room_for_its_longest_answer() -> None:
     longest = "999-999=999,999-999=999,999-999=999"
-    assert mdm.Countdown(4, largest=999, limit=999).gen_length > len(longest)
-    assert mdm.Countdown(4, largest=9, limit=999).gen_length > len(longest)
+    assert mdm.Countdown(4, largest=999, limit=999).max_new_tokens > len(longest)
+    assert mdm.Countdown(4, largest=9, limit=999).max_new_tokens > len(longest)
     problems = [random_problem(3, 50, 999, Random(seed)) for seed in range(300)]
-    room = mdm.Countdown(3, largest=50, limit=999).gen_length
+    room = mdm.Countdown(3, largest=50, limit=999).max_new_tokens
     assert max(len(problem.derivation) for problem in problems) < room
 
 

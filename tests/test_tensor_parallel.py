@@ -33,7 +33,7 @@ SCRIPT = """
 def decoded(folder: str, **options: Any) -> dict[str, Any]:
     """What Info-Gain decodes under each cache, of prompts of several lengths."""
     backend = mdm.load_backend(folder, **options)
-    base = mdm.Sampler(backend, planner=mdm.InfoGain(candidates=4), gen_length=12, block_length=6, steps=6)
+    base = mdm.Sampler(backend, planner=mdm.InfoGain(candidates=4), max_new_tokens=12, block_size=6, steps=6)
     return {
         name: mdm.Sampler(**{**vars(base), "cache": cache}).generate(PROMPTS, seed=0, chat=False).sequences
         for name, cache in CACHES.items()
@@ -82,7 +82,7 @@ def test_one_process_is_told_to_start_several(llada_folder: Path) -> None:
         mdm.load_backend(str(llada_folder), tp_plan="auto")
 
 
-def test_places_for_a_model_exclude_each_other(llada_folder: Path) -> None:
+def test_positions_for_a_model_exclude_each_other(llada_folder: Path) -> None:
     with pytest.raises(mdm.ModelError, match="exclude each other"):
         mdm.load_backend(str(llada_folder), tp_plan="auto", device="cpu")
 
@@ -132,7 +132,7 @@ def test_followers_compute_what_the_leader_computes(cache: mdm.CacheStrategy, lo
     wire = Wire(recording(tiny(look_back), followed))
     leader = Leader(leader_model, wire)
     rows = [([3, 4, 5], [leader.mask_id] * 8), ([6], [leader.mask_id] * 5)]  # one row ends before the other
-    parts = {"planner": mdm.InfoGain(candidates=3), "cache": cache, "block_length": 4, "steps": 8}
+    parts = {"planner": mdm.InfoGain(candidates=3), "cache": cache, "block_size": 4, "steps": 8}
     result = mdm.Sampler(leader, **parts).fill(rows, [0, 1])
     assert result.sequences == mdm.Sampler(tiny(look_back), **parts).fill(rows, [0, 1]).sequences
     assert {"trunk", "head"} <= set(wire.calls)
@@ -144,7 +144,7 @@ def test_followers_drop_the_slots_that_the_leader_dropped() -> None:
     wire = Wire(tiny())
     leader = Leader(tiny(), wire)
     for seed in range(3):
-        mdm.Sampler(leader, block_length=4, steps=8).fill([([3], [leader.mask_id] * 8)], [seed])
+        mdm.Sampler(leader, block_size=4, steps=8).fill([([3], [leader.mask_id] * 8)], [seed])
     gc.collect()
     leader.tell("allocate", -1)
     assert set(wire.follower.slots) == {-1}
@@ -161,7 +161,7 @@ def test_a_failure_of_the_leader_alone_ends_the_run() -> None:
 
     backend.trunk = fails  # type: ignore[method-assign]
     with pytest.raises(SystemExit, match="out of memory"):
-        mdm.Sampler(leader, block_length=4, steps=8).fill([([3], [leader.mask_id] * 8)], [0])
+        mdm.Sampler(leader, block_size=4, steps=8).fill([([3], [leader.mask_id] * 8)], [0])
     leader.stop()
     assert not wire.stopped
 
@@ -176,6 +176,6 @@ def test_a_refusal_ends_neither_leader_nor_followers() -> None:
     wire = Wire(backends[1])
     leader = Leader(backends[0], wire)
     with pytest.raises(mdm.ModelError, match="no"):
-        mdm.Sampler(leader, block_length=4, steps=8).fill([([3], [leader.mask_id] * 8)], [0])
+        mdm.Sampler(leader, block_size=4, steps=8).fill([([3], [leader.mask_id] * 8)], [0])
     leader.stop()
     assert wire.stopped

@@ -13,11 +13,11 @@ LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, 5.0])  # the last one is the mask
 NOISE_ROWS = 4
 
 
-def prediction(rows: int, places: int, logits: torch.Tensor = LOGITS) -> mdm.Prediction:
-    hidden = logits.expand(rows, places, len(logits)).clone()
+def prediction(rows: int, positions: int, logits: torch.Tensor = LOGITS) -> mdm.Prediction:
+    hidden = logits.expand(rows, positions, len(logits)).clone()
     head = Head(lambda h: h, (), mask_id=len(logits) - 1, vocab_size=len(logits))
-    masked = torch.ones(rows, places, dtype=torch.bool)
-    return mdm.Prediction(hidden, masked, head, torch.zeros(rows, places, dtype=torch.long))
+    masked = torch.ones(rows, positions, dtype=torch.bool)
+    return mdm.Prediction(hidden, masked, head, torch.zeros(rows, positions, dtype=torch.long))
 
 
 def noise(*seeds: int) -> mdm.RowNoise:
@@ -62,7 +62,7 @@ def test_top_k_and_top_p_cut_the_tail(sampler: mdm.GumbelMax, allowed: set[int])
 
 @given(seeds=st.lists(st.integers(0, 9), min_size=1, max_size=4), chunk=st.sampled_from([1, 60, 10**6]))
 def test_a_rows_draws_depend_on_its_seed_alone(seeds: list[int], chunk: int) -> None:
-    """Not on its neighbours, its place in the batch or the size of a chunk."""
+    """Not on its neighbours, its position in the batch or the size of a chunk."""
     sampler = mdm.GumbelMax(1.0)
     alone = [sampler.propose(prediction(1, 6), noise(seed), 3).tokens[:, 0] for seed in seeds]
     before = prediction_module.CHUNK_BYTES

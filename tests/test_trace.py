@@ -53,7 +53,7 @@ SAMPLERS = {
 @pytest.mark.parametrize("model", [toy_transformer, toy_callable])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int) -> None:
-    sampler = mdm.Sampler(model(), block_length=4, steps=7, **parts)
+    sampler = mdm.Sampler(model(), block_size=4, steps=7, **parts)
     result, films, _ = traced(sampler, seed=seed)
     for film, sequence, row, history in zip(films, result.sequences, result.rows, result.histories, strict=True):
         assert film.prefix + film.canvas == sequence
@@ -63,24 +63,24 @@ def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int
         assert sum(frame.token_forwards for frame in film.frames) == row.token_forwards
         tokens, filled_at = film.after(len(film.frames))
         assert tokens == film.canvas
-        ended = {place for frame in film.frames for place in frame.ended}
-        assert [-1 if place in ended else step for place, step in enumerate(filled_at)] == history.order
+        ended = {position for frame in film.frames for position in frame.ended}
+        assert [-1 if position in ended else step for position, step in enumerate(filled_at)] == history.order
         assert film.after(0) == (film.body, [-1] * len(film.body))
 
 
 def test_rows_that_end_early_are_traced_to_their_end() -> None:
     found = [
-        traced(mdm.Sampler(toy_callable(), block_length=4, steps=7, **SAMPLERS["ends early"]), seed=s) for s in range(6)
+        traced(mdm.Sampler(toy_callable(), block_size=4, steps=7, **SAMPLERS["ends early"]), seed=s) for s in range(6)
     ]
     assert any(frame.ended for _, films, _ in found for film in films for frame in film.frames)
     for _, films, _ in found:
-        assert all(film.canvas[place] == EOS for film in films for frame in film.frames for place in frame.ended)
+        assert all(film.canvas[position] == EOS for film in films for frame in film.frames for position in frame.ended)
 
 
-def test_a_frame_says_what_the_model_said_of_every_masked_place() -> None:
+def test_a_frame_says_what_the_model_said_of_every_masked_position() -> None:
     """Against a forward of our own over the canvas before the step."""
     backend = toy_callable()
-    _, films, records = traced(mdm.Sampler(backend, block_length=4, steps=7, planner=mdm.InfoGain(candidates=3)))
+    _, films, records = traced(mdm.Sampler(backend, block_size=4, steps=7, planner=mdm.InfoGain(candidates=3)))
     steps_of = dict.fromkeys(range(len(films)), 0)
     for record, before in records:
         for i, row in enumerate(record.rows.tolist()):
@@ -88,20 +88,20 @@ def test_a_frame_says_what_the_model_said_of_every_masked_place() -> None:
             steps_of[row] += 1
             canvas = replace(record.canvas, tokens=before)
             probabilities = wanted(backend, canvas, row)
-            for place, entropy, token, confidence in zip(
+            for position, entropy, token, confidence in zip(
                 frame.masked, frame.masked_entropy, frame.likeliest, frame.likeliest_confidence, strict=True
             ):
-                p = probabilities[canvas.start + place]
+                p = probabilities[canvas.start + position]
                 assert entropy == pytest.approx(float(-(p * p.clamp(min=1e-12).log()).sum()), abs=1e-3)
                 assert confidence == pytest.approx(float(p.max()), abs=1e-3)
                 assert p[token] == pytest.approx(float(p.max()), abs=1e-6)
-            for place, top in zip(frame.places, frame.top, strict=True):
-                p = probabilities[canvas.start + place]
+            for position, top in zip(frame.positions, frame.top, strict=True):
+                p = probabilities[canvas.start + position]
                 assert [probability for _, probability in top] == pytest.approx(p.topk(TOP).values.tolist(), abs=1e-3)
                 assert all(p[token] == pytest.approx(probability, abs=1e-3) for token, probability in top)
-            assert set(frame.places) <= set(frame.masked)
+            assert set(frame.positions) <= set(frame.masked)
             assert film.frames[0].block[0] == 0
-            assert record.unmask[i].sum() == len(frame.places)
+            assert record.unmask[i].sum() == len(frame.positions)
 
 
 def wanted(backend: mdm.ModelBackend, canvas: mdm.Canvas, row: int) -> torch.Tensor:
@@ -113,7 +113,7 @@ def wanted(backend: mdm.ModelBackend, canvas: mdm.Canvas, row: int) -> torch.Ten
 
 def test_the_chosen_move_is_the_one_that_was_made() -> None:
     sampler = mdm.Sampler(
-        toy_callable(), block_length=9, steps=5, planner=mdm.InfoGain(candidates=6, position_temperature=1.0)
+        toy_callable(), block_size=9, steps=5, planner=mdm.InfoGain(candidates=6, position_temperature=1.0)
     )
     result, films, _ = traced(sampler)
     weighed = 0
@@ -124,14 +124,14 @@ def test_the_chosen_move_is_the_one_that_was_made() -> None:
             if frame.candidates:
                 weighed += 1
                 (chosen,) = [move for move in frame.candidates if move["chosen"]]
-                assert (chosen["places"], chosen["tokens"]) == (frame.places, frame.tokens)
+                assert (chosen["positions"], chosen["tokens"]) == (frame.positions, frame.tokens)
                 assert moves[step].score[moves[step].chosen] == pytest.approx(max(moves[step].score))
                 assert moves[step].cost == pytest.approx([move["cost"] for move in frame.candidates], abs=1e-6)
     assert weighed > 3
 
 
 def test_every_token_of_a_film_has_a_name(base: mdm.Sampler, tmp_path: Path) -> None:
-    sampler = replace(base, gen_length=20, steps=10, planner=mdm.InfoGain())
+    sampler = replace(base, max_new_tokens=20, steps=10, planner=mdm.InfoGain())
     with (tmp_path / "trace.jsonl").open("w") as file:
         sampler.generate("1... ..3. .1.. ...4", observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
     (film,) = mdm.read_trace(tmp_path / "trace.jsonl")
@@ -144,57 +144,57 @@ def test_every_token_of_a_film_has_a_name(base: mdm.Sampler, tmp_path: Path) -> 
 
 def all_tokens(frame: Any) -> Sequence[int]:
     moves = [token for move in frame.candidates for token in move["tokens"]]
-    return [*frame.tokens, *frame.likeliest, *moves, *(token for place in frame.top for token, _ in place)]
+    return [*frame.tokens, *frame.likeliest, *moves, *(token for position in frame.top for token, _ in position)]
 
 
 def test_a_model_without_a_tokenizer_has_its_ids_shown() -> None:
-    _, films, _ = traced(mdm.Sampler(toy_callable(), block_length=4, steps=7))
+    _, films, _ = traced(mdm.Sampler(toy_callable(), block_size=4, steps=7))
     assert films[0].name(5) == "[5]"
 
 
-def test_reopened_places_are_masked_again(tmp_path: Path) -> None:
+def test_reopened_positions_are_masked_again(tmp_path: Path) -> None:
     planner = Reopening()
-    result, films, _ = traced(mdm.Sampler(toy_callable(), block_length=9, steps=9, planner=planner))
+    result, films, _ = traced(mdm.Sampler(toy_callable(), block_size=9, steps=9, planner=planner))
     assert any(frame.reopened for film in films for frame in film.frames)
     for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
         assert film.prefix + film.canvas == sequence
         assert film.after(len(film.frames))[1] == history.order
 
 
-def test_places_that_a_step_reopens_and_the_end_fills_are_in_the_film() -> None:
+def test_positions_that_a_step_reopens_and_the_end_fills_are_in_the_film() -> None:
     planner, tokens = ReopeningAnywhere(), mdm.GumbelMax(2.0)
-    sampler = mdm.Sampler(toy_callable(), planner, token_sampler=tokens, block_length=9, steps=12, eos="finish")
+    sampler = mdm.Sampler(toy_callable(), planner, token_sampler=tokens, block_size=9, steps=12, eos="finish")
     both = 0
     for seed in range(6):
         result, films, _ = traced(sampler, seed=seed)
         for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
             assert film.prefix + film.canvas == sequence
-            ended = {place for frame in film.frames for place in frame.ended}
+            ended = {position for frame in film.frames for position in frame.ended}
             order = film.after(len(film.frames))[1]
-            assert [-1 if place in ended else step for place, step in enumerate(order)] == history.order
+            assert [-1 if position in ended else step for position, step in enumerate(order)] == history.order
             both += sum(bool(set(frame.ended) & set(frame.reopened)) for frame in film.frames)
     assert both
 
 
 class ReopeningAnywhere(mdm.PositionPlanner):
-    """Fills any place and reopens each that it filled before with a chance of one half."""
+    """Fills any position and reopens each that it filled before with a chance of one half."""
 
     needs = mdm.Needs(remasking=True)
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         rows = range(len(step.masked))
-        unmask = mdm.top_places(step.noise.uniform(rows, step.masked.shape[1]), step.masked, step.quota)
+        unmask = mdm.top_positions(step.noise.uniform(rows, step.masked.shape[1]), step.masked, step.quota)
         again = step.noise.uniform(rows, step.masked.shape[1]) < 0.5
         return mdm.Plan(unmask=unmask, remask=step.reopenable & again)
 
 
 class Reopening(mdm.PositionPlanner):
-    """Fills the first places and, now and then, reopens one that was filled before."""
+    """Fills the first positions and, now and then, reopens one that was filled before."""
 
     needs = mdm.Needs(remasking=True)
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        unmask = mdm.top_places(
+        unmask = mdm.top_positions(
             -torch.arange(step.masked.shape[1]).expand_as(step.masked).double(), step.masked, step.quota
         )
         first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2)
@@ -202,7 +202,7 @@ class Reopening(mdm.PositionPlanner):
 
 
 def test_lines_are_the_same_for_a_file_and_for_a_view() -> None:
-    sampler = mdm.Sampler(toy_callable(), block_length=4, steps=7)
+    sampler = mdm.Sampler(toy_callable(), block_size=4, steps=7)
     canvas = sampler.canvas(ROWS)
     lines = TraceLines(sampler.backend, sampler.spec())
     made = [

@@ -28,7 +28,7 @@ class Waits(TorchDispatchMode):
         monkeypatch.setattr(torch.Tensor, "tolist", counted)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # An index that is a mask is turned into places, whose number the host must know.
+        # An index that is a mask is turned into positions, whose number the host must know.
         indices = args[1] if "index" in func.name() and len(args) > 1 and isinstance(args[1], Sequence) else ()
         masks = any(isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in indices)
         self.count += func.name() in WAITS or masks
@@ -60,7 +60,7 @@ def test_waits_do_not_grow_with_candidates_or_rows(
             planner=mdm.InfoGain(candidates=candidates, position_temperature=1.0),
             cache=mdm.build("caches", cache),
             token_sampler=token_sampler,
-            block_length=8,
+            block_size=8,
             steps=8,
         )
         return max(waits_per_step(sampler, rows, monkeypatch))

@@ -69,13 +69,20 @@ def films(draw: st.DrawFn) -> Film:
     film = Film(draw(st.lists(st.integers(0, 5), max_size=30)), body, MASK, END, 0, {}, NAMES)
     while holes := film.masked(0, len(body)):
         count = draw(st.integers(1, len(holes)))
-        places = sorted(draw(st.permutations(holes))[:count])
-        tokens = [draw(st.integers(0, 5)) for _ in places]
-        move = {"places": places, "tokens": tokens, "cost": 0.5, "next_entropy": 0.25, "score": -0.75, "chosen": True}
+        positions = sorted(draw(st.permutations(holes))[:count])
+        tokens = [draw(st.integers(0, 5)) for _ in positions]
+        move = {
+            "positions": positions,
+            "tokens": tokens,
+            "cost": 0.5,
+            "next_entropy": 0.25,
+            "score": -0.75,
+            "chosen": True,
+        }
         film.add(
             Frame(
                 block=(0, len(body)),
-                places=places,
+                positions=positions,
                 tokens=tokens,
                 confidence=[0.5] * count,
                 entropy=[0.5] * count,
@@ -111,7 +118,7 @@ def test_a_picture_fits_and_shows_every_mask(film: Film, width: int, height: int
 
 
 def test_a_sudoku_is_a_grid_while_it_is_masked() -> None:
-    sampler = mdm.load(gen_length=20, block_length=20, steps=20)
+    sampler = mdm.load(max_new_tokens=20, block_size=20, steps=20)
     (lane,) = watched({"confidence": replace(sampler, planner=mdm.Confidence())}, PUZZLE)
     assert grid_size(lane.film) == 4
     assert lines_of(lane.film, lane.film.body) == [list(range(5 * row, 5 * row + 5)) for row in range(4)]
@@ -129,7 +136,7 @@ def watched(samplers: dict[str, mdm.Sampler], prompt: str, screen: Screen | None
 
 @pytest.mark.parametrize("console", [terminal(), Console(file=io.StringIO())], ids=["terminal", "log"])
 def test_watching_changes_nothing(base: mdm.Sampler, console: Console) -> None:
-    sampler = replace(base, gen_length=20, steps=12, planner=mdm.InfoGain(candidates=4))
+    sampler = replace(base, max_new_tokens=20, steps=12, planner=mdm.InfoGain(candidates=4))
     prompts = [PUZZLE, "..2. 4... ...1 .3..", PUZZLE]
     alone = sampler.generate(prompts, 3)
     with Screen(console, 1e6, keys=Pressed()) as screen:
@@ -141,7 +148,7 @@ def test_watching_changes_nothing(base: mdm.Sampler, console: Console) -> None:
 
 def test_planners_side_by_side_decode_as_they_do_alone(base: mdm.Sampler) -> None:
     planners = {"confidence": mdm.Confidence(), "info-gain": mdm.InfoGain(candidates=4), "random": mdm.Random()}
-    samplers = {name: replace(base, gen_length=20, steps=8, planner=planner) for name, planner in planners.items()}
+    samplers = {name: replace(base, max_new_tokens=20, steps=8, planner=planner) for name, planner in planners.items()}
     for lane in watched(samplers, PUZZLE):
         alone = samplers[lane.title].generate(PUZZLE, 3)
         assert lane.film.prefix + lane.film.canvas == alone.sequences[0]
@@ -152,17 +159,17 @@ def test_planners_side_by_side_decode_as_they_do_alone(base: mdm.Sampler) -> Non
 
 def lanes_of(steps: int) -> list[Lane]:
     film = Film([], [MASK] * 5, MASK, END, 0, {}, NAMES)
-    for place in range(steps):
+    for position in range(steps):
         film.add(
             Frame(
                 (0, 5),
-                [place],
+                [position],
                 [0],
                 [1.0],
                 [0.0],
                 [[]],
-                list(range(place, 5)),
-                [0.0] * (5 - place),
+                list(range(position, 5)),
+                [0.0] * (5 - position),
                 [],
                 [],
                 [],
@@ -281,7 +288,7 @@ def test_a_long_title_keeps_its_end() -> None:
 def test_the_end_token_has_one_sign(base: mdm.Sampler) -> None:
     film = lanes_of(1)[0].film
     assert shown(film, END) == drawing.END
-    result = replace(base, gen_length=20, steps=5).generate(PUZZLE)
+    result = replace(base, max_new_tokens=20, steps=5).generate(PUZZLE)
     assert result.codec is not None
     ended = replace(result, sequences=[[*result.sequences[0][:-1], result.codec.eos_ids[0]]])
     assert token_texts(ended, 0)[-1] == drawing.END
@@ -316,7 +323,7 @@ def test_a_step_that_no_run_takes_is_told_with_its_cause(base: mdm.Sampler) -> N
             made = mdm.Greedy().propose(prediction, noise, count)
             return replace(made, confidence=made.confidence + 1)
 
-    sampler = replace(base, gen_length=20, steps=3, token_sampler=Sure())
+    sampler = replace(base, max_new_tokens=20, steps=3, token_sampler=Sure())
     with pytest.raises(mdm.ContractError, match="confidence has"):
         watched({"sure": sampler}, PUZZLE)
 
@@ -451,7 +458,7 @@ def test_the_time_of_looking_is_not_counted(base: mdm.Sampler) -> None:
         def add(self, record: mdm.StepRecord) -> None:
             time.sleep(0.5)
 
-    sampler = replace(base, gen_length=20, steps=4, planner=mdm.Confidence())
+    sampler = replace(base, max_new_tokens=20, steps=4, planner=mdm.Confidence())
     began = time.monotonic()
     (row,) = sampler.generate(PUZZLE, observers=[Slow()]).rows
     assert row.seconds <= time.monotonic() - began - 0.5 * (row.steps - 1)

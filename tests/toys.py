@@ -20,13 +20,13 @@ def toy_transformer(
 
 
 class ToyModel(torch.nn.Module):
-    """Tokens [b t] -> logits [b t v]: each place reads its own token, its position and the mean of its row."""
+    """Tokens [b t] -> logits [b t v]: each position reads its own token, its position and the mean of its row."""
 
     def __init__(self, seed: int = 0, vocab: int = VOCAB) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.embed = torch.randn(vocab, 8, generator=generator).double()
-        self.place = torch.randn(64, 8, generator=generator).double()
+        self.position = torch.randn(64, 8, generator=generator).double()
         self.out = torch.randn(8, vocab, generator=generator).double() * 1.5
         self.calls: list[Tensor] = []
 
@@ -34,7 +34,7 @@ class ToyModel(torch.nn.Module):
         self.calls.append(tokens.clone())
         valid = torch.ones_like(tokens, dtype=torch.bool) if attention_mask is None else attention_mask
         positions = (valid.cumsum(1) - 1).clamp(min=0)
-        x = torch.tanh(self.embed[tokens] + self.place[positions])
+        x = torch.tanh(self.embed[tokens] + self.position[positions])
         mean = (x * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
         return torch.tanh(x + 2 * mean) @ self.out
 

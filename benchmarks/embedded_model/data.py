@@ -73,8 +73,8 @@ def sudoku_batch(grids: Tensor, rng: Random, generator: torch.Generator) -> Batc
     prompt = torch.cat([encoded(puzzle, " "), trailing(rows, rng)], dim=1) if with_puzzle else torch.empty(rows, 0)
     response = torch.cat([encoded(solution, "\n"), ends.expand(rows, -1)], dim=1)
     batch = masked_rows(prompt.long(), response, generator)
-    places = [(size + 1) * r + c for r in range(size) for c in range(size)]
-    masked = batch.masked[:, -response.shape[1] :][:, places]
+    positions = [(size + 1) * r + c for r in range(size) for c in range(size)]
+    masked = batch.masked[:, -response.shape[1] :][:, positions]
     return Batch(batch.tokens, batch.masked, batch.weight.masked_fill(held_out_grids(solution, puzzle, masked), 0))
 
 
@@ -99,8 +99,8 @@ def shuffled(grids: Tensor, generator: torch.Generator) -> Tensor:
     lines, columns = orders(size, high), orders(size, wide)
     line = lines[torch.randint(len(lines), (rows,), generator=generator)]
     column = columns[torch.randint(len(columns), (rows,), generator=generator)]
-    places = (line[:, :, None] * size + column[:, None, :]).flatten(1)
-    return names.gather(1, grids.gather(1, places) - 1)
+    positions = (line[:, :, None] * size + column[:, None, :]).flatten(1)
+    return names.gather(1, grids.gather(1, positions) - 1)
 
 
 def orders(size: int, group: int) -> Tensor:

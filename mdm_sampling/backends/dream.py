@@ -1,6 +1,6 @@
 """Dream checkpoints (arXiv:2508.15487), DiffuCoder's included, in a bidirectional `Qwen2ForCausalLM`.
 
-Dream has Qwen2's block and weight names. It is right-shifted: place i is predicted from the hidden state at i - 1.
+Dream has Qwen2's block and weight names. It is right-shifted: position i is predicted from the hidden state at i - 1.
 """
 
 from __future__ import annotations

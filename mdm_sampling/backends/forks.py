@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..records import Canvas, Span
 from .attention import wrap_attention
-from .visibility import bias_of, visible_places
+from .visibility import bias_of, visible_positions
 
 if TYPE_CHECKING:
     from .slots import TransformerSlots
@@ -30,9 +30,9 @@ class Fork:
     Args:
         slots: keys and values [b h t d] of each layer; never written.
         canvas: the candidates' canvas, [n t].
-        span: the places that are computed; the slots of all other places are shared.
+        span: the positions that are computed; the slots of all other positions are shared.
         rows: int64 [n].
-        attention_block: see `visible_places`.
+        attention_block: see `visible_positions`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Fork:
         ]
         if self.batch > 1:
             self._rank_candidates()
-        self.visible = self._visible_parts(visible_places(canvas, span, attention_block))
+        self.visible = self._visible_parts(visible_positions(canvas, span, attention_block))
         self.biases: dict[Any, list[Tensor | None]] = {}
 
     def _rank_candidates(self) -> None:
@@ -70,10 +70,10 @@ class Fork:
         by_row[self.rows] = visible
         if visible.shape[1] > 1:
             by_row = by_row.repeat(1, self.most, 1)
-        return [visible[..., self.span.places], *(by_row[..., part] for part in self.shared)]
+        return [visible[..., self.span.positions], *(by_row[..., part] for part in self.shared)]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float) -> Tensor:
-        """Attention of the candidates' span to all valid places: query [n h l d], own key and value [n h' l d].
+        """Attention of the candidates' span to all valid positions: query [n h l d], own key and value [n h' l d].
 
         Returns [n l h d].
         """
@@ -82,31 +82,33 @@ class Fork:
         own_bias, *shared_biases = self._biases(query, query.shape[1] // kv_heads)
         parts = [_unfolded(attend_with_lse(_folded(query, kv_heads), key, value, own_bias, scale), query.shape)]
         together = self._by_row(query)
-        for places, bias in zip(self.shared, shared_biases, strict=True):
-            part = attend_with_lse(_folded(together, kv_heads), keys[:, :, places], values[:, :, places], bias, scale)
+        for positions, bias in zip(self.shared, shared_biases, strict=True):
+            part = attend_with_lse(
+                _folded(together, kv_heads), keys[:, :, positions], values[:, :, positions], bias, scale
+            )
             parts.append(self._by_candidate(_unfolded(part, together.shape), query.shape[2]))
         return merged(parts).to(query.dtype).transpose(1, 2)
 
     def _by_row(self, query: Tensor) -> Tensor:
         """[n h l d] -> [b h (most l) d]: a row's candidates one after the other, zeros where it has fewer."""
-        n, heads, places, width = query.shape
+        n, heads, positions, width = query.shape
         if self.batch == 1:
-            return query.transpose(0, 1).reshape(1, heads, n * places, width)
-        grid = query.new_zeros(self.batch, heads, self.most, places, width)
+            return query.transpose(0, 1).reshape(1, heads, n * positions, width)
+        grid = query.new_zeros(self.batch, heads, self.most, positions, width)
         rows, rank = self.rows.to(query.device), self.rank.to(query.device)
         grid[rows, :, rank] = query
         return grid.flatten(2, 3)
 
-    def _by_candidate(self, part: Part, places: int) -> Part:
+    def _by_candidate(self, part: Part, positions: int) -> Part:
         """The way back: [b h (most l) d] and [b h (most l)] -> [n h l d] and [n h l]."""
-        grid = [x.reshape(*x.shape[:2], -1, places, *x.shape[3:]) for x in part]
+        grid = [x.reshape(*x.shape[:2], -1, positions, *x.shape[3:]) for x in part]
         if self.batch == 1:
             return grid[0][0].transpose(0, 1), grid[1][0].transpose(0, 1)
         rows, rank = self.rows.to(part[0].device), self.rank.to(part[0].device)
         return grid[0][rows, :, rank], grid[1][rows, :, rank]
 
     def _biases(self, query: Tensor, folds: int) -> list[Tensor | None]:
-        """What hides places: for the own span and for each shared part, [rows 1 queries keys] or None. Made once."""
+        """What hides positions: for the own span and for each shared part, [rows 1 queries keys] or None. Made once."""
         key = (query.device, query.dtype)
         if key not in self.biases:
             self.biases[key] = [
@@ -159,8 +161,8 @@ def merged(parts: list[Part]) -> Tensor:
 
 def _folded(query: Tensor, kv_heads: int) -> Tensor:
     """[n h q d] -> [n h' (h/h' q) d]: query heads that read the same keys join the query axis."""
-    n, heads, places, width = query.shape
-    return query.reshape(n, kv_heads, heads // kv_heads * places, width)
+    n, heads, positions, width = query.shape
+    return query.reshape(n, kv_heads, heads // kv_heads * positions, width)
 
 
 def _unfolded(part: Part, shape: torch.Size) -> Part:

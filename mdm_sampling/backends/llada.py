@@ -1,7 +1,7 @@
 """LLaDA checkpoints (arXiv:2502.09992) in a bidirectional `LlamaForCausalLM`, without remote code.
 
 LLaDA-8B is a Llama block under other weight names. It rotates queries and keys in float32, whatever the model's
-dtype (`rope_full_precision`), and row i of its output predicts place i.
+dtype (`rope_full_precision`), and row i of its output predicts position i.
 """
 
 from __future__ import annotations

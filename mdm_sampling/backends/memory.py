@@ -26,7 +26,7 @@ class NoSlots(Slots):
 
 @final
 class CallableBackend(ModelBackend):
-    """Wraps `model(tokens [b t]) -> logits [b t v]`, or an object with `.logits`; row i predicts place i.
+    """Wraps `model(tokens [b t]) -> logits [b t v]`, or an object with `.logits`; row i predicts position i.
 
     A callable sees whole canvases only, so every cache strategy gives the result of no cache, at its price. Rows of
     different lengths need a callable that takes `attention_mask`, bool [b t], as a keyword.
@@ -101,7 +101,7 @@ class CallableBackend(ModelBackend):
                 f"the model must return logits as an ordinary tensor of real numbers, got {logits.dtype} "
                 f"({logits.layout}, on {logits.device})"
             )
-        return logits[:, span.places]
+        return logits[:, span.positions]
 
     def head(self, hidden: Tensor) -> Tensor:
         return hidden
@@ -109,7 +109,7 @@ class CallableBackend(ModelBackend):
     def allocate(self) -> Slots:
         return NoSlots()
 
-    def places_computed(self, span: Span, length: int) -> int:
+    def positions_computed(self, span: Span, length: int) -> int:
         return length
 
 

@@ -1,4 +1,4 @@
-"""Keys and values in slots, one for each place of the canvas, behind transformers' `Cache` interface.
+"""Keys and values in slots, one for each position of the canvas, behind transformers' `Cache` interface.
 
 A forward over a span overwrites the span's slots and attends to all slots (design: a cache strategy is a choice of
 span). A fork reads the slots of the row it came from, with its own keys and values in place of its span, and writes
@@ -48,7 +48,7 @@ def cache_argument(model: Any) -> str:
 
 
 class SlotCache(Cache):  # type: ignore[misc]
-    """What one forward over `span` of a canvas of `length` places sees as its cache."""
+    """What one forward over `span` of a canvas of `length` positions sees as its cache."""
 
     def __init__(self, slots: TransformerSlots, span: Span, length: int) -> None:
         super().__init__(layers=[])
@@ -79,8 +79,8 @@ class WritingCache(SlotCache):
                 values.append(value)
             keys[layer_idx], values[layer_idx] = key, value
         else:
-            keys[layer_idx][:, :, self.span.places] = key
-            values[layer_idx][:, :, self.span.places] = value
+            keys[layer_idx][:, :, self.span.positions] = key
+            values[layer_idx][:, :, self.span.positions] = value
         return keys[layer_idx], values[layer_idx]
 
 
@@ -110,5 +110,5 @@ class CopyingCache(SlotCache):
 
     def _with_own(self, shared: Tensor, own: Tensor) -> Tensor:
         copied = shared[self.rows.to(shared.device)]
-        copied[:, :, self.span.places] = own
+        copied[:, :, self.span.positions] = own
         return copied

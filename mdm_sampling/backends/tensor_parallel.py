@@ -121,8 +121,8 @@ class Leader(ModelBackend):
         self.tell("allocate", slots.number)
         return slots
 
-    def places_computed(self, span: Span, length: int) -> int:
-        return self.backend.places_computed(span, length)
+    def positions_computed(self, span: Span, length: int) -> int:
+        return self.backend.positions_computed(span, length)
 
     def stop(self) -> None:
         """Let the followers go."""

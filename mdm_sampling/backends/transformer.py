@@ -17,7 +17,7 @@ from .forks import Fork, share_slots
 from .options import ModelSource
 from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
 from .text import TextCodec, check_ids, ids_without_token
-from .visibility import bias_of, positions_of, visible_places
+from .visibility import bias_of, positions_of, visible_positions
 
 
 @final
@@ -28,10 +28,10 @@ class TransformerBackend(ModelBackend):
         model: such as `LlamaForCausalLM`; its config must say `is_causal = False`. It is in evaluation mode while a
             run lasts.
         mask_id: id of the mask token.
-        look_back: 0 if row i of the output predicts place i; 1 for a right-shifted model such as Dream, which
-            predicts place i from the hidden state at i - 1 and the first place of a row from its own.
+        look_back: 0 if row i of the output predicts position i; 1 for a right-shifted model such as Dream, which
+            predicts position i from the hidden state at i - 1 and the first position of a row from its own.
         attention_block: None for full attention. A block-causal model, such as SDAR, has attention blocks of so many
-            places, counted from a row's first token: a place attends to its own block and to those before it.
+            positions, counted from a row's first token: a position attends to its own block and to those before it.
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
@@ -85,12 +85,12 @@ class TransformerBackend(ModelBackend):
                 "flash attention cannot leave out padding in a part of the canvas; use attn_implementation='sdpa', "
                 "the cache 'none', or rows of one length"
             )
-        positions = positions_of(canvas)[:, fed.places]
+        positions = positions_of(canvas)[:, fed.positions]
         fork = None
         if self.shares_slots and rows is not None and not whole:
             fork = Fork(self._own(slots), canvas, fed, rows, self.attention_block)
         output = self.model.base_model(
-            input_ids=canvas.tokens[:, fed.places],
+            input_ids=canvas.tokens[:, fed.positions],
             attention_mask=self._mask(canvas, fed) if fork is None else None,
             position_ids=positions,
             use_cache=False,
@@ -102,12 +102,12 @@ class TransformerBackend(ModelBackend):
         return self._shifted(hidden, positions, fed, span) if self.look_back else hidden
 
     def _mask(self, canvas: Canvas, fed: Span) -> Tensor | None:
-        """What hides places from the forward over `fed`: a 2-D mask where padding alone does, else a bias."""
+        """What hides positions from the forward over `fed`: a 2-D mask where padding alone does, else a bias."""
         if self.attention_block is None:
             return canvas.valid if canvas.padded else None
         if self._is_flash:
             raise ModelError("flash attention cannot be block-causal; use attn_implementation='sdpa'")
-        visible = visible_places(canvas, fed, self.attention_block)
+        visible = visible_positions(canvas, fed, self.attention_block)
         return None if visible is None else bias_of(visible, self.model.dtype)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class TransformerBackend(ModelBackend):
         self.model.base_model.compile(dynamic=True)
         self.compiled = True
 
-    def places_computed(self, span: Span, length: int) -> int:
+    def positions_computed(self, span: Span, length: int) -> int:
         return span.stop - max(span.start - self.look_back, 0)
 
     def _cache(self, fed: Span, length: int, slots: Slots | None, rows: Tensor | None) -> Any:
@@ -160,7 +160,7 @@ class TransformerBackend(ModelBackend):
         return "flash" in str(self.model.config._attn_implementation)
 
     def _shifted(self, hidden: Tensor, positions: Tensor, fed: Span, span: Span) -> Tensor:
-        """Row i becomes the hidden state at i - 1, or at i where i is the first place of its sequence."""
+        """Row i becomes the hidden state at i - 1, or at i where i is the first position of its sequence."""
         if fed.start == span.start:
             hidden, positions = (
                 torch.cat([hidden[:, :1], hidden], dim=1),

@@ -74,7 +74,7 @@ COMPARE_OPTIONS = [
     repeatable(
         "--block-size",
         type=Whole(min=1),
-        help="Places of a block. Repeatable.  [default: the whole answer is one block]",
+        help="Positions of a block. Repeatable.  [default: the whole answer is one block]",
     ),
     repeatable(
         "--candidate-number",
@@ -92,7 +92,7 @@ COMPARE_OPTIONS = [
     cli_option(
         "--max-new-tokens",
         type=Whole(min=1),
-        help="Places of an answer.  [default: the task's, else the checkpoint's]",
+        help="Positions of an answer.  [default: the task's, else the checkpoint's]",
     ),
     cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
     batch_size_option(16),
@@ -181,7 +181,7 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
         [make_planner(spec) for spec in specs],
         caches=[make_part("caches", "--cache", spec) for spec in options["cache"]],
         tokens_per_step=options["tokens_per_step"],
-        block_lengths=options["block_size"] or (None,),
+        block_sizes=options["block_size"] or (None,),
     )
 
 
@@ -220,19 +220,19 @@ def expanded(spec: str, options: dict[str, Any]) -> Iterator[str]:
 def make_base(options: dict[str, Any], backend: ModelBackend, task: Task) -> Sampler:
     """The model with what all settings share."""
     from ..compare.engine import checked_items, length_of
-    from ..loading import default_gen_length
+    from ..loading import default_new_tokens
     from ..sampler import Sampler
 
     length, needed = options["max_new_tokens"], length_of(task)
     if length is not None and needed is not None:
-        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {needed} places.")
+        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {needed} positions.")
     if length is not None and checked_items(task, 1, options["item_seed"])[0].body is not None:
         raise click.UsageError("--max-new-tokens would be ignored: the task's items are filled in.")
     return Sampler(
         backend,
         token_sampler=make_token_sampler(options),
         processors=tuple(make_part("processors", "--processor", spec) for spec in options["processors"]),
-        gen_length=length or default_gen_length(options["model"], options["revision"]),
+        max_new_tokens=length or default_new_tokens(options["model"], options["revision"]),
         eos=options["eos"],
         lookahead_batch=options["lookahead_batch"],
     )

@@ -58,7 +58,7 @@ EVALUATE_OPTIONS = [
     cli_option(
         "--max-new-tokens",
         type=Whole(min=1),
-        help="Places of every answer.  [default: the task's, else the checkpoint's]",
+        help="Positions of every answer.  [default: the task's, else the checkpoint's]",
     ),
     cli_option(
         "--samples",
@@ -104,7 +104,7 @@ def command(**options: Any) -> None:
         make_folder(options["out"])
         model = HarnessModel(
             make_sampler(options, options["max_new_tokens"], continues=True),
-            gen_length=options["max_new_tokens"],
+            max_new_tokens=options["max_new_tokens"],
             samples=options["samples"],
             seed=options["seed"],
             batch_size=options["batch_size"],

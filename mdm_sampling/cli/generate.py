@@ -24,7 +24,7 @@ from .targets import trace_output
 @cli_option(
     "--max-new-tokens",
     type=Whole(min=1),
-    help="Places to generate.  [default: the checkpoint's, else 128]",
+    help="Positions to generate.  [default: the checkpoint's, else 128]",
 )
 @click.option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]")
 @shared_options

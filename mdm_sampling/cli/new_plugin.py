@@ -46,10 +46,10 @@ import mdm_sampling as mdm
 
 @dataclass(frozen=True)
 class $cls(mdm.ScorePlanner):
-    """Unmask confident places, those further left a little sooner.
+    """Unmask confident positions, those further left a little sooner.
 
     Args:
-        slope: confidence that a place loses for each place to its left.
+        slope: confidence that a position loses for each position to its left.
     """
 
     slope: float = 0.01
@@ -59,8 +59,8 @@ class $cls(mdm.ScorePlanner):
             raise mdm.SpecError(f"$name: slope must be finite and 0 or more, got {self.slope}")
 
     def score(self, step: mdm.Step):
-        """A number for each place of each row, [b l]; the `quota` best masked places are filled."""
-        return step.confidence - self.slope * step.places
+        """A number for each position of each row, [b l]; the `quota` best masked positions are filled."""
+        return step.confidence - self.slope * step.positions
 
 
 @mdm.hookimpl
@@ -82,7 +82,7 @@ def test_it_conforms(slope: float) -> None:
 
 
 def test_a_steep_slope_fills_from_left_to_right() -> None:
-    sampler = mdm.load("embedded", steps=20, gen_length=20)
+    sampler = mdm.load("embedded", steps=20, max_new_tokens=20)
     tokens = [sampler.backend.mask_id] * 5
     from_left = mdm.Sampler(sampler.backend, planner=$cls(slope=2.0), steps=5)
     filled = [record.unmask[0].nonzero().item() for record in from_left.iterate(from_left.canvas([([], tokens)]))]

@@ -131,7 +131,7 @@ MODEL_OPTIONS = [
 PLANNING_OPTIONS = [
     cli_option(
         "--planner",
-        help="Which places a step fills; a spec, which stands for itself.  [default: info-gain behind --threshold]",
+        help="Which positions a step fills; a spec, which stands for itself.  [default: info-gain behind --threshold]",
     ),
     cli_option(
         "--cache",
@@ -144,7 +144,7 @@ PLANNING_OPTIONS = [
     cli_option(
         "--threshold",
         type=Threshold(),
-        help="Fill all places whose top-1 probability reaches it at once, without planning; none to plan always.  "
+        help="Fill all positions whose top-1 probability reaches it at once, without planning; none to plan always.  "
         "[default: 0.9 without --planner, else none]",
     ),
 ]
@@ -161,17 +161,17 @@ PACE_OPTIONS = [
         type=Finite(min=0),
         default=0.1,
         show_default=True,
-        help="How far info-gain's candidates stray from the most confident places.",
+        help="How far info-gain's candidates stray from the most confident positions.",
     ),
-    cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all places."),
+    cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions."),
     cli_option(
         "--block-size",
         type=Whole(min=1),
         default=32,
         show_default=True,
-        help="Places of a block; blocks are filled left to right.",
+        help="Positions of a block; blocks are filled left to right.",
     ),
-    cli_option("--schedule", default="uniform", show_default=True, help="How many places a step fills; a spec."),
+    cli_option("--schedule", default="uniform", show_default=True, help="How many positions a step fills; a spec."),
     cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
 ]
 SAMPLING_OPTIONS = [*PLANNING_OPTIONS, *PACE_OPTIONS]
@@ -303,7 +303,7 @@ def make_sampler(
     One that `continues` prompts needs a length that fits the model; texts with masks have their own. The planner is
     that of the options unless one is passed.
     """
-    from ..loading import DEFAULT_GEN_LENGTH, default_gen_length
+    from ..loading import DEFAULT_NEW_TOKENS, default_new_tokens
     from ..sampler import Sampler
 
     planner = planner or make_planner(options)
@@ -312,9 +312,9 @@ def make_sampler(
     schedule = make_part("schedules", "--schedule", options["schedule"])
     processors = tuple(make_part("processors", "--processor", spec) for spec in options["processors"])
     backend = load_model(options)
-    length = max_new_tokens or DEFAULT_GEN_LENGTH
+    length = max_new_tokens or DEFAULT_NEW_TOKENS
     if continues and max_new_tokens is None:
-        length = default_gen_length(options["model"], options["revision"])
+        length = default_new_tokens(options["model"], options["revision"])
     if continues and backend.max_length is not None and length > backend.max_length:
         raise click.ClickException(
             f"{length} new tokens exceed the model's context of {backend.max_length}; lower --max-new-tokens"
@@ -326,8 +326,8 @@ def make_sampler(
         token_sampler=token_sampler,
         schedule=schedule,
         processors=processors,
-        gen_length=length,
-        block_length=options["block_size"],
+        max_new_tokens=length,
+        block_size=options["block_size"],
         steps=options["steps"],
         eos=options["eos"],
         lookahead_batch=options["lookahead_batch"],
@@ -389,7 +389,7 @@ def with_bypass(planner: Any, threshold: float) -> Any:
 
 
 def looks_ahead(planner: Any) -> bool:
-    """Whether a planner might look ahead: all do but those that only score places."""
+    """Whether a planner might look ahead: all do but those that only score positions."""
     from ..interfaces import ScorePlanner
     from ..planners.bypass import Bypass
     from ..planners.defer import Defer

@@ -25,7 +25,7 @@ BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
 
 
 class Progress:
-    """An observer that shows how many places are filled, and the text around the first row's first mask."""
+    """An observer that shows how many positions are filled, and the text around the first row's first mask."""
 
     def __init__(self, sampler: Sampler, bar: Any) -> None:
         self.codec = sampler.backend.codec

@@ -50,11 +50,11 @@ JOB_OPTIONS = [
     cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
     cli_option("--infill", is_flag=True, help="The prompts are texts with [MASK] to fill in."),
     cli_option(
-        "--max-new-tokens", type=Whole(min=1), help="Places to generate.  [default: the checkpoint's, else 128]"
+        "--max-new-tokens", type=Whole(min=1), help="Positions to generate.  [default: the checkpoint's, else 128]"
     ),
     cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
     batch_size_option(8),
-    cli_option("--batch-tokens", type=Whole(min=1), help="Most places decoded together, padding included."),
+    cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
     cli_option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
@@ -95,8 +95,8 @@ def command(**options: Any) -> None:
     if is_piped and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("--input - reads JSON lines from standard input: pipe them in.")
     output, reads = options["output"].absolute(), files_read()
-    place = options["folder"] or Path(f"{options['output']}.job")
-    folder = place.absolute()
+    named = options["folder"] or Path(f"{options['output']}.job")
+    folder = named.absolute()
     with loading(options["model"]), plain_errors():
         from ..jobs import Job, read_rows
         from ..jobs.outputs import check_output, output_of_job
@@ -126,7 +126,7 @@ def command(**options: Any) -> None:
                 outcome = job.run(show)
             except KeyboardInterrupt:
                 show.close()
-                click.echo(f"\nStopped. What was decoded is in {place}; the same command goes on from there.", err=True)
+                click.echo(f"\nStopped. What was decoded is in {named}; the same command goes on from there.", err=True)
                 sys.exit(130)
         tell(outcome, options["output"])
 

@@ -40,7 +40,7 @@ WATCH_OPTIONS = [
     ),
     cli_option("--infill", is_flag=True, help="The text has [MASK] to fill in."),
     cli_option(
-        "--max-new-tokens", type=Whole(min=1), help="Places to generate.  [default: the checkpoint's, else 128]"
+        "--max-new-tokens", type=Whole(min=1), help="Positions to generate.  [default: the checkpoint's, else 128]"
     ),
     cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
 ]

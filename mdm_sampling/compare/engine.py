@@ -107,17 +107,17 @@ def compare(
     require(items is None or items <= MOST_ITEMS, f"at most {MOST_ITEMS:,} items can be compared, got {items}")
     check_batch_size(batch_size)
     # A part that changes the working folder must not move what is written.
-    place = None if folder is None else Path(folder).absolute()
+    position = None if folder is None else Path(folder).absolute()
     seeds = list(dict.fromkeys(seeds))
     length = length_of(task)
-    base = base if length is None else replace(base, gen_length=length)
+    base = base if length is None else replace(base, max_new_tokens=length)
     asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
     base.check([each.row for each in asked])
     longest = max(len(each.row[1]) for each in asked)
     question = question_of(base, task, item_seed, chat, longest)
     if folder is not None:
         check_can_resume(question, settings)
-    with Store(place, question, name=QUESTION, complete=whole_batches) as store:
+    with Store(position, question, name=QUESTION, complete=whole_batches) as store:
         done = {line_key(line) for line in store.lines}
         every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
         wanted = {trial.key: trial for trial in every}
@@ -129,7 +129,7 @@ def compare(
         with closing((engine or LocalEngine()).decode(worker, batches)) as decoded:
             for lines in decoded:
                 good = [line for line in lines if line["error"] is None]
-                with kept_ungraded(good, place):
+                with kept_ungraded(good, position):
                     graded_lines = [trials[line["number"]].line(line, task) for line in good]
                 store.add(graded_lines)
                 count += len(good)
@@ -295,7 +295,7 @@ def row_of(item: Item, sampler: Sampler, chat: bool | None) -> tuple[Sequence[in
 
 
 def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
-    """What all lines of a folder have in common; noise is drawn for as many places as the longest body has."""
+    """What all lines of a folder have in common; noise is drawn for as many positions as the longest body has."""
     return {
         "task": text_of_part(task),
         "item_seed": item_seed,
@@ -304,7 +304,7 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
         "weights": fingerprint(base.backend),
         "token_sampler": text_of_part(base.token_sampler),
         "processors": [text_of_part(processor) for processor in base.processors],
-        "gen_length": base.gen_length,
+        "max_new_tokens": base.max_new_tokens,
         "longest": longest,
         "eos": base.eos,
     }
@@ -313,7 +313,7 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
 def length_of(task: Task) -> int | None:
     """Positions that a task's answers need, as it says; `ContractError` for whatever it raises."""
     with at_work("task", text_of_part(task), decodes=False):
-        return task.gen_length
+        return task.max_new_tokens
 
 
 def items_of(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:

@@ -53,14 +53,14 @@ def draw(comparison: Comparison, folder: Path, *, overwrite: bool = False, reads
 def series_name(summary: Summary, varied: set[str]) -> str:
     """The planner, and the cache and block where they differ between settings."""
     key = summary.setting.key
-    extra = [f"{name.split('_')[0]} {key[name] or 'all'}" for name in ("cache", "block_length") if name in varied]
+    extra = [f"{name.split('_')[0]} {key[name] or 'all'}" for name in ("cache", "block_size") if name in varied]
     return ", ".join([key["planner"], *extra])
 
 
 def named(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     """The summaries of each series, that is of each planner, cache and block."""
     keys = [summary.setting.key for summary in summaries]
-    varied = {name for name in ("cache", "block_length") if len({key[name] for key in keys}) > 1}
+    varied = {name for name in ("cache", "block_size") if len({key[name] for key in keys}) > 1}
     found: dict[str, list[Summary]] = {}
     for summary in summaries:
         found.setdefault(series_name(summary, varied), []).append(summary)
@@ -163,12 +163,12 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def orders(comparison: Comparison) -> Any:
-    """For each planner, when a place was filled on average, as a share of the row's steps; a panel for each K."""
+    """For each planner, when a position was filled on average, as a share of the row's steps; a panel for each K."""
     import numpy as np
     from matplotlib.figure import Figure
 
     first = comparison.settings[0].key
-    shown = [s for s in comparison.settings if all(s.key[n] == first[n] for n in ("cache", "block_length"))]
+    shown = [s for s in comparison.settings if all(s.key[n] == first[n] for n in ("cache", "block_size"))]
     steps = list(dict.fromkeys(setting.tokens_per_step for setting in shown))
     planners = list(dict.fromkeys(setting.key["planner"] for setting in shown))
     figure = Figure(figsize=(8.4, 1.3 + len(steps) * (0.55 + 0.24 * len(planners))), layout="constrained")
@@ -186,20 +186,20 @@ def orders(comparison: Comparison) -> Any:
         axes.set_yticks(range(len(planners)), planners, fontsize=8)
         axes.set_title(f"{k} token{'s' if k > 1 else ''} a step", fontsize=9, loc="left")
     panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    panels[-1].set_xlabel("place of the body; blank: never masked")
+    panels[-1].set_xlabel("position of the body; blank: never masked")
     figure.colorbar(drawn, ax=list(panels), label="filled at (share of the steps)", fraction=0.05)
     return figure
 
 
 def mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:
-    """Mean over rows of step / last step at each place, [width]; nan where no row has a step."""
+    """Mean over rows of step / last step at each position, [width]; nan where no row has a step."""
     import numpy as np
 
     total, count = np.zeros(width), np.zeros(width)
     for row in rows:
         last = max(max(row), 1)
-        for place, step in enumerate(row):
+        for position, step in enumerate(row):
             if step >= 0:
-                total[place] += step / last
-                count[place] += 1
+                total[position] += step / last
+                count[position] += 1
     return np.divide(total, count, out=np.full(width, np.nan), where=count > 0)

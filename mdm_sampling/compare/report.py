@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PLOTS = {
     "accuracy-entropy": "Accuracy against cumulative entropy",
     "accuracy-cost": "Accuracy against token-forwards; the line is the Pareto front",
-    "order": "When a place was filled",
+    "order": "When a position was filled",
 }
 
 

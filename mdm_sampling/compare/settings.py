@@ -17,7 +17,7 @@ from ..schedules.constant import Constant
 from ..specs import build, describe
 
 GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
-KEY = ("planner", "cache", "tokens_per_step", "block_length")  # what tells settings apart, in this order
+KEY = ("planner", "cache", "tokens_per_step", "block_size")  # what tells settings apart, in this order
 
 
 PROBED = 64  # forwards in which caches that are not the same differ
@@ -28,21 +28,21 @@ class Setting:
     """One way to decode.
 
     Args:
-        planner: which places a step fills.
+        planner: which positions a step fills.
         cache: what is not recomputed.
-        tokens_per_step: places that a step fills; a planner with a bypass may fill more.
-        block_length: places of a block; None for the whole body as one block.
+        tokens_per_step: positions that a step fills; a planner with a bypass may fill more.
+        block_size: positions of a block; None for the whole body as one block.
     """
 
     planner: PositionPlanner
     cache: CacheStrategy
     tokens_per_step: int
-    block_length: int | None
+    block_size: int | None
 
     @cached_property
     def key(self) -> dict[str, Any]:
         """The setting as JSON-able values, named as in `KEY`; equal settings have equal keys."""
-        values = (text_of_part(self.planner), text_of_part(self.cache), self.tokens_per_step, self.block_length)
+        values = (text_of_part(self.planner), text_of_part(self.cache), self.tokens_per_step, self.block_size)
         return dict(zip(KEY, values, strict=True))
 
     @property
@@ -59,13 +59,13 @@ class Setting:
         return [line for line in lines if all(line[name] == value for name, value in self.key.items())]
 
     def applied_to(self, base: Sampler, longest: int) -> Sampler:
-        """The sampler that decodes bodies of up to `longest` places this way."""
+        """The sampler that decodes bodies of up to `longest` positions this way."""
         return replace(
             base,
             planner=self.planner,
             cache=self.cache,
             schedule=Constant(self.tokens_per_step),
-            block_length=self.block_length or longest,
+            block_size=self.block_size or longest,
             steps=longest,
         )
 
@@ -75,16 +75,16 @@ def grid(
     *,
     caches: Sequence[str | CacheStrategy] = ("none",),
     tokens_per_step: Sequence[int] = (1, 2, 4),
-    block_lengths: Sequence[int | None] = (None,),
+    block_sizes: Sequence[int | None] = (None,),
 ) -> list[Setting]:
     """Every combination, without repetitions. Parts are specs or objects."""
     for name, values in (("planners", planners), ("caches", caches), ("tokens_per_step", tokens_per_step)):
         require(len(values) > 0, f"a comparison needs {name}, got none")
-    for number in (*tokens_per_step, *(length for length in block_lengths if length is not None)):
-        require(number >= 1, f"tokens_per_step and block_lengths must be at least 1, got {number}")
+    for number in (*tokens_per_step, *(length for length in block_sizes if length is not None)):
+        require(number >= 1, f"tokens_per_step and block_sizes must be at least 1, got {number}")
     planner_parts = [build("planners", p) if isinstance(p, str) else p for p in planners]
     cache_parts = [build("caches", c) if isinstance(c, str) else c for c in caches]
-    combinations = product(tokens_per_step, block_lengths, cache_parts, planner_parts)
+    combinations = product(tokens_per_step, block_sizes, cache_parts, planner_parts)
     settings = [Setting(planner, cache, k, block) for k, block, cache, planner in combinations]
     return list({str(setting.key): setting for setting in settings}.values())
 
@@ -97,7 +97,7 @@ def decoded_twice(settings: Sequence[Setting], longest: int | None) -> list[tupl
         longest: positions of a body, if that is known; a block of `None` is the whole body at any length.
     """
     pairs: dict[tuple[str, str], None] = {}
-    alone = [s for s in settings if s.block_length is None or (longest is not None and s.block_length >= longest)]
+    alone = [s for s in settings if s.block_size is None or (longest is not None and s.block_size >= longest)]
     for one, other in combinations(alone, 2):
         same = one.tokens_per_step == other.tokens_per_step and one.key["planner"] == other.key["planner"]
         if same and one.key["cache"] != other.key["cache"] and spans(one.cache) == spans(other.cache):

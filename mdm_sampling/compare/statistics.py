@@ -43,7 +43,7 @@ class Summary:
         forwards: row-forwards, a lookahead at 8 candidates counting 8.
         token_forwards: tokens computed.
         seconds: wall-clock time.
-        tokens_per_second: places filled over wall-clock time.
+        tokens_per_second: positions filled over wall-clock time.
     """
 
     setting: Setting

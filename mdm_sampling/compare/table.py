@@ -23,7 +23,7 @@ class Column:
 
 COLUMNS = (
     Column("K", lambda s: str(s.setting.tokens_per_step)),
-    Column("block", lambda s: str(s.setting.block_length or "all"), optional=True),
+    Column("block", lambda s: str(s.setting.block_size or "all"), optional=True),
     Column("cache", lambda s: s.setting.key["cache"], optional=True),
     Column("planner", lambda s: s.setting.key["planner"]),
     Column("accuracy", lambda s: percent(s.accuracy)),
@@ -38,7 +38,7 @@ COLUMNS = (
 LEGEND = """\
 K: tokens a step. Accuracy in %, with its 95% interval. vs best greedy: accuracy minus that of the most accurate of
 confidence, margin and entropy at the same K, cache and block, in points, with a paired 95% interval. Entropy:
-cumulative entropy in nats, the entropies of all places when they were filled, summed; vs lowest greedy: its change
+cumulative entropy in nats, the entropies of all positions when they were filled, summed; vs lowest greedy: its change
 against the greedy planner that has the lowest. Row-forwards and token-forwards: model rows and tokens computed for an
 item, a lookahead at 8 candidates counting 8 rows. Times are wall-clock times divided by the rows of a batch."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import SpecError, nearest
 from ..fields import is_number, is_whole
 from ..interfaces import TokenSampler
-from ..loading import default_gen_length, load_backend
+from ..loading import default_new_tokens, load_backend
 from ..sampler import Sampler
 from ..specs import from_spec
 from ..token_samplers.greedy import Greedy
@@ -53,12 +53,12 @@ SAMPLER = (
     "token_sampler",
     "schedule",
     "processors",
-    "block_length",
+    "block_size",
     "steps",
     "eos",
     "lookahead_batch",
 )
-HARNESS = ("gen_length", "samples", "seed", "batch_size")
+HARNESS = ("max_new_tokens", "samples", "seed", "batch_size")
 ARGUMENTS = (*BACKEND, *SAMPLER, *HARNESS)
 """The names that `--model_args` may hold: those of `load_backend`, of `Sampler` and of `HarnessModel`."""
 
@@ -66,7 +66,7 @@ MOST_POSITIONS = 2**20
 """The longest answer that may be asked for, of models whose context has no end."""
 
 PARTS = ("planner", "cache", "token_sampler", "schedule")
-NUMBERS = ("mask_id", "block_length", "steps", "lookahead_batch", *HARNESS)
+NUMBERS = ("mask_id", "block_size", "steps", "lookahead_batch", *HARNESS)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Generation:
 
     Attributes:
         until: stop strings; an answer ends before the first of them.
-        length: places to generate; None if the task does not say.
+        length: positions to generate; None if the task does not say.
         token_sampler: greedy, or what draws tokens at the task's temperature.
     """
 
@@ -147,10 +147,10 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
             raise SpecError(f"mdm-sampling: unknown model argument {name!r}; {hint}")
     values = {name: read_model_arg(name, value) for name, value in given.items() if value is not None}
     backend = load_backend(**{name: values[name] for name in BACKEND if name in values})
-    length = default_gen_length(values.get("model", "embedded"), values.get("revision"))
+    length = default_new_tokens(values.get("model", "embedded"), values.get("revision"))
     spec = {name: values[name] for name in SAMPLER if name in values}
     own = {name: values[name] for name in HARNESS if name in values}
-    return from_spec({"gen_length": length, **spec}, backend), own
+    return from_spec({"max_new_tokens": length, **spec}, backend), own
 
 
 def read_model_arg(name: str, value: Any) -> Any:

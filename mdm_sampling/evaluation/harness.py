@@ -54,8 +54,8 @@ class HarnessModel(LM):  # type: ignore[misc]
     Args:
         sampler: its backend needs a tokenizer. One that draws tokens does so even where a task asks for greedy ones;
             a greedy one draws them where a task asks for that.
-        gen_length: places of every answer, whatever the tasks say; None for what a task says, and the sampler's own
-            where it says nothing.
+        max_new_tokens: positions of every answer, whatever the tasks say; None for what a task says, and the sampler's
+            own where it says nothing.
         samples: masks drawn for a log-likelihood.
         seed: of the masks, and with its prompt of every row, see `answer_seed`; the k-th repetition of a request,
             counted from 0, has seed + k.
@@ -69,7 +69,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         self,
         sampler: Sampler,
         *,
-        gen_length: int | None = None,
+        max_new_tokens: int | None = None,
         samples: int = 128,
         seed: int = 0,
         batch_size: int = 8,
@@ -77,14 +77,14 @@ class HarnessModel(LM):  # type: ignore[misc]
         super().__init__()
         if sampler.backend.codec is None:
             raise CanvasError("this model has no tokenizer, so it cannot be evaluated on texts")
-        self.sampler = sampler if gen_length is None else replace(sampler, gen_length=gen_length)
+        self.sampler = sampler if max_new_tokens is None else replace(sampler, max_new_tokens=max_new_tokens)
         for name, number in (("samples", samples), ("batch_size", batch_size)):
             require(is_whole(number) and number >= 1, f"{name} must be a whole number of at least 1, got {number!r}")
         require(is_whole(seed), f"seed must be a whole number, got {seed!r:.40}")
         self.codec = sampler.backend.codec
         added = getattr(self.codec.tokenizer, "added_tokens_decoder", {})
         self.special = {token.content: number for number, token in added.items() if token.special}
-        self.gen_length = gen_length
+        self.max_new_tokens = max_new_tokens
         self.samples = samples
         self.seed = seed
         self.batch_size = batch_size
@@ -209,7 +209,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         """What gives the same answers again, as JSON-able values."""
         return {
             "spec": self.sampler.spec(),
-            "gen_length": self.gen_length,
+            "max_new_tokens": self.max_new_tokens,
             "samples": self.samples,
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -233,12 +233,12 @@ class HarnessModel(LM):  # type: ignore[misc]
         }
 
     def _length(self, asked: Generation) -> int:
-        """Places of an answer: those given, else the task's, else the sampler's own."""
-        if self.gen_length is None:
-            return self.sampler.gen_length if asked.length is None else asked.length
-        if asked.length not in (None, self.gen_length):
-            self._note(f"a task asks for answers of {asked.length} places and gets {self.gen_length}")
-        return self.gen_length
+        """Positions of an answer: those given, else the task's, else the sampler's own."""
+        if self.max_new_tokens is None:
+            return self.sampler.max_new_tokens if asked.length is None else asked.length
+        if asked.length not in (None, self.max_new_tokens):
+            self._note(f"a task asks for answers of {asked.length} positions and gets {self.max_new_tokens}")
+        return self.max_new_tokens
 
     def _token_sampler(self, asked: Generation) -> TokenSampler:
         """The sampler's own if it draws tokens, else the task's."""
@@ -307,7 +307,7 @@ class HarnessModel(LM):  # type: ignore[misc]
     def _text(self, body: Sequence[int], until: Sequence[str]) -> str:
         """The text of a body up to its first end token or stop string; a stop string may be a special token."""
         stops = {self.special[stop] for stop in until if stop in self.special}
-        end = next((place for place, token in enumerate(body) if token in stops), len(body))
+        end = next((position for position, token in enumerate(body) if token in stops), len(body))
         text = self.codec.decode(body[:end])
         return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
 

@@ -4,7 +4,7 @@ LLaDA's paper (arXiv:2502.09992, section 2.4) defines it. Of a continuation of L
 
     log p(continuation | prefix) >= E [ L / l * sum of log p(token | prefix, what is not masked) over the masked ones ]
 
-with l uniform on 1 ... L and the l places uniform without replacement. If the model's predictions are those of one
+with l uniform on 1 ... L and the l positions uniform without replacement. If the model's predictions are those of one
 distribution, whatever is masked, the two sides are equal; for a real model the right one is what is computed.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ..at_work import at_work
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
-from ..interfaces import ModelBackend, top_places
+from ..interfaces import ModelBackend, top_positions
 from ..loop import head_of
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
@@ -115,9 +115,9 @@ def log_likelihoods(
 
 @torch.no_grad()
 def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: int = 8) -> list[GreedyCheck]:
-    """Whether filling a continuation's places one at a time, the surest first, with the likeliest token, gives it.
+    """Whether filling a continuation's positions one at a time, the surest first, with the likeliest token, gives it.
 
-    All places are masked at first, and nothing follows them. It is LLaDA's own check. A pair is dropped at the first
+    All positions are masked at first, and nothing follows them. It is LLaDA's own check. A pair is dropped at the first
     token that differs, so most cost one forward. For the arguments see `log_likelihoods`.
     """
     check_pairs(backend, pairs, batch_size)
@@ -133,11 +133,11 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
                 found = predict(backend, head, [(tuple(pairs[i][0]), tuple(bodies[i])) for i in part])
                 statistics = found.statistics
             one = torch.ones(len(part), dtype=torch.long, device=found.masked.device)
-            places = top_places(statistics.confidence, found.masked, one).int().argmax(1)
-            tokens = statistics.token.gather(1, places.unsqueeze(1))[:, 0]
-            for i, place, token in zip(part, places.tolist(), tokens.tolist(), strict=True):
-                bodies[i][place] = token
-                matches[i] = token == pairs[i][1][place]
+            positions = top_positions(statistics.confidence, found.masked, one).int().argmax(1)
+            tokens = statistics.token.gather(1, positions.unsqueeze(1))[:, 0]
+            for i, position, token in zip(part, positions.tolist(), tokens.tolist(), strict=True):
+                bodies[i][position] = token
+                matches[i] = token == pairs[i][1][position]
                 forwards[i] += 1
         unfinished = [i for i in unfinished if matches[i] and backend.mask_id in bodies[i]]
     return [GreedyCheck(*pair) for pair in zip(matches, forwards, strict=True)]

@@ -27,7 +27,7 @@ class Asked:
     """One row of the input.
 
     Attributes:
-        number: its place in the input, from 0.
+        number: its position in the input, from 0.
         id: what the input calls it, else its number, as text.
         prompt: a text or chat messages; None if the row is bad.
         error: why it is bad, a sentence.

@@ -55,7 +55,7 @@ class Job:
         chat: see `Sampler.generate`.
         infill: whether prompts are texts with masks to fill in.
         batch_size: most rows decoded together; "auto" for as many as fit into memory, found by halving.
-        batch_tokens: most places decoded together, padding included.
+        batch_tokens: most positions decoded together, padding included.
         changed: whether to go on where the input or the settings differ from the folder's: rows that are the same
             are kept, the others decoded anew.
         engine: where batches are decoded.
@@ -86,7 +86,7 @@ class Job:
         )
 
     @property
-    def place(self) -> Path:
+    def results_folder(self) -> Path:
         """The folder of the job."""
         return Path(self.folder or f"{self.output}.job")
 
@@ -102,14 +102,14 @@ class Job:
                 there and this job did not write it.
         """
         # A part that changes the working folder must not move what is written.
-        place = self.place.absolute()
-        output = output_of_job(Path(self.output).absolute(), place, self.overwrite, self.reads)
+        folder = self.results_folder.absolute()
+        output = output_of_job(Path(self.output).absolute(), folder, self.overwrite, self.reads)
         check_output(output)
-        if Path(self.output).resolve().parent == place.resolve():
+        if Path(self.output).resolve().parent == folder.resolve():
             raise SpecError(
                 f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
             )
-        renderings = Renderings(place)
+        renderings = Renderings(folder)
         ready, bad = encode(
             self.sampler, self.asked, seed=self.seed, chat=self.chat, infill=self.infill, renderings=renderings
         )
@@ -117,7 +117,7 @@ class Job:
         batches = plan(ready, self.batch_size, self.batch_tokens)
         question = self._question(ready, bad, worker)
         opened = Store(
-            place, question, name=QUESTION, changed=self.changed, complete=whole_batches, first=renderings.keep
+            folder, question, name=QUESTION, changed=self.changed, complete=whole_batches, first=renderings.keep
         )
         with opened as store:
             wanted = {_key(row, worker) for row in ready}
@@ -131,7 +131,7 @@ class Job:
                     done |= {_line_key(line) for line in lines}
                     progress(len(done), len(ready))
             lines = list({_line_key(line): line for line in store.lines if _line_key(line) in wanted}.values())
-            write_output(output, place, lines, bad, {row.number: row.chat for row in ready})
+            write_output(output, folder, lines, bad, {row.number: row.chat for row in ready})
         errors = len(bad) + sum(line["error"] is not None for line in lines)
         return Outcome(Path(self.output), len(self.asked), errors, before)
 
@@ -171,7 +171,7 @@ def whole_batches(lines: Sequence[Line]) -> int:
 
 
 def without_order(line: Line) -> Line:
-    """The line as a job keeps it: of a million rows, the step of each place would be as large as the token ids."""
+    """The line as a job keeps it: of a million rows, the step of each position would be as large as the token ids."""
     return {name: value for name, value in line.items() if name != "order"}
 
 

@@ -30,7 +30,7 @@ class Ready:
     """A row that can be decoded.
 
     Attributes:
-        number: its place in the input.
+        number: its position in the input.
         id: its name.
         row: (prefix, body) token ids.
         seed: draws this row.
@@ -46,7 +46,7 @@ class Ready:
     chat: bool | None = None
 
     @property
-    def places(self) -> int:
+    def positions(self) -> int:
         """How long its canvas is."""
         return len(self.row[0]) + len(self.row[1])
 
@@ -56,7 +56,7 @@ class Batch:
     """Rows that are decoded together, in one of a worker's ways.
 
     Attributes:
-        number: its place in the plan.
+        number: its position in the plan.
         rows: what is decoded.
         way: the number of the way, see `Worker`.
     """
@@ -143,10 +143,10 @@ def plan(rows: Sequence[Ready], batch_size: BatchSize, batch_tokens: int | None)
 
     Args:
         batch_size: most rows of a batch.
-        batch_tokens: most places of a batch's canvas, padding included; None for no such limit. A row that is longer
+        batch_tokens: most positions of a batch's canvas, padding included; None for no such limit. A row that is longer
             by itself has a batch of its own.
     """
-    ordered = sorted(rows, key=lambda row: (-row.places, -len(row.row[0]), row.number))
+    ordered = sorted(rows, key=lambda row: (-row.positions, -len(row.row[0]), row.number))
     return [
         Batch(number, tuple(part)) for number, part in enumerate(_parts(ordered, most_rows(batch_size), batch_tokens))
     ]

@@ -54,7 +54,7 @@ class Worker:
         self.splits = splits
         self.warms_up = warms_up
         self.warm = not warms_up
-        self.too_many: dict[int, int] = {}  # for a way the places of its smallest batch that did not fit
+        self.too_many: dict[int, int] = {}  # for a way the positions of its smallest batch that did not fit
         self.specs = [way.sampler.spec() for way in ways]
         self.weights = fingerprint(ways[0].sampler.backend) if ways else None
         self.machine = describe_machine(ways[0].sampler.backend.device if ways else None)
@@ -109,12 +109,12 @@ class Worker:
         # Only here, where the error is gone, does nothing hold on to the memory of the batch that failed.
         if is_full:
             _free_memory()
-            self.too_many[way] = min(self.too_many.get(way, _places(rows)), _places(rows))
+            self.too_many[way] = min(self.too_many.get(way, _positions(rows)), _positions(rows))
         # What is wrong with one row is no reason to lose the others.
         return self._halves(way, rows) if len(rows) > 1 else [line]
 
     def _is_too_large(self, way: int, rows: Sequence[Ready]) -> bool:
-        return len(rows) > 1 and way in self.too_many and _places(rows) >= self.too_many[way]
+        return len(rows) > 1 and way in self.too_many and _positions(rows) >= self.too_many[way]
 
     def _halves(self, way: int, rows: Sequence[Ready]) -> list[Line]:
         middle = len(rows) // 2
@@ -152,8 +152,8 @@ def failed(row: Ready, error: BaseException) -> Line:
     return identity(row) | {"text": None, "error": " ".join(text.split())[:500]}
 
 
-def _places(rows: Sequence[Ready]) -> int:
-    """Places of the rows' canvas, padding included."""
+def _positions(rows: Sequence[Ready]) -> int:
+    """Positions of the rows' canvas, padding included."""
     return len(rows) * (max(len(each.row[0]) for each in rows) + max(len(each.row[1]) for each in rows))
 
 

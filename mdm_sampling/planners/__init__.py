@@ -1,1 +1,1 @@
-"""Position planners: which places a step fills."""
+"""Position planners: which positions a step fills."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from ..errors import require
-from ..interfaces import PositionPlanner, Step, top_places
+from ..interfaces import PositionPlanner, Step, top_positions
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
@@ -20,16 +20,16 @@ from .confidence import Confidence
 @final
 @dataclass(frozen=True)
 class Bypass(PositionPlanner):
-    """Unmask every place whose top-1 probability reaches the threshold; where there is none, ask another planner.
+    """Unmask every position whose top-1 probability reaches the threshold; where there is none, ask another planner.
 
     What is filled is the proposed token. At a token temperature that may be another than the likeliest one, by which
-    the threshold is met, and an unlikely one: tokens are drawn before places are chosen. (Fast-dLLM's code tests the
+    the threshold is met, and an unlikely one: tokens are drawn before positions are chosen. (Fast-dLLM's code tests the
     drawn token's own probability.) A row's last step of a block, which fills all that is left, is the other planner's.
 
     Args:
         threshold: probability in (0, 1].
-        otherwise: plans the rows in which no place reaches the threshold.
-        capped: fill at most the step's quota of such places, as the published code does; it then saves no steps.
+        otherwise: plans the rows in which no position reaches the threshold.
+        capped: fill at most the step's quota of such positions, as the published code does; it then saves no steps.
     """
 
     threshold: float = 0.9
@@ -45,7 +45,7 @@ class Bypass(PositionPlanner):
         asked = (step.quota > 0) & ~step.is_last
         sure = step.masked & (confidence >= self.threshold) & asked.unsqueeze(-1)
         if self.capped:
-            sure = top_places(confidence, sure, step.quota)
+            sure = top_positions(confidence, sure, step.quota)
         decided = sure.any(-1)
         # The other planner is always asked, so that its memory doesn't depend on a row's neighbours.
         plan = self.otherwise.plan(

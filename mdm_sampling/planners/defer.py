@@ -1,4 +1,4 @@
-"""Defer: place end tokens last. Their logits stay as they are; only their turn comes later.
+"""Defer: position end tokens last. Their logits stay as they are; only their turn comes later.
 
 LLaDA's evaluation calls the same idea `confidence_eos_eot_inf`.
 """
@@ -19,14 +19,14 @@ from .confidence import Confidence
 @final
 @dataclass(frozen=True)
 class Defer(PositionPlanner):
-    """Plan only places that do not propose an end token, for as long as a row has any.
+    """Plan only positions that do not propose an end token, for as long as a row has any.
 
     Nor does one of them propose an end token when the other planner asks for more draws: where such a draw is an end
-    token, it is the place's first draw again. A row's last step of a block fills all that is left.
+    token, it is the position's first draw again. A row's last step of a block fills all that is left.
 
     Args:
-        otherwise: plans the places that are left.
-        ids: the tokens to place last; empty for the model's own end tokens.
+        otherwise: plans the positions that are left.
+        ids: the tokens to position last; empty for the model's own end tokens.
     """
 
     otherwise: PositionPlanner = field(default_factory=Confidence)

@@ -1,8 +1,8 @@
 """Info-Gain: try several moves, look one step ahead, and take the one that leaves the least uncertainty.
 
 arXiv:2602.18176: J(a) = IG(a) - C(a), of which -C(a) - H_next(a) is the part that depends on the move a. C sums over
-the k places of a move and H is a mean over places, so at k > 1 the paper's rule counts the future for little; `future`
-gives it the weight of the next step's expected cost instead (see docs/results.md).
+the k positions of a move and H is a mean over positions, so at k > 1 the paper's rule counts the future for little;
+`future` gives it the weight of the next step's expected cost instead (see docs/results.md).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, final
 
 from ..errors import require
-from ..interfaces import PositionPlanner, Scope, Step, top_places
+from ..interfaces import PositionPlanner, Scope, Step, top_positions
 from ..kinds import check_fields
 from ..lazy import torch
 from ..prediction import Prediction
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class InfoGain(PositionPlanner):
-    """Unmask the candidate set of places that minimises its own entropy plus the mean entropy it leaves behind.
+    """Unmask the candidate set of positions that minimises its own entropy plus the mean entropy it leaves behind.
 
-    Candidate 0 is the `quota` most confident places. Each other draws its tokens by the token sampler and its places
-    by Gumbel-perturbed top-k of confidence / position_temperature. Equal moves are evaluated once. With one
+    Candidate 0 is the `quota` most confident positions. Each other draws its tokens by the token sampler and its
+    positions by Gumbel-perturbed top-k of confidence / position_temperature. Equal moves are evaluated once. With one
     candidate, or at position temperature 0, this is the confidence planner.
 
     Args:
         candidates: moves tried at a step.
-        position_temperature: how far the places may stray from the most confident ones.
-        scope: mean next entropy over the masked places of the "block" (the paper), or of the "canvas", that is of
-            every masked place of the recomputed span.
+        position_temperature: how far the positions may stray from the most confident ones.
+        scope: mean next entropy over the masked positions of the "block" (the paper), or of the "canvas", that is of
+            every masked position of the recomputed span.
         variant: "info-gain" maximises -C - w H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
-        future: w, the weight of the mean next entropy H: "mean" is 1 (the paper), "step" the places k that the move
-            fills, "half-step" k/2, and "sum" the places left, so that w H is the sum of their entropies.
+        future: w, the weight of the mean next entropy H: "mean" is 1 (the paper), "step" the positions k that the move
+            fills, "half-step" k/2, and "sum" the positions left, so that w H is the sum of their entropies.
     """
 
     candidates: int = 8
@@ -60,7 +60,7 @@ class InfoGain(PositionPlanner):
         )
 
     def plan(self, step: Step) -> Plan:
-        greedy = Plan(unmask=top_places(step.confidence, step.masked, step.quota))
+        greedy = Plan(unmask=top_positions(step.confidence, step.masked, step.quota))
         if self.candidates == 1 or self.position_temperature == 0:
             return greedy
         # The last step of a row fills what is left of its block, whatever the candidates are.
@@ -76,11 +76,11 @@ class InfoGain(PositionPlanner):
         return self._choose(step, unmask, tokens, (number, row), ahead)
 
     def _moves(self, step: Step, greedy: Tensor) -> tuple[Tensor, Tensor]:
-        """Places, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
+        """Positions, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
         drawn = step.propose(self.candidates - 1)
-        # Multiplying the noise orders places as dividing the confidence does, and cannot overflow.
+        # Multiplying the noise orders positions as dividing the confidence does, and cannot overflow.
         perturbed = drawn.confidence + self.position_temperature * step.gumbel(self.candidates - 1)
-        others = top_places(perturbed, step.masked, step.quota)
+        others = top_positions(perturbed, step.masked, step.quota)
         return torch.cat([greedy[None], others]), torch.cat([step.proposal.tokens, drawn.tokens])
 
     def _choose(
@@ -106,7 +106,7 @@ class InfoGain(PositionPlanner):
         )
 
     def _weight(self, unmask: Tensor, moves: tuple[Tensor, Tensor], left: Tensor) -> Tensor | float:
-        """The weight of each move's mean next entropy, [n b] or one number; `left`, [n'], is places after a move."""
+        """The weight of each move's mean next entropy, [n b] or one number; `left`, [n'], is positions after a move."""
         if self.future == "mean":
             return 1.0
         filled = unmask.sum(-1)
@@ -116,7 +116,7 @@ class InfoGain(PositionPlanner):
 
 
 def distinct(unmask: Tensor, tokens: Tensor) -> Tensor:
-    """Whether a move is the first of its row with these (place, token) pairs: [n b l], [n b l] -> bool [n b]."""
+    """Whether a move is the first of its row with these (position, token) pairs: [n b l], [n b l] -> bool [n b]."""
     moves = torch.where(unmask, tokens, -1)
     same = (moves[:, None] == moves[None]).all(-1)
     earlier = torch.ones(same.shape[:2], dtype=torch.bool, device=same.device).tril(diagonal=-1)

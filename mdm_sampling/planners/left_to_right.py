@@ -1,4 +1,4 @@
-"""Left to right: fill the leftmost masked places, as an autoregressive model would."""
+"""Left to right: fill the leftmost masked positions, as an autoregressive model would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class LeftToRight(ScorePlanner):
-    """Unmask the leftmost places first."""
+    """Unmask the leftmost positions first."""
 
     def score(self, step: Step) -> Tensor:
         width = step.masked.shape[1]

@@ -1,4 +1,4 @@
-"""Random: fill places in a random order, as in the reverse process that MDMs are trained for (arXiv:2502.09992)."""
+"""Random: fill positions in a random order, as in the reverse process that MDMs are trained for (arXiv:2502.09992)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Random(ScorePlanner):
-    """Unmask places in a random order."""
+    """Unmask positions in a random order."""
 
     def score(self, step: Step) -> Tensor:
         return step.uniform(1)[0]

@@ -1,16 +1,17 @@
 """Films as the compact data of a page.
 
 Tokens are named by their number in the page's table, `tokens`, a list of [id, text]. Lists of a film have an entry for
-each of its steps, in their order; `reopened` and `ended` hold [step, places] only of the steps that have any, `blocks`
-[step, start, stop] only of the steps that begin one. Steps and places count from 0. Of each place that a step filled
-there are `places`, `filled` (the token), `confidence`, `entropy` and `top`, which has the likeliest tokens and their
-probabilities by turns. `seed` is a text, for a page's numbers are exact up to 53 bits only. A candidate is [places,
-tokens, C, H, J, 1 for the winner, else 0]; they are sorted by J.
+each of its steps, in their order; `reopened` and `ended` hold [step, positions] only of the steps that have any,
+`blocks` [step, start, stop] only of the steps that begin one. Steps and positions count from 0. Of each position that a
+step filled there are `positions`, `filled` (the token), `confidence`, `entropy` and `top`, which has the likeliest
+tokens and their probabilities by turns. `seed` is a text, for a page's numbers are exact up to 53 bits only. A
+candidate is [positions, tokens, C, H, J, 1 for the winner, else 0]; they are sorted by J.
 
-A whole answer in one block has a record of each masked place at each step, a quarter of a million for 1,024 places.
-They are three texts for each film, `seen`, with an entry for each record, step by step and in the order of the places.
-Which places those are is not written: a reader plays the film and takes the masked places of the block before the step.
-An entry is `.` if the place had the same at its last record, else a number in base 64, the highest digit first:
+A whole answer in one block has a record of each masked position at each step, a quarter of a million for 1,024
+positions. They are three texts for each film, `seen`, with an entry for each record, step by step and in the order of
+the positions. Which positions those are is not written: a reader plays the film and takes the masked positions of the
+block before the step. An entry is `.` if the position had the same at its last record, else a number in base 64, the
+highest digit first:
 
 - `entropy`: two digits, of which 4095 stands for the page's `range` in nats;
 - `probability` of the likeliest token: two digits, of which 4095 stands for 1;
@@ -65,11 +66,11 @@ def _film(film: Film, table: Table, width: int, top: float) -> dict[str, Any]:
         "prefix": numbers(film.prefix),
         "body": numbers(film.body),
         "blocks": _beginnings([frame.block for frame in frames]),
-        "places": [frame.places for frame in frames],
+        "positions": [frame.positions for frame in frames],
         "filled": [numbers(frame.tokens) for frame in frames],
         "confidence": [_rounded(frame.confidence) for frame in frames],
         "entropy": [_rounded(frame.entropy) for frame in frames],
-        "top": [[_top(place, numbers) for place in frame.top] for frame in frames],
+        "top": [[_top(position, numbers) for position in frame.top] for frame in frames],
         "reopened": _of_some([frame.reopened for frame in frames]),
         "ended": _of_some([frame.ended for frame in frames]),
         "candidates": [_candidates(frame, numbers) for frame in frames],
@@ -96,7 +97,7 @@ def _ids(film: Film) -> set[int]:
     ids = {film.mask_id, *film.prefix, *film.body} | ({film.end_id} if film.end_id is not None else set())
     for frame in film.frames:
         ids.update(frame.tokens, frame.likeliest)
-        ids.update(token for place in frame.top for token, _ in place)
+        ids.update(token for position in frame.top for token, _ in position)
         ids.update(token for move in frame.candidates for token in move["tokens"])
     return ids
 
@@ -105,14 +106,14 @@ def _beginnings(blocks: Sequence[tuple[int, int]]) -> list[list[int]]:
     return [[step, *block] for step, block in enumerate(blocks) if step == 0 or block != blocks[step - 1]]
 
 
-def _of_some(places: Sequence[list[int]]) -> list[tuple[int, list[int]]]:
-    return [(step, some) for step, some in enumerate(places) if some]
+def _of_some(positions: Sequence[list[int]]) -> list[tuple[int, list[int]]]:
+    return [(step, some) for step, some in enumerate(positions) if some]
 
 
-def _top(place: Sequence[tuple[int, float]], numbers: Numbers) -> list[float | None]:
-    """The likeliest tokens of a place and their probabilities by turns."""
-    tokens = numbers([token for token, _ in place])
-    probabilities = _rounded([probability for _, probability in place])
+def _top(position: Sequence[tuple[int, float]], numbers: Numbers) -> list[float | None]:
+    """The likeliest tokens of a position and their probabilities by turns."""
+    tokens = numbers([token for token, _ in position])
+    probabilities = _rounded([probability for _, probability in position])
     return [part for pair in zip(tokens, probabilities, strict=True) for part in pair]
 
 
@@ -121,7 +122,7 @@ def _candidates(frame: Frame, numbers: Numbers) -> list[list[Any]]:
     moves = sorted(frame.candidates, key=lambda move: -move["score"] if isfinite(move["score"]) else float("inf"))
     figures = ("cost", "next_entropy", "score")
     return [
-        [move["places"], numbers(move["tokens"]), *_rounded([move[name] for name in figures]), int(move["chosen"])]
+        [move["positions"], numbers(move["tokens"]), *_rounded([move[name] for name in figures]), int(move["chosen"])]
         for move in moves
     ]
 
@@ -130,9 +131,9 @@ def _entries(frames: Sequence[Frame], values: Iterator[int], width: int) -> str:
     """The text of one value of all records; see this module."""
     last: dict[int, int] = {}
     entries = []
-    for place, value in zip((place for frame in frames for place in frame.masked), values, strict=True):
-        entries.append(REPEAT if last.get(place) == value else _base_64(value, width))
-        last[place] = value
+    for position, value in zip((position for frame in frames for position in frame.masked), values, strict=True):
+        entries.append(REPEAT if last.get(position) == value else _base_64(value, width))
+        last[position] = value
     return "".join(entries)
 
 

@@ -17,7 +17,7 @@ const DASHES = ["", "7 4", "2 3"]; // for the second and third half dozen
 
 const END = "■"; // the sign of the end token, as in drawing.py
 
-const LARGE_UP_TO = 120; // places of a canvas that has room for large ones
+const LARGE_UP_TO = 120; // positions of a canvas that has room for large ones
 const OPEN_PROMPT_UP_TO = 200; // tokens
 const LONGEST_NAME = 31; // characters of a row's name in the chooser
 const NAME_END = 8; // characters of a name that are always shown: ", row 12"
@@ -29,41 +29,41 @@ const shown = { film: null, step: 0, chosen: null, pointed: null, cells: [], tim
 
 // Reading the data
 
-/** A reader of one of a film's texts of records: it is asked for the places one after the other. */
-function entryReader(text, width, places) {
-  const last = new Int32Array(places);
+/** A reader of one of a film's texts of records: it is asked for the positions one after the other. */
+function entryReader(text, width, positions) {
+  const last = new Int32Array(positions);
   let at = 0;
-  return (place) => {
+  return (position) => {
     if (text[at] === ".") {
       at += 1;
-      return last[place];
+      return last[position];
     }
     let number = 0;
     for (const end = at + width; at < end; at += 1) number = number * 64 + VALUE.get(text[at]);
-    last[place] = number;
+    last[position] = number;
     return number;
   };
 }
 
-/** Fills, ends and reopens what a step did in `tokens`, and tells `note` each place, the kind and its number. */
+/** Fills, ends and reopens what a step did in `tokens`, and tells `note` each position, the kind and its number. */
 function play(film, step, tokens, note = () => {}) {
-  film.places[step].forEach((place, i) => {
-    tokens[place] = film.filled[step][i];
-    note(place, "filled", i);
+  film.positions[step].forEach((position, i) => {
+    tokens[position] = film.filled[step][i];
+    note(position, "filled", i);
   });
-  for (const place of film.reopenedAt.get(step) ?? []) {
-    tokens[place] = film.mask;
-    note(place, "reopened", 0);
+  for (const position of film.reopenedAt.get(step) ?? []) {
+    tokens[position] = film.mask;
+    note(position, "reopened", 0);
   }
-  for (const place of film.endedAt.get(step) ?? []) {
-    tokens[place] = film.end;
-    note(place, "ended", 0);
+  for (const position of film.endedAt.get(step) ?? []) {
+    tokens[position] = film.end;
+    note(position, "ended", 0);
   }
 }
 
 /** Adds to a film what its data only imply: its steps, their blocks, and its last canvas. */
 function complete(film) {
-  film.steps = film.places.length;
+  film.steps = film.positions.length;
   film.reopenedAt = new Map(film.reopened);
   film.endedAt = new Map(film.ended);
   film.blockAt = [];
@@ -74,19 +74,19 @@ function complete(film) {
   film.final = stateAfter(film, film.steps);
 }
 
-/** What the model said of each masked place of the block at each step; made when a film is first shown. */
+/** What the model said of each masked position of the block at each step; made when a film is first shown. */
 function recordsOf(film) {
   if (film.records) return film.records;
-  const places = film.body.length;
-  const entropy = entryReader(film.seen.entropy, 2, places);
-  const probability = entryReader(film.seen.probability, 2, places);
-  const token = entryReader(film.seen.token, data.width, places);
+  const positions = film.body.length;
+  const entropy = entryReader(film.seen.entropy, 2, positions);
+  const probability = entryReader(film.seen.probability, 2, positions);
+  const token = entryReader(film.seen.token, data.width, positions);
   const tokens = [...film.body];
-  film.records = film.places.map((_, step) => {
+  film.records = film.positions.map((_, step) => {
     const found = new Map();
     const [start, stop] = film.blockAt[step];
-    for (let place = start; place < stop; place += 1) {
-      if (tokens[place] === film.mask) found.set(place, [entropy(place), token(place), probability(place)]);
+    for (let position = start; position < stop; position += 1) {
+      if (tokens[position] === film.mask) found.set(position, [entropy(position), token(position), probability(position)]);
     }
     play(film, step, tokens);
     return found;
@@ -94,7 +94,7 @@ function recordsOf(film) {
   return film.records;
 }
 
-/** The tokens after so many steps, and of each place the step that filled it, from 1 (0: none), and how. */
+/** The tokens after so many steps, and of each position the step that filled it, from 1 (0: none), and how. */
 function stateAfter(film, steps) {
   const state = {
     tokens: [...film.body],
@@ -103,10 +103,10 @@ function stateAfter(film, steps) {
     number: new Int32Array(film.body.length),
   };
   for (let step = 0; step < steps; step += 1) {
-    play(film, step, state.tokens, (place, how, number) => {
-      state.step[place] = step + 1;
-      state.how[place] = how;
-      state.number[place] = number;
+    play(film, step, state.tokens, (position, how, number) => {
+      state.step[position] = step + 1;
+      state.how[position] = how;
+      state.number[position] = number;
     });
   }
   return state;
@@ -117,9 +117,9 @@ function viewed() {
   return shown.film.steps ? Math.max(shown.step, 1) - 1 : undefined;
 }
 
-/** What the model said of a place in the view that is shown: {entropy, token, probability}, or null. */
-function seen(place) {
-  const found = viewed() === undefined ? undefined : recordsOf(shown.film)[viewed()].get(place);
+/** What the model said of a position in the view that is shown: {entropy, token, probability}, or null. */
+function seen(position) {
+  const found = viewed() === undefined ? undefined : recordsOf(shown.film)[viewed()].get(position);
   if (!found) return null;
   const [entropy, token, probability] = found;
   return { entropy: (entropy / LEVELS) * data.range, token, probability: probability / LEVELS };
@@ -232,41 +232,41 @@ const css = (colour) => `rgb(${colour.join(" ")})`;
 
 // The canvas
 
-/** The places in lines. They are those of the last canvas from the start, so that nothing jumps. */
+/** The positions in lines. They are those of the last canvas from the start, so that nothing jumps. */
 function linesOf(film) {
   const lines = [[]];
-  film.final.tokens.forEach((token, place) => {
-    lines[lines.length - 1].push(place);
+  film.final.tokens.forEach((token, position) => {
+    lines[lines.length - 1].push(position);
     const breaks = token === film.mask ? 0 : textOf(token).split("\n").length - 1;
     for (let i = 0; i < breaks; i += 1) lines.push([]);
   });
   return lines;
 }
 
-/** Of each place, all tokens that it ever holds; one, but for what is masked again. */
+/** Of each position, all tokens that it ever holds; one, but for what is masked again. */
 function everHeld(film) {
   const held = film.body.map((token) => new Set([token]));
-  film.places.forEach((places, step) => places.forEach((place, i) => held[place].add(film.filled[step][i])));
-  film.final.tokens.forEach((token, place) => held[place].add(token).delete(film.mask));
+  film.positions.forEach((positions, step) => positions.forEach((position, i) => held[position].add(film.filled[step][i])));
+  film.final.tokens.forEach((token, position) => held[position].add(token).delete(film.mask));
   return held;
 }
 
 function buildCanvas(film) {
-  shown.cells = everHeld(film).map((tokens, place) => {
+  shown.cells = everHeld(film).map((tokens, position) => {
     const sizers = [...(tokens.size ? tokens : [film.mask])].map((token) => {
       const sizer = fill(element("span", "sizer"), token === film.mask ? [] : faceOf(token, film));
       sizer.setAttribute("aria-hidden", "true");
       return sizer;
     });
-    const cell = element("div", "place-cell", ...sizers, element("span", "face"));
+    const cell = element("div", "position-cell", ...sizers, element("span", "face"));
     cell.setAttribute("role", "gridcell");
-    cell.dataset.place = place;
-    cell.tabIndex = place === 0 ? 0 : -1;
+    cell.dataset.position = position;
+    cell.tabIndex = position === 0 ? 0 : -1;
     return cell;
   });
-  const lines = linesOf(film).map((places) => {
-    const line = fill(element("div", "line"), places.map((place) => shown.cells[place]));
-    line.setAttribute("role", places.length ? "row" : "presentation");
+  const lines = linesOf(film).map((positions) => {
+    const line = fill(element("div", "line"), positions.map((position) => shown.cells[position]));
+    line.setAttribute("role", positions.length ? "row" : "presentation");
     return line;
   });
   byId("canvas").classList.toggle("large", film.body.length <= LARGE_UP_TO);
@@ -279,33 +279,33 @@ function drawCanvas() {
   const state = stateAfter(film, shown.step);
   const [start, stop] = film.blockAt[viewed()] ?? [0, 0];
   shown.state = state;
-  shown.cells.forEach((cell, place) => {
-    const classes = ["place-cell"];
-    if (place >= start && place < stop) classes.push("in-block");
-    if (place === start) classes.push("block-first");
-    if (place === stop - 1) classes.push("block-last");
-    if (state.how[place] !== "given" && shown.step > 0 && state.step[place] === shown.step) {
-      classes.push(state.how[place] === "reopened" ? "reopened" : "new");
+  shown.cells.forEach((cell, position) => {
+    const classes = ["position-cell"];
+    if (position >= start && position < stop) classes.push("in-block");
+    if (position === start) classes.push("block-first");
+    if (position === stop - 1) classes.push("block-last");
+    if (state.how[position] !== "given" && shown.step > 0 && state.step[position] === shown.step) {
+      classes.push(state.how[position] === "reopened" ? "reopened" : "new");
     }
-    drawPlace(cell, place, state, classes);
+    drawPosition(cell, position, state, classes);
   });
 }
 
-/** Draws a place, unless it looks as before: a step changes few of them. */
-function drawPlace(cell, place, state, classes) {
+/** Draws a position, unless it looks as before: a step changes few of them. */
+function drawPosition(cell, position, state, classes) {
   const film = shown.film;
-  const isMasked = state.tokens[place] === film.mask;
-  const said = isMasked ? seen(place) : null;
+  const isMasked = state.tokens[position] === film.mask;
+  const said = isMasked ? seen(position) : null;
   let colour = null;
   if (isMasked) classes.push(said ? "masked" : "unseen");
-  else if (state.how[place] === "given") classes.push("given");
-  else colour = stepColour(state.step[place], film.steps);
-  if (place === shown.chosen) classes.push("chosen");
+  else if (state.how[position] === "given") classes.push("given");
+  else colour = stepColour(state.step[position], film.steps);
+  if (position === shown.chosen) classes.push("chosen");
   const heat = said && data.range ? said.entropy / data.range : 0;
-  const sign = isMasked ? (classes.includes("reopened") ? "reopened" : "empty") : String(state.tokens[place]);
+  const sign = isMasked ? (classes.includes("reopened") ? "reopened" : "empty") : String(state.tokens[position]);
   const look = `${classes.join(" ")} ${heat} ${colour} ${sign}`;
-  if (shown.drawn[place] === look) return;
-  shown.drawn[place] = look;
+  if (shown.drawn[position] === look) return;
+  shown.drawn[position] = look;
   const face = cell.lastChild;
   cell.className = classes.join(" ");
   face.style.setProperty("--heat", heat);
@@ -314,7 +314,7 @@ function drawPlace(cell, place, state, classes) {
   if (face.dataset.sign === sign) return;
   face.dataset.sign = sign;
   if (isMasked) face.replaceChildren(sign === "reopened" ? "↺" : "");
-  else fill(face, faceOf(state.tokens[place], film));
+  else fill(face, faceOf(state.tokens[position], film));
 }
 
 function buildPrompt(film) {
@@ -324,17 +324,17 @@ function buildPrompt(film) {
   byId("prompt-box").open = film.prefix.length <= OPEN_PROMPT_UP_TO;
 }
 
-// Details of a place
+// Details of a position
 
-/** What is known of a place at this step: a heading, figures as [name, text], and [token, probability, is it the one]. */
-function factsOf(place) {
+/** What is known of a position at this step: a heading, figures as [name, text], and [token, probability, is it the one]. */
+function factsOf(position) {
   const film = shown.film;
   const state = shown.state;
-  const token = state.tokens[place];
-  const step = state.step[place];
-  const how = state.how[place];
+  const token = state.tokens[position];
+  const step = state.step[position];
+  const how = state.how[position];
   if (token === film.mask) {
-    const said = seen(place);
+    const said = seen(position);
     const again = how === "reopened" ? [["masked again", `in step ${step}`]] : [];
     if (!said) return { heading: "masked", figures: [...again, ["model", "has not looked at it in this step"]], bars: [] };
     const likeliest = [said.token, said.probability, true];
@@ -343,7 +343,7 @@ function factsOf(place) {
   if (how === "given") return { token, heading: "given from the start", figures: [], bars: [] };
   const when = ["filled", `in step ${step} of ${film.steps}`];
   if (how === "ended") return { token, heading: "", figures: [when, ["why", "the row had ended before it"]], bars: [] };
-  const at = state.number[place];
+  const at = state.number[position];
   const top = film.top[step - 1][at];
   const bars = [];
   for (let i = 0; i < top.length; i += 2) bars.push([top[i], top[i + 1], top[i] === token]);
@@ -351,14 +351,14 @@ function factsOf(place) {
   return { token, heading: "", figures: [when, confidence, ["entropy", `${number(film.entropy[step - 1][at])} nats`]], bars };
 }
 
-function drawPlaceDetails() {
-  const place = shown.pointed ?? shown.chosen;
-  if (place === null) return;
-  const { token, heading, figures, bars } = factsOf(place);
-  const title = element("div", "title", element("strong", "", `Place ${place}`));
+function drawPositionDetails() {
+  const position = shown.pointed ?? shown.chosen;
+  if (position === null) return;
+  const { token, heading, figures, bars } = factsOf(position);
+  const title = element("div", "title", element("strong", "", `Position ${position}`));
   if (token !== undefined) title.append(tokenChip(token));
   if (heading) title.append(element("span", "quiet", heading));
-  byId("place").replaceChildren(title, definitions(figures), barList(token === undefined, bars));
+  byId("position").replaceChildren(title, definitions(figures), barList(token === undefined, bars));
 }
 
 function definitions(figures) {
@@ -382,16 +382,16 @@ function barList(isMasked, bars) {
   return box;
 }
 
-/** A place in words, for those who hear the page. */
-function labelOf(place) {
-  const { token, heading, figures, bars } = factsOf(place);
+/** A position in words, for those who hear the page. */
+function labelOf(position) {
+  const { token, heading, figures, bars } = factsOf(position);
   const name = token === undefined ? "" : `${spoken(token)}, `;
   const likeliest = token === undefined && bars.length ? `, likeliest ${spoken(bars[0][0])} ${number(bars[0][1])}` : "";
   const told = [heading, ...figures.map(([what, text]) => `${what} ${text}`)].filter(Boolean).join(", ");
-  return `Place ${place}, ${name}${told}${likeliest}`;
+  return `Position ${position}, ${name}${told}${likeliest}`;
 }
 
-function choose(place) {
+function choose(position) {
   if (shown.chosen !== null) {
     shown.cells[shown.chosen].classList.remove("chosen");
     shown.cells[shown.chosen].tabIndex = -1;
@@ -399,24 +399,24 @@ function choose(place) {
   } else {
     shown.cells[0].tabIndex = -1;
   }
-  shown.chosen = place;
-  const cell = shown.cells[place];
+  shown.chosen = position;
+  const cell = shown.cells[position];
   cell.tabIndex = 0;
   cell.classList.add("chosen");
-  delete shown.drawn[place];
-  cell.setAttribute("aria-label", labelOf(place));
-  drawPlaceDetails();
+  delete shown.drawn[position];
+  cell.setAttribute("aria-label", labelOf(position));
+  drawPositionDetails();
 }
 
-/** The place that an arrow leads to: the next one, or in the line above or below the nearest one. */
-function neighbour(place, key) {
-  if (key === "ArrowLeft") return Math.max(place - 1, 0);
-  if (key === "ArrowRight") return Math.min(place + 1, shown.cells.length - 1);
+/** The position that an arrow leads to: the next one, or in the line above or below the nearest one. */
+function neighbour(position, key) {
+  if (key === "ArrowLeft") return Math.max(position - 1, 0);
+  if (key === "ArrowRight") return Math.min(position + 1, shown.cells.length - 1);
   const way = key === "ArrowUp" ? -1 : 1;
-  const { offsetTop: here, offsetLeft: left } = shown.cells[place];
-  let best = place;
+  const { offsetTop: here, offsetLeft: left } = shown.cells[position];
+  let best = position;
   let line = null;
-  for (let at = place + way; at >= 0 && at < shown.cells.length; at += way) {
+  for (let at = position + way; at >= 0 && at < shown.cells.length; at += way) {
     const { offsetTop, offsetLeft } = shown.cells[at];
     if (offsetTop === here) continue;
     if (line !== null && offsetTop !== line) break;
@@ -437,9 +437,9 @@ function drawCandidates() {
   }
   const head = element("tr");
   for (const [name, title, classes] of [
-    ["", "", "star"], ["Places", "", ""], ["Tokens", "", ""],
-    ["C", "Cost: summed entropy of the places, nats", "number"],
-    ["H", "Mean entropy of the masked places after the move, nats", "number"],
+    ["", "", "star"], ["Positions", "", ""], ["Tokens", "", ""],
+    ["C", "Cost: summed entropy of the positions, nats", "number"],
+    ["H", "Mean entropy of the masked positions after the move, nats", "number"],
     ["J", "Score: the larger the better", "number"],
   ]) {
     const cell = element("th", classes, name || element("span", "hidden", "Winner"));
@@ -452,13 +452,13 @@ function drawCandidates() {
   byId("candidates").replaceChildren(element("table", "", element("thead", "", head), body), note);
 }
 
-function candidateRow([places, tokens, cost, after, score, isWinner]) {
+function candidateRow([positions, tokens, cost, after, score, isWinner]) {
   const star = element("td", "star");
   if (isWinner) star.append("★", element("span", "hidden", "winner"));
   const texts = element("td", "tokens");
   tokens.forEach((token, i) => texts.append(...(i ? [" "] : []), tokenChip(token)));
   const figures = [cost, after, score].map((value) => element("td", "number", number(value)));
-  return element("tr", isWinner ? "winner" : "", star, element("td", "places", places.join(", ")), texts, ...figures);
+  return element("tr", isWinner ? "winner" : "", star, element("td", "positions", positions.join(", ")), texts, ...figures);
 }
 
 // Decoding order of all films
@@ -466,7 +466,7 @@ function candidateRow([places, tokens, cost, after, score, isWinner]) {
 function buildOrder() {
   const longest = largest(data.films.map((film) => film.body.length));
   const rows = data.films.flatMap((film, i) => [rowButton(i, ...nameInTwo(film.name)), orderStrip(film, longest)]);
-  const axis = element("div", "axis", element("span", "", "place 0"), element("span", "", String(longest - 1)));
+  const axis = element("div", "axis", element("span", "", "position 0"), element("span", "", String(longest - 1)));
   fill(byId("order"), [...rows, axis]);
 }
 
@@ -489,7 +489,7 @@ function shortened(name) {
 
 const largest = (values) => values.reduce((most, value) => Math.max(most, value), 0);
 
-/** A film's places as a strip, a pixel each or less, in the colours of their steps. */
+/** A film's positions as a strip, a pixel each or less, in the colours of their steps. */
 function orderStrip(film, longest) {
   const strip = element("canvas");
   strip.width = Math.min(film.body.length, WIDEST_STRIP);
@@ -499,10 +499,10 @@ function orderStrip(film, longest) {
   strip.setAttribute("aria-label", `Decoding order of ${film.name}`);
   const pixels = strip.getContext("2d");
   pixels.scale(strip.width / film.body.length, 1);
-  film.final.tokens.forEach((token, place) => {
-    if (token === film.mask || film.final.how[place] === "given") return;
-    pixels.fillStyle = css(stepColour(film.final.step[place], film.steps));
-    pixels.fillRect(place, 0, 1, 1);
+  film.final.tokens.forEach((token, position) => {
+    if (token === film.mask || film.final.how[position] === "given") return;
+    pixels.fillStyle = css(stepColour(film.final.step[position], film.steps));
+    pixels.fillRect(position, 0, 1, 1);
   });
   return strip;
 }
@@ -530,7 +530,7 @@ function ticks(most, many) {
   return Array.from({ length: Math.ceil((most || 1) / unit - 1e-9) + 1 }, (_, i) => i * unit);
 }
 
-/** The places of steps and nats in the picture, which is as wide as there is room. */
+/** The positions of steps and nats in the picture, which is as wide as there is room. */
 function curveScales() {
   const width = Math.max(byId("curves").clientWidth, 200);
   const steps = largest([1, ...data.films.map((film) => film.steps)]);
@@ -622,7 +622,7 @@ function buildSettings(film) {
   const figures = [
     ["row", film.name],
     ["seed", film.seed],
-    ["places", String(film.body.length)],
+    ["positions", String(film.body.length)],
     ["steps", String(film.steps)],
     ["forwards", total(film.forwards)],
     ["token forwards", total(film.token_forwards)],
@@ -639,11 +639,11 @@ function buildSettings(film) {
 function stepInWords() {
   const film = shown.film;
   if (shown.step === 0) return `Step 0 of ${film.steps}: before the first step`;
-  const places = film.places[shown.step - 1];
-  const filled = places.slice(0, 3).map((place, i) => `${spoken(film.filled[shown.step - 1][i])} at place ${place}`);
-  const more = places.length > 3 ? ` and ${places.length - 3} more` : "";
+  const positions = film.positions[shown.step - 1];
+  const filled = positions.slice(0, 3).map((position, i) => `${spoken(film.filled[shown.step - 1][i])} at position ${position}`);
+  const more = positions.length > 3 ? ` and ${positions.length - 3} more` : "";
   const again = film.reopenedAt.get(shown.step - 1);
-  return `Step ${shown.step} of ${film.steps}: ${filled.join(", ")}${more}${again ? `; ${count(again.length, "place")} masked again` : ""}`;
+  return `Step ${shown.step} of ${film.steps}: ${filled.join(", ")}${more}${again ? `; ${count(again.length, "position")} masked again` : ""}`;
 }
 
 function showStep(step) {
@@ -661,7 +661,7 @@ function showStep(step) {
   drawCanvas();
   drawCandidates();
   drawMarker();
-  drawPlaceDetails();
+  drawPositionDetails();
   if (shown.chosen !== null) shown.cells[shown.chosen].setAttribute("aria-label", labelOf(shown.chosen));
   if (shown.timer === null) byId("said").textContent = stepInWords();
 }
@@ -731,7 +731,7 @@ function showFilm(index, asked = shown.step === shown.film.steps ? Infinity : sh
   for (const button of document.querySelectorAll(".row-button")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.film) === index));
   }
-  byId("place").replaceChildren(element("p", "quiet", "Point at a place of the canvas, tap it, or walk there with the keyboard."));
+  byId("position").replaceChildren(element("p", "quiet", "Point at a position of the canvas, tap it, or walk there with the keyboard."));
   buildPrompt(film);
   buildCanvas(film);
   buildSettings(film);
@@ -747,9 +747,9 @@ function chooseFilm(index) {
 
 // Keys, pointers and the theme
 
-const placeOf = (node) => {
-  const cell = node instanceof Element ? node.closest(".place-cell") : null;
-  return cell ? Number(cell.dataset.place) : null;
+const positionOf = (node) => {
+  const cell = node instanceof Element ? node.closest(".position-cell") : null;
+  return cell ? Number(cell.dataset.position) : null;
 };
 
 function onKey(event) {
@@ -757,9 +757,9 @@ function onKey(event) {
   const here = event.target;
   if (here.matches("select, input[type=range]") && event.key !== " ") return; // have keys of their own
   if (here.matches("select, button, summary") && event.key === " ") return;
-  const place = placeOf(here);
-  if (place !== null && event.key.startsWith("Arrow")) {
-    shown.cells[neighbour(place, event.key)].focus();
+  const position = positionOf(here);
+  if (position !== null && event.key.startsWith("Arrow")) {
+    shown.cells[neighbour(position, event.key)].focus();
   } else if (event.key === "ArrowLeft") goTo(shown.step - 1);
   else if (event.key === "ArrowRight") goTo(shown.step + 1);
   else if (event.key === "Home") goTo(0);
@@ -774,10 +774,10 @@ function togglePlaying() {
   else pause();
 }
 
-function point(place) {
-  if (shown.pointed === place) return;
-  shown.pointed = place;
-  drawPlaceDetails();
+function point(position) {
+  if (shown.pointed === position) return;
+  shown.pointed = position;
+  drawPositionDetails();
 }
 
 function setTheme(theme) {
@@ -797,10 +797,10 @@ function listen() {
   addEventListener("hashchange", followAddress);
   document.addEventListener("keydown", onKey);
   const canvas = byId("canvas");
-  canvas.addEventListener("pointerover", (event) => event.pointerType === "mouse" && point(placeOf(event.target)));
+  canvas.addEventListener("pointerover", (event) => event.pointerType === "mouse" && point(positionOf(event.target)));
   canvas.addEventListener("pointerleave", () => point(null));
-  canvas.addEventListener("click", (event) => shown.cells[placeOf(event.target)]?.focus());
-  canvas.addEventListener("focusin", (event) => choose(placeOf(event.target)));
+  canvas.addEventListener("click", (event) => shown.cells[positionOf(event.target)]?.focus());
+  canvas.addEventListener("focusin", (event) => choose(positionOf(event.target)));
   const system = matchMedia("(prefers-color-scheme: dark)");
   setTheme(system.matches ? "dark" : "light");
   system.addEventListener("change", () => setTheme(system.matches ? "dark" : "light"));

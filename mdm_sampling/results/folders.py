@@ -24,7 +24,7 @@ COLUMNS = (
     "planner",
     "cache",
     "tokens_per_step",
-    "block_length",
+    "block_size",
     "score",
     "error",
     "steps",
@@ -36,7 +36,7 @@ COLUMNS = (
     "answer",
     "text",
 )
-SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_length")
+SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_size")
 """The columns that tell settings apart; a summary has a row for each."""
 
 
@@ -110,7 +110,7 @@ def tokens_per_step(schedule: str) -> int | None:
     if schedule.partition(":")[0].strip() != "constant":
         return None
     made = build("schedules", schedule)
-    return made.places if isinstance(made, Constant) else None
+    return made.positions if isinstance(made, Constant) else None
 
 
 def filtered(rows: Iterable[Mapping[str, Any]], where: Sequence[tuple[str, str]]) -> list[Mapping[str, Any]]:
@@ -197,5 +197,5 @@ def merge(folders: Sequence[Folder], into: Path | str) -> int:
 
 def _identity(line: Line) -> str:
     """A line's row and setting, without what differs when it is decoded again, such as its seconds."""
-    names = ("item", "number", "digest", "seed", "settings", "planner", "cache", "tokens_per_step", "block_length")
+    names = ("item", "number", "digest", "seed", "settings", "planner", "cache", "tokens_per_step", "block_size")
     return json.dumps([line.get(name) for name in names])

@@ -64,7 +64,7 @@ SPEC: dict[str, Check] = {
     "backend": or_none(lambda value: isinstance(value, dict)),
     **dict.fromkeys(("planner", "cache", "token_sampler", "schedule", "eos"), is_text),
     "processors": lambda value: isinstance(value, list) and all(map(is_text, value)),
-    **dict.fromkeys(("gen_length", "block_length", "steps"), is_size),
+    **dict.fromkeys(("max_new_tokens", "block_size", "steps"), is_size),
     "lookahead_batch": or_none(is_size),
 }
 COUNTS: dict[str, Check] = {
@@ -83,7 +83,7 @@ ALWAYS: dict[str, dict[str, Check]] = {
     },
     "compare.json": {
         **dict.fromkeys(("item", "digest", "planner", "cache"), is_text),
-        **dict.fromkeys(("tokens_per_step", "block_length"), or_none(is_size)),
+        **dict.fromkeys(("tokens_per_step", "block_size"), or_none(is_size)),
         "seed": is_whole,
         "score": is_share,
         "answer": or_none(is_text),
@@ -95,7 +95,7 @@ DECODED: dict[str, dict[str, Check]] = {
 }
 IF_THERE: dict[str, Check] = {
     **dict.fromkeys(("planner", "cache", "text", "answer", "error"), or_none(is_text)),
-    **dict.fromkeys(("tokens_per_step", "block_length", "batch_size"), or_none(is_size)),
+    **dict.fromkeys(("tokens_per_step", "block_size", "batch_size"), or_none(is_size)),
     **dict.fromkeys(("steps", "forwards", "token_forwards"), or_none(is_count)),
     **dict.fromkeys(("seconds", "batch_seconds"), or_none(is_time)),
     "cumulative_entropy": or_none(is_number),

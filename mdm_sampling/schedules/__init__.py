@@ -1,1 +1,1 @@
-"""Schedules: how many places a step fills."""
+"""Schedules: how many positions a step fills."""

@@ -1,4 +1,4 @@
-"""Constant schedule: as many places at every step, however many steps that takes."""
+"""Constant schedule: as many positions at every step, however many steps that takes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """Fill `places` places a step. The sampler's `steps` must leave room for it: a block's last step fills the rest."""
+    """Fill `positions` positions a step. The sampler's `steps` must leave room for it: a block's last step fills the
+    rest.
+    """
 
-    places: int = 1
+    positions: int = 1
 
     def __post_init__(self) -> None:
         check_fields(self, "constant")
-        require(self.places >= 1, f"constant: places must be at least 1, got {self.places}")
+        require(self.positions >= 1, f"constant: positions must be at least 1, got {self.positions}")
 
     def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
-        return torch.full_like(masked, self.places)
+        return torch.full_like(masked, self.positions)

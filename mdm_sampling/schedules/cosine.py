@@ -1,4 +1,4 @@
-"""Cosine schedule: masked fraction cos(pi r / 2) at progress r: few places first, more later.
+"""Cosine schedule: masked fraction cos(pi r / 2) at progress r: few positions first, more later.
 
 MaskGIT (arXiv:2202.04200), section 3.2.
 """
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Let the masked fraction fall as a quarter cosine: few places first, more later."""
+    """Let the masked fraction fall as a quarter cosine: few positions first, more later."""
 
     def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
         now = torch.cos(pi / 2 * (step / steps.double()).clamp(max=1))
         after = torch.cos(pi / 2 * ((step + 1) / steps.double()).clamp(max=1))
-        # One unit in the last place must not decide, since it differs between devices.
+        # One unit in the last position must not decide, since it differs between devices.
         return masked - (masked * (after / now) + 1e-9).floor().long()

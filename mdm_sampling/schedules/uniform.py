@@ -1,4 +1,4 @@
-"""Uniform schedule: the same number of places at every step, the remainder to the first steps (LLaDA)."""
+"""Uniform schedule: the same number of positions at every step, the remainder to the first steps (LLaDA)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Uniform(Schedule):
-    """Share the masked places evenly over the steps left, rounding up."""
+    """Share the masked positions evenly over the steps left, rounding up."""
 
     def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
         left = (steps - step).clamp(min=1)

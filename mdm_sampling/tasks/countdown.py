@@ -51,7 +51,7 @@ class Countdown(Task):
         require(self.form in ("prompt", "instruct"), f"countdown: form must be prompt or instruct, got {self.form!r}")
 
     @property
-    def gen_length(self) -> int:
+    def max_new_tokens(self) -> int:
         if self.form == "instruct":
             return 96
         if self.largest <= 9 and self.limit <= 99:

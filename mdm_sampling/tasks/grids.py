@@ -15,7 +15,7 @@ Cells = tuple[int, ...]
 
 @cache
 def units(size: int) -> tuple[Cells, ...]:
-    """The places of each row, column and box; each must hold every digit once."""
+    """The positions of each row, column and box; each must hold every digit once."""
     high, wide = BOXES[size]
     lines = [tuple(range(size * r, size * (r + 1))) for r in range(size)]
     columns = [tuple(range(c, size * size, size)) for c in range(size)]
@@ -29,8 +29,8 @@ def units(size: int) -> tuple[Cells, ...]:
 
 @cache
 def units_of(size: int) -> tuple[Cells, ...]:
-    """For each place, the numbers of its row, its column and its box in `units`."""
-    return tuple(tuple(u for u, unit in enumerate(units(size)) if place in unit) for place in range(size * size))
+    """For each position, the numbers of its row, its column and its box in `units`."""
+    return tuple(tuple(u for u, unit in enumerate(units(size)) if position in unit) for position in range(size * size))
 
 
 def size_of(cells: Sized) -> int:
@@ -45,45 +45,47 @@ def is_solution(puzzle: Sequence[int], cells: Sequence[int]) -> bool:
     return (
         len(cells) == len(puzzle)
         and all(given in (0, cell) for given, cell in zip(puzzle, cells, strict=True))
-        and all({cells[place] for place in unit} == digits for unit in units(size))
+        and all({cells[position] for position in unit} == digits for unit in units(size))
     )
 
 
 def solutions(puzzle: Sequence[int], rng: Random | None = None) -> Iterator[Cells]:
-    """All solutions, by depth-first search at the place with the fewest options; in random order if `rng` is given."""
+    """All solutions, by depth-first search at the position with the fewest options; in random order if `rng` is
+    given.
+    """
     size = size_of(puzzle)
     cells, of = list(puzzle), units_of(size)
     used = [0] * (3 * size)  # of each unit, its digits as bits
 
-    def taken(place: int) -> int:
-        row, column, box = of[place]
+    def taken(position: int) -> int:
+        row, column, box = of[position]
         return used[row] | used[column] | used[box]
 
-    def toggle(place: int, digit: int) -> None:
-        for unit in of[place]:
+    def toggle(position: int, digit: int) -> None:
+        for unit in of[position]:
             used[unit] ^= 1 << digit
 
     def search() -> Iterator[Cells]:
-        holes = [place for place, cell in enumerate(cells) if not cell]
+        holes = [position for position, cell in enumerate(cells) if not cell]
         if not holes:
             yield tuple(cells)
             return
-        place = max(holes, key=lambda hole: taken(hole).bit_count())
-        digits = [digit for digit in range(1, size + 1) if not taken(place) >> digit & 1]
+        position = max(holes, key=lambda hole: taken(hole).bit_count())
+        digits = [digit for digit in range(1, size + 1) if not taken(position) >> digit & 1]
         if rng is not None:
             rng.shuffle(digits)
         for digit in digits:
-            cells[place] = digit
-            toggle(place, digit)
+            cells[position] = digit
+            toggle(position, digit)
             yield from search()
-            toggle(place, digit)
-        cells[place] = 0
+            toggle(position, digit)
+        cells[position] = 0
 
-    for place, digit in enumerate(puzzle):
-        if digit and taken(place) >> digit & 1:
+    for position, digit in enumerate(puzzle):
+        if digit and taken(position) >> digit & 1:
             return
         if digit:
-            toggle(place, digit)
+            toggle(position, digit)
     yield from search()
 
 
@@ -95,7 +97,7 @@ def random_grid(size: int, rng: Random) -> Cells:
 def dig(grid: Sequence[int], holes: int, rng: Random) -> Cells:
     """The grid with `holes` random cells emptied."""
     emptied = set(rng.sample(range(len(grid)), holes))
-    return tuple(0 if place in emptied else cell for place, cell in enumerate(grid))
+    return tuple(0 if position in emptied else cell for position, cell in enumerate(grid))
 
 
 def is_unique(puzzle: Sequence[int]) -> bool:

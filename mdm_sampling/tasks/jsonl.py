@@ -46,7 +46,7 @@ class JSONLines(Task):
             answer for a regular expression that must match from end to end. A part of a text or number never counts.
         read: where the answer stands: the whole "text", its "last-line", its "last-number", the last \\boxed{...}, or
             the last <answer>...</answer> ("tag").
-        length: places to generate; none for the model's default.
+        length: positions to generate; none for the model's default.
     """
 
     file: str
@@ -60,7 +60,7 @@ class JSONLines(Task):
         require(self.length is None or self.length >= 1, f"jsonl: length must be at least 1, got {self.length}")
 
     @property
-    def gen_length(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         return self.length
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:

@@ -22,7 +22,7 @@ class ReasoningGym(Task):
 
     Args:
         name: the dataset's name.
-        length: places to generate; none for the model's default.
+        length: positions to generate; none for the model's default.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ReasoningGym(Task):
         _package()
 
     @property
-    def gen_length(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         return self.length
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:

@@ -62,7 +62,7 @@ class Sudoku(Task):
             self._hole_range()
 
     @property
-    def gen_length(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         """Rows of digits, the line breaks between them and an end token; in words there may be spaces as well."""
         length = self.size * (self.size + 1)
         return {"infill": None, "prompt": length, "instruct": 4 * length}[self.form]

@@ -117,8 +117,10 @@ def check_spans(backend: ModelBackend, examples: int) -> None:
             whole = _logits(backend, canvas, Span(0, canvas.length), slots)
             span = Span(canvas.start, canvas.length - (canvas.length - canvas.start) // 2)
             part = _logits(backend, canvas, span, slots)
-            valid = canvas.valid[:, span.places]
-            _close(backend, part[valid], whole[:, span.places][valid], f"the whole forward's logits over {span}", rows)
+            valid = canvas.valid[:, span.positions]
+            _close(
+                backend, part[valid], whole[:, span.positions][valid], f"the whole forward's logits over {span}", rows
+            )
 
     for_all(_rows(backend), examples, check)
 
@@ -128,22 +130,22 @@ def check_forks(backend: ModelBackend, examples: int) -> None:
 
     def check(rows: Rows) -> None:
         canvas = _canvas(backend, rows)
-        span, one_place = Span(canvas.start, canvas.length), Span(canvas.start, canvas.start + 1)
+        span, one_position = Span(canvas.start, canvas.length), Span(canvas.start, canvas.start + 1)
         owners = torch.arange(canvas.batch).repeat(2).to(backend.device)
         futures = canvas.select(owners)
-        first = futures.masked[:, span.places].int().cumsum(1) == 1
+        first = futures.masked[:, span.positions].int().cumsum(1) == 1
         other = next(token for token in range(backend.vocab_size) if token != backend.mask_id)
         filled = futures.commit(
-            span, first & futures.masked[:, span.places], torch.full_like(first, other, dtype=torch.long)
+            span, first & futures.masked[:, span.positions], torch.full_like(first, other, dtype=torch.long)
         )
         with blamed(backend, "a fork of two candidates a row", rows):
             slots = backend.allocate()
             _logits(backend, canvas, Span(0, canvas.length), slots)
-            before = _logits(backend, futures, one_place, slots, owners)  # reads all slots but one
+            before = _logits(backend, futures, one_position, slots, owners)  # reads all slots but one
             found = _logits(backend, filled, span, slots, owners)
-            after = _logits(backend, futures, one_place, slots, owners)
+            after = _logits(backend, futures, one_position, slots, owners)
             _close(backend, after, before, "a fork that writes no slot", rows)
-            valid = futures.valid[:, span.places]
+            valid = futures.valid[:, span.positions]
             for i, row in enumerate(owners.tolist()):
                 written, number = backend.allocate(), torch.tensor([row], device=backend.device)
                 _logits(backend, canvas.select(number), Span(0, canvas.length), written)
@@ -159,7 +161,7 @@ def check_runs(backend: ModelBackend, examples: int) -> None:
 
     def check(rows: Rows) -> None:
         for cache in (NoCache(), PrefixCache(), DualCache()):
-            sampler = Sampler(backend, planner=InfoGain(candidates=3), cache=cache, block_length=3, steps=4)
+            sampler = Sampler(backend, planner=InfoGain(candidates=3), cache=cache, block_size=3, steps=4)
             with blamed(backend, f"a run under {cache}", rows):
                 first, second = (sampler.fill(rows).sequences for _ in range(2))
             expect(first == second, backend, "the same tokens again", f"{first}, then {second}", rows)

@@ -22,7 +22,7 @@ def check_cache(cache: CacheStrategy, examples: int = EXAMPLES) -> None:
 
 
 @st.composite
-def _places(draw: st.DrawFn) -> tuple[Span, int, int]:
+def _positions(draw: st.DrawFn) -> tuple[Span, int, int]:
     """A block, the canvas's length and a step."""
     start = draw(st.integers(0, 9))
     stop = draw(st.integers(start + 1, start + 8))
@@ -43,7 +43,7 @@ def check_spans(cache: CacheStrategy, examples: int) -> None:
         whole = cache.reads_slots or span == Span(0, length)
         expect(whole, cache, "the whole canvas at every step, since it says that it reads no slots", f"{span}", case)
 
-    for_all(_places(), examples * 4, check)
+    for_all(_positions(), examples * 4, check)
 
 
 def check_runs(cache: CacheStrategy, examples: int) -> None:

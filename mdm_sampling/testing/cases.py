@@ -41,7 +41,7 @@ class Case:
     Attributes:
         model: a name in `MODELS`.
         rows: (prefix, body) token ids of one to four rows.
-        block_length: places of a block.
+        block_size: positions of a block.
         steps: steps for the whole body.
         seed: the rows' seed.
         planner: the planner, around which `threshold` may put a bypass.
@@ -53,7 +53,7 @@ class Case:
 
     model: str
     rows: Rows
-    block_length: int
+    block_size: int
     steps: int
     seed: int
     planner: PositionPlanner = field(default_factory=Confidence)
@@ -71,7 +71,7 @@ class Case:
             cache=self.cache,
             token_sampler=self.token_sampler,
             schedule=self.schedule,
-            block_length=self.block_length,
+            block_size=self.block_size,
             steps=self.steps,
         )
 
@@ -80,7 +80,7 @@ class Case:
         bypass = "" if self.threshold is None else f", behind a bypass at {self.threshold}"
         return (
             f"model {self.model} (mask {MODELS[self.model]().mask_id}), rows {self.rows}, blocks of "
-            f"{self.block_length}, {self.steps} steps, seed {self.seed}, {parts}{bypass}"
+            f"{self.block_size}, {self.steps} steps, seed {self.seed}, {parts}{bypass}"
         )
 
 
@@ -98,7 +98,7 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
     Args:
         models: which models to draw from.
         most_rows: of a batch.
-        longest: most places of a body.
+        longest: most positions of a body.
     """
     model = draw(st.sampled_from(list(models)))
     mask = MODELS[model]().mask_id
@@ -108,7 +108,7 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
     return Case(
         model,
         draw(st.lists(row, min_size=1, max_size=most_rows)),
-        block_length=draw(st.integers(1, longest)),
+        block_size=draw(st.integers(1, longest)),
         steps=draw(st.integers(1, longest + 4)),
         seed=draw(st.integers(0, 9)),
         cache=draw(st.sampled_from(CACHES)),
@@ -120,13 +120,13 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
 def uneven_batches() -> Iterator[Case]:
     """Batches whose rows differ in all that a part could mix up: a long row of masks beside short, half-filled ones.
 
-    In few steps, so that each row is asked for several places, and not for as many as its neighbours.
+    In few steps, so that each row is asked for several positions, and not for as many as its neighbours.
     """
-    for model, steps, block_length in product(("graded", "markov", "attending"), (2, 3), (4, 8)):
+    for model, steps, block_size in product(("graded", "markov", "attending"), (2, 3), (4, 8)):
         mask = MODELS[model]().mask_id
         rows = [([1, 2], [mask] * 8), ([0], [mask] * 3), ([2, 0, 1], [mask, 1, mask, 2, mask])]
         for ordered in (rows, rows[::-1]):
-            yield Case(model, ordered, block_length, steps, seed=steps)
+            yield Case(model, ordered, block_size, steps, seed=steps)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ class Decoded:
     """What became of each row.
 
     Attributes:
-        moves: for each row its steps: places filled, tokens and places reopened; places count from the body's start.
+        moves: for each row its steps: positions filled, tokens and positions reopened; positions count from the body's
+            start.
         sequences: token ids, prefix included.
     """
 

@@ -55,9 +55,9 @@ def random_llama(
 
 
 def chain_conditionals(tokens: Tensor) -> Tensor:
-    """P(token at a place | the revealed tokens) under the Markov chain: [t] with masks 3 -> [t 3].
+    """P(token at a position | the revealed tokens) under the Markov chain: [t] with masks 3 -> [t 3].
 
-    Forward-backward: what is revealed on the left and on the right of a place.
+    Forward-backward: what is revealed on the left and on the right of a position.
     """
     seen = torch.ones(len(tokens), 3, dtype=torch.float64)
     revealed = tokens < 3
@@ -85,15 +85,15 @@ def _by_row(vocab: int, logits: Callable[[Tensor], Tensor]) -> ModelBackend:
 
 
 def _certain(tokens: Tensor) -> Tensor:
-    """A probability of exactly 1: place i holds token i modulo 3."""
+    """A probability of exactly 1: position i holds token i modulo 3."""
     likely = torch.arange(len(tokens)) % 3
     return torch.where(torch.arange(3) == likely[:, None], 0.0, -torch.inf).double()
 
 
 def _graded(tokens: Tensor) -> Tensor:
-    """Places that are almost alike, and no two the same: what a planner adds to confidence then decides."""
-    place, token = torch.arange(len(tokens), dtype=torch.float64)[:, None], torch.arange(4, dtype=torch.float64)
-    return 0.2 * torch.sin(1.7 * place + 2.3 * token + 0.1 * place * token)
+    """Positions that are almost alike, and no two the same: what a planner adds to confidence then decides."""
+    position, token = torch.arange(len(tokens), dtype=torch.float64)[:, None], torch.arange(4, dtype=torch.float64)
+    return 0.2 * torch.sin(1.7 * position + 2.3 * token + 0.1 * position * token)
 
 
 MODELS: dict[str, Callable[[], ModelBackend]] = {

@@ -91,10 +91,10 @@ def probed(planner: PositionPlanner, case: Case) -> Case:
 
 
 def check_contract(planner: PositionPlanner, examples: int) -> None:
-    """Only masked places, progress in each row, real tokens, an end, and nothing changed that was given."""
+    """Only masked positions, progress in each row, real tokens, an end, and nothing changed that was given."""
 
     def check(case: Case) -> None:
-        with blamed(planner, "places to fill that are masked, at least one in each row, at every step", case):
+        with blamed(planner, "positions to fill that are masked, at least one in each row, at every step", case):
             decoded = decode(probed(planner, case))
         mask = MODELS[case.model]().mask_id
         for (prefix, body), sequence, moves in zip(case.rows, decoded.sequences, decoded.moves, strict=True):
@@ -141,7 +141,7 @@ def check_candidates(planner: PositionPlanner, examples: int) -> None:
                 _check_against_truth(planner, case, prefix + step.block_tokens[0].tolist(), plan.candidates)
 
     one_row = cases(models=[EXACT], most_rows=1, longest=4)
-    for_all(one_row.map(lambda case: replace(case, cache=NoCache(), block_length=4)), examples, check)
+    for_all(one_row.map(lambda case: replace(case, cache=NoCache(), block_size=4)), examples, check)
 
 
 def _check_against_truth(planner: Any, case: Case, tokens: list[int], candidates: Candidates) -> None:
@@ -151,7 +151,7 @@ def _check_against_truth(planner: Any, case: Case, tokens: list[int], candidates
         unmask, filled = candidates.unmask[n, 0].tolist(), candidates.tokens[n, 0].tolist()
         cost = sum(entropies[start + i] for i, chosen in enumerate(unmask) if chosen)
         got = float(candidates.cost[n, 0])
-        expected = f"candidate {n} costs the entropy of its places, {cost:.9f}"
+        expected = f"candidate {n} costs the entropy of its positions, {cost:.9f}"
         expect(abs(got - cost) < 1e-6, planner, expected, f"{got:.9f}", case)
         if not torch.isnan(candidates.next_entropy[n, 0]):
             after = tokens[:start] + [
@@ -165,15 +165,17 @@ def _check_against_truth(planner: Any, case: Case, tokens: list[int], candidates
 
 
 def true_entropies(tokens: list[int]) -> list[float]:
-    """Entropy of each place of the Markov chain given the revealed tokens, by adding up all sequences; masks are 3."""
+    """Entropy of each position of the Markov chain given the revealed tokens, by adding up all sequences; masks are
+    3.
+    """
     choices = [[token] if token < len(START) else list(range(len(START))) for token in tokens]
     totals = torch.zeros(len(tokens), len(START), dtype=torch.float64)
     for sequence in product(*choices):
         weight = START[sequence[0]]
         for before, after in pairwise(sequence):
             weight = weight * MOVE[before, after]
-        for place, token in enumerate(sequence):
-            totals[place, token] += weight
+        for position, token in enumerate(sequence):
+            totals[position, token] += weight
     chances = totals / totals.sum(-1, keepdim=True)
     entropies: list[float] = torch.special.entr(chances).sum(-1).tolist()
     return entropies
@@ -265,7 +267,7 @@ def _wasted(planner: PositionPlanner, prefixes: list[list[int]], looks: list[str
     for model, seed in product(("graded", "attending"), range(3)):
         rows = [(prefix, [MODELS[model]().mask_id] * 8) for prefix in prefixes]
         try:
-            decode(Case(model, rows, block_length=8, steps=8, seed=seed, planner=waste))
+            decode(Case(model, rows, block_size=8, steps=8, seed=seed, planner=waste))
         except Exception:
             continue
     return 0 if waste.used else len(waste.given)
@@ -274,7 +276,8 @@ def _wasted(planner: PositionPlanner, prefixes: list[list[int]], looks: list[str
 RULES = (
     VALUE,
     Rule(
-        "fills masked places, some in each row, with any cache, schedule and wrapper; changes nothing", check_contract
+        "fills masked positions, some in each row, with any cache, schedule and wrapper; changes nothing",
+        check_contract,
     ),
     Rule("works at the edges: one mask, equal or certain probabilities, a single token", check_edges),
     same_again("planner"),

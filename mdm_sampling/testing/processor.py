@@ -24,7 +24,7 @@ def check_processor(processor: Processor, examples: int = EXAMPLES) -> None:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Canvas tokens and logits, one place of a canvas in each row."""
+    """Canvas tokens and logits, one position of a canvas in each row."""
 
     model: str
     context: list[list[int]]
@@ -79,5 +79,5 @@ def check_runs(processor: Processor, examples: int) -> None:
 RULES = (
     VALUE,
     Rule("turns logits into logits, each row by itself, always alike", check_logits),
-    Rule("leaves something to choose at every place", check_runs),
+    Rule("leaves something to choose at every position", check_runs),
 )

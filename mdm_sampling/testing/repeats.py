@@ -63,6 +63,6 @@ def _check_alone(part: Any, case: Case) -> None:
         together = decode(case)
         singles = [decode(replace(case, rows=[row])) for row in case.rows]
     for i, alone in enumerate(singles):
-        got = f"row {i}: {together.moves[i]}, and alone {alone.moves[0]} (places, tokens, places reopened)"
+        got = f"row {i}: {together.moves[i]}, and alone {alone.moves[0]} (positions, tokens, positions reopened)"
         same = together.moves[i] == alone.moves[0]
         expect(same, part, "a row's moves that don't depend on the rows beside it", got, case)

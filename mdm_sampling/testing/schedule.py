@@ -59,7 +59,7 @@ def check_runs(schedule: Schedule, examples: int) -> None:
 
 RULES = (
     VALUE,
-    Rule("asks each row for a whole number of places that depends on that row alone", check_quota),
+    Rule("asks each row for a whole number of positions that depends on that row alone", check_quota),
     Rule("lets every run come to its end", check_runs),
     same_alone("schedule"),
 )

@@ -61,8 +61,8 @@ def check_items(task: Task, examples: int) -> None:
             expect(asks, task, "a prompt or a body in each item", f"{item}", shown)
             with blamed(task, "data that JSON can hold, since results are saved", item):
                 json.dumps(dict(item.data))
-    length = task.gen_length
-    expect(length is None or length >= 1, task, "gen_length of at least 1, or None", repr(length))
+    length = task.max_new_tokens
+    expect(length is None or length >= 1, task, "max_new_tokens of at least 1, or None", repr(length))
 
 
 def check_grades(task: Task, examples: int) -> None:

@@ -83,7 +83,7 @@ def check_contract(sampler: TokenSampler, examples: int) -> None:
     def check(case: Case) -> None:
         from ..planners.info_gain import InfoGain  # asks for several draws
 
-        with blamed(sampler, "a proposal for every masked place", case):
+        with blamed(sampler, "a proposal for every masked position", case):
             decode(replace(case, token_sampler=Probe(sampler, case), planner=InfoGain(candidates=3)))
 
     for_all(cases(), examples, check)

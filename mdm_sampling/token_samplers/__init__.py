@@ -1,1 +1,1 @@
-"""Token samplers: what a place would be filled with."""
+"""Token samplers: what a position would be filled with."""

@@ -12,7 +12,7 @@ from ..records import Proposal
 @final
 @dataclass(frozen=True)
 class Greedy(TokenSampler):
-    """Propose the likeliest token of each place."""
+    """Propose the likeliest token of each position."""
 
     def propose(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
         best = prediction.statistics

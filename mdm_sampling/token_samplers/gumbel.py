@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class GumbelMax(TokenSampler):
-    """Draw each place's token at a temperature, from its top-k and top-p tokens.
+    """Draw each position's token at a temperature, from its top-k and top-p tokens.
 
     Args:
         temperature: above 0; 1 draws from the model's own distribution.
@@ -52,19 +52,19 @@ class GumbelMax(TokenSampler):
         shape = (count, *prediction.masked.shape)
         tokens = torch.zeros(shape, dtype=torch.long, device=prediction.masked.device)
         confidence = torch.zeros(shape, dtype=prediction.statistics.confidence.dtype, device=tokens.device)
-        # Noise and scores are float64, twice a logit's size, for each draw: a few places at a time, while the head
+        # Noise and scores are float64, twice a logit's size, for each draw: a few positions at a time, while the head
         # projects as many as it can.
         few = prediction.chunk_size(4 * count)
         for (rows, columns), logits in prediction.chunks(copies=2):
-            places = zip(torch.split(logits, few), torch.split(rows, few), strict=True)
-            drawn = torch.cat([self._draw(part, noise, of.tolist(), count) for part, of in places])
+            positions = zip(torch.split(logits, few), torch.split(rows, few), strict=True)
+            drawn = torch.cat([self._draw(part, noise, of.tolist(), count) for part, of in positions])
             chosen = logits.gather(-1, drawn) - logits.logsumexp(-1, keepdim=True)
             tokens[:, rows, columns] = drawn.T.to(tokens.device)
             confidence[:, rows, columns] = chosen.exp().T.to(confidence)
         return Proposal(tokens, confidence)
 
     def _draw(self, logits: Tensor, noise: RowNoise, rows: list[int], count: int) -> Tensor:
-        """Draws for places with logits [r v] in the batch rows `rows`: [r n]."""
+        """Draws for positions with logits [r v] in the batch rows `rows`: [r n]."""
         scores = self._warped(logits.double())
         gumbel = noise.gumbel(rows, count, logits.shape[-1]).to(logits.device)
         return gumbel.add_(scores.unsqueeze(1)).argmax(-1)

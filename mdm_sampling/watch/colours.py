@@ -19,7 +19,7 @@ def filled(order: float) -> Style:
 
 
 def masked(entropy: float | None) -> Style:
-    """A masked place; None where its entropy is not known. 0.5, 1 and 2 nats are at 39, 63 and 86% of the scale."""
+    """A masked position; None where its entropy is not known. 0.5, 1 and 2 nats are at 39, 63 and 86% of the scale."""
     return on(UNKNOWN if entropy is None else between(ENTROPY, 1 - exp(-entropy)))
 
 

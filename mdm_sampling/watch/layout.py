@@ -1,4 +1,4 @@
-"""Where the places of a canvas stand on the screen: as the text does, and a Sudoku as a grid."""
+"""Where the positions of a canvas stand on the screen: as the text does, and a Sudoku as a grid."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SPECIAL = r"<\|[^>]*\|>"
 
 
 def lines_of(film: Film, tokens: Sequence[int]) -> list[list[int]]:
-    """The places of a body in lines: a line ends with a token that ends one, or with a row of a grid."""
+    """The positions of a body in lines: a line ends with a token that ends one, or with a row of a grid."""
     size = grid_size(film)
     lines: list[list[int]] = [[]]
-    for place, token in enumerate(tokens):
-        lines[-1].append(place)
-        row, column = divmod(place, size + 1) if size else (0, 0)
+    for position, token in enumerate(tokens):
+        lines[-1].append(position)
+        row, column = divmod(position, size + 1) if size else (0, 0)
         if ends_line(film.name(token)) or (size and row < size and column == size):
             lines.append([])
     return [line for line in lines if line]

@@ -232,7 +232,7 @@ def plain_line(lane: Lane) -> str:
     weighed = f", {counted(len(frame.candidates), 'move')} weighed" if frame.candidates else ""
     return (
         f"{lane.title}: step {len(film.frames)}, {filled_text(film, frame)}; "
-        f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}; places from {frame.block[0]}: {text}"
+        f"entropy {film.cumulative_entropy[-1]:.3f} nats{weighed}; positions from {frame.block[0]}: {text}"
     )
 
 

@@ -89,21 +89,21 @@ def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
-    for places in lines_of(film, tokens):
+    for positions in lines_of(film, tokens):
         lines.append(Text(no_wrap=True))
-        for place in places:
-            text, style = cells[place]
+        for position in positions:
+            text, style = cells[position]
             text = text if cell_len(text) <= width else set_cell_size(text, width)
             if lines[-1].cell_len + cell_len(text) > width:
                 lines.append(Text(no_wrap=True))
             lines[-1].append(text, style)
-            if place == block:
+            if position == block:
                 active = len(lines) - 1
     return lines, active
 
 
 def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[int]) -> list[tuple[str, Style]]:
-    """Text and style of each place: masked ones by their entropy, filled ones by when they were filled.
+    """Text and style of each position: masked ones by their entropy, filled ones by when they were filled.
 
     Args:
         tokens, filled_at: what `film.after(steps)` gives.
@@ -113,25 +113,25 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     ranks = ranks_of(film, filled_at)
     space = " " if grid_size(film) else ""
     cells = []
-    for place, token in enumerate(tokens):
+    for position, token in enumerate(tokens):
         text = shown(film, token)
-        style = filled(ranks[place]) if place in ranks else Style()
+        style = filled(ranks[position]) if position in ranks else Style()
         if token == film.mask_id:
-            text, style = HOLE, masked(entropies.get(place))
-        elif frame is not None and place in frame.places:
+            text, style = HOLE, masked(entropies.get(position))
+        elif frame is not None and position in frame.positions:
             style += NEW
         cells.append((space + text + space, style))
     return cells
 
 
 def ranks_of(film: Film, filled_at: Sequence[int]) -> dict[int, float]:
-    """For each place that was filled, the share of all places that had been filled by then."""
-    order = sorted((step, place) for place, step in enumerate(filled_at) if step >= 0)
+    """For each position that was filled, the share of all positions that had been filled by then."""
+    order = sorted((step, position) for position, step in enumerate(filled_at) if step >= 0)
     holes = max(1, film.body.count(film.mask_id) - 1)
     first: dict[int, int] = {}
     for rank, (step, _) in enumerate(order):
         first.setdefault(step, rank)
-    return {place: first[step] / holes for step, place in order}
+    return {position: first[step] / holes for step, position in order}
 
 
 def candidates(film: Film, frame: Frame | None) -> Table | None:
@@ -145,8 +145,8 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
         table.add_column(name, justify="right", no_wrap=True)
     moves = sorted(frame.candidates, key=lambda move: -move["score"])
     for move in moves[:MOST_MOVES]:
-        pairs = zip(move["places"], move["tokens"], strict=True)
-        text = ", ".join(f"{place} {shown(film, token)!r}" for place, token in pairs)
+        pairs = zip(move["positions"], move["tokens"], strict=True)
+        text = ", ".join(f"{position} {shown(film, token)!r}" for position, token in pairs)
         figures = (f"{move[name]:.3f}" for name in ("cost", "next_entropy", "score"))
         style = "bold" if move["chosen"] else ""
         table.add_row("▶" if move["chosen"] else "", Text(text), *figures, style=style)
@@ -172,8 +172,8 @@ def status(lane: Lane, steps: int) -> Text:
 
 def filled_text(film: Film, frame: Frame) -> str:
     """What a step did, in words."""
-    figures = zip(frame.places, frame.tokens, frame.confidence, strict=True)
-    named = [f"{place} {shown(film, token)!r} ({confidence:.2f})" for place, token, confidence in figures]
+    figures = zip(frame.positions, frame.tokens, frame.confidence, strict=True)
+    named = [f"{position} {shown(film, token)!r} ({confidence:.2f})" for position, token, confidence in figures]
     text = "filled " + ", ".join(named[:6]) + (f" and {len(named) - 6} more" if len(named) > 6 else "")
     if frame.reopened:
         text += f"; reopened {', '.join(map(str, frame.reopened))}"

@@ -1,8 +1,9 @@
-"""Fast-dLLM's factor-based parallel decoding: the surer the places, the more of them at once (arXiv:2505.22618, 3.3).
+"""Fast-dLLM's factor-based parallel decoding: the surer the positions, the more of them at once (arXiv:2505.22618,
+3.3).
 
-The paper's theorem: n places with confidences of at least c may be filled greedily at once, with the same result as one
-by one, if (n + 1)(1 - c) <= 1. The factor strategy replaces the 1 on the right by a factor f and fills the n surest
-places for the largest n with (n + 1)(1 - c(n)) < f, where c(1) >= c(2) >= ... are the sorted confidences.
+The paper's theorem: n positions with confidences of at least c may be filled greedily at once, with the same result as
+one by one, if (n + 1)(1 - c) <= 1. The factor strategy replaces the 1 on the right by a factor f and fills the n surest
+positions for the largest n with (n + 1)(1 - c(n)) < f, where c(1) >= c(2) >= ... are the sorted confidences.
 """
 
 from dataclasses import dataclass
@@ -17,19 +18,19 @@ import mdm_sampling as mdm
 @final
 @dataclass(frozen=True)
 class Factor(mdm.PositionPlanner):
-    """Unmask the n most confident places for the largest n with (n + 1)(1 - c(n)) < factor, and at least one.
+    """Unmask the n most confident positions for the largest n with (n + 1)(1 - c(n)) < factor, and at least one.
 
     c(n) is the n-th largest confidence, the probability of the proposed token. As n grows the left side never falls, so
-    the rule stops at the first place that fails it. The inequality is strict, as in the paper: a place with
+    the rule stops at the first position that fails it. The inequality is strict, as in the paper: a position with
     (n + 1)(1 - c(n)) equal to the factor is not filled, while the published code, which asks for
-    c(n) >= 1 - factor / (n + 1), fills it. (That code also fills the last masked place when it alone fails. This one
+    c(n) >= 1 - factor / (n + 1), fills it. (That code also fills the last masked position when it alone fails. This one
     does not.)
 
     The schedule's quota plays no part. At the last of the steps that a row may take in a block, all that is left is
     filled, so that the sampler's `steps` remain the bound that they are for every planner.
 
     Args:
-        factor: above 0; the larger it is, the more places a step fills.
+        factor: above 0; the larger it is, the more positions a step fills.
     """
 
     factor: float = 1.0
@@ -44,7 +45,7 @@ class Factor(mdm.PositionPlanner):
         ordered = confidence.masked_fill(~step.masked, 0).sort(dim=-1, descending=True).values
         n = torch.arange(1, ordered.shape[-1] + 1, device=ordered.device)
         fitting = ((n + 1) * (1 - ordered) < self.factor).sum(-1).clamp(min=1)
-        return mdm.Plan(unmask=mdm.top_places(confidence, step.masked, fitting.masked_fill(step.is_last, len(n))))
+        return mdm.Plan(unmask=mdm.top_positions(confidence, step.masked, fitting.masked_fill(step.is_last, len(n))))
 
 
 @mdm.hookimpl

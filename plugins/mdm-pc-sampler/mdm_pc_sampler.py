@@ -1,6 +1,6 @@
-"""PC-Sampler, now UNCODE: early places first, and tokens that say something before trivial ones (arXiv:2508.13021).
+"""PC-Sampler, now UNCODE: early positions first, and tokens that say something before trivial ones (arXiv:2508.13021).
 
-The score of a masked place is exp(-lambda i) min(-p log f(x), alpha): i counts the places from the start of the
+The score of a masked position is exp(-lambda i) min(-p log f(x), alpha): i counts the positions from the start of the
 generation, x is the proposed token, p its probability and f its frequency in a reference corpus. A confident guess of a
 rare token is worth more than the same confidence in a comma.
 
@@ -42,14 +42,15 @@ SECONDS = 2.0
 @final
 @dataclass(frozen=True)
 class PCSampler(mdm.ScorePlanner):
-    """Unmask where exp(-decay i) min(-p log f, alpha) is largest, for place i and a token of frequency f in a corpus.
+    """Unmask where exp(-decay i) min(-p log f, alpha) is largest, for position i and a token of frequency f in a
+    corpus.
 
     Args:
         frequencies: the file of token counts, made by `mdm-pc-frequencies` with this model's tokenizer. It is read at
             the first step. A token that it lacks has the frequency of one that was seen once.
-        decay: the paper's lambda, 0 or more: how strongly early places are preferred. The paper takes 0 for Sudoku,
+        decay: the paper's lambda, 0 or more: how strongly early positions are preferred. The paper takes 0 for Sudoku,
             0.25 for most tasks and 0.5 for Countdown.
-        alpha: the largest worth of a place, above 0.
+        alpha: the largest worth of a position, above 0.
     """
 
     frequencies: str
@@ -69,8 +70,8 @@ class PCSampler(mdm.ScorePlanner):
         rarity = surprisals(self.frequencies, step.prediction.head.vocab_size, step.tokens.device)
         tokens = step.tokens.masked_fill(~step.masked, 0)  # what is proposed elsewhere may be anything
         worth = (step.confidence.double() * rarity[tokens]).clamp(max=self.alpha)
-        # The logarithm orders places as the score does, and far from the start it does not underflow.
-        return worth.log() - self.decay * step.places
+        # The logarithm orders positions as the score does, and far from the start it does not underflow.
+        return worth.log() - self.decay * step.positions
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """ReMDM: mask some of what was filled again, so that the model may change its mind (arXiv:2503.00307).
 
-With alpha(t) the share of places that are filled at time t, a filled place is masked again with probability sigma, and
-more of the masked ones are filled, so that the share at the next time s is alpha(s) all the same. That is possible up
-to sigma_max = min(1, (1 - alpha(s)) / alpha(t)), the paper's bound. Its strategies choose sigma below the bound:
-"cap" takes min(eta, sigma_max), "rescale" eta sigma_max, and "conf" shares sigma_max out over the filled places, the
-more to a place the less confidently it was filled.
+With alpha(t) the share of positions that are filled at time t, a filled position is masked again with probability
+sigma, and more of the masked ones are filled, so that the share at the next time s is alpha(s) all the same. That is
+possible up to sigma_max = min(1, (1 - alpha(s)) / alpha(t)), the paper's bound. Its strategies choose sigma below the
+bound: "cap" takes min(eta, sigma_max), "rescale" eta sigma_max, and "conf" shares sigma_max out over the filled
+positions, the more to a position the less confidently it was filled.
 """
 
 from dataclasses import dataclass, field, replace
@@ -22,12 +22,13 @@ ETA = 0.1
 @final
 @dataclass(frozen=True)
 class ReMDM(mdm.PositionPlanner):
-    """Mask each place filled in this block again with probability sigma, and let another planner fill as many more.
+    """Mask each position filled in this block again with probability sigma, and let another planner fill as many more.
 
-    The other planner is asked for the quota and as many places as were reopened, so that the number of filled places
-    keeps to the schedule. A schedule cannot ask for less than one place a step; so in a row that has more steps left
-    than masked places, is asked for one place and has filled more than an even pace over its steps, reopened places
-    come out of the quota instead. That is how `steps` beyond the number of places become time to reconsider.
+    The other planner is asked for the quota and as many positions as were reopened, so that the number of filled
+    positions keeps to the schedule. A schedule cannot ask for less than one position a step; so in a row that has more
+    steps left than masked positions, is asked for one position and has filled more than an even pace over its steps,
+    reopened positions come out of the quota instead. That is how `steps` beyond the number of positions become time to
+    reconsider.
 
     Nothing is reopened at a row's last step of a block, nor in rows that a wrapper decided.
 
@@ -38,10 +39,10 @@ class ReMDM(mdm.PositionPlanner):
     Args:
         eta: how much is reopened, in [0, 1]: the largest probability ("cap"), or the part of the largest possible one
             ("rescale"). At 0 the other planner is left to itself.
-        strategy: "cap": sigma = min(eta, sigma_max). "rescale": sigma = eta sigma_max. "conf": sigma of a place is
-            sigma_max times the softmax, over the places that may be reopened, of minus the confidence that it was
+        strategy: "cap": sigma = min(eta, sigma_max). "rescale": sigma = eta sigma_max. "conf": sigma of a position is
+            sigma_max times the softmax, over the positions that may be reopened, of minus the confidence that it was
             filled with; it has no eta.
-        otherwise: chooses the places to fill.
+        otherwise: chooses the positions to fill.
     """
 
     eta: float = ETA
@@ -78,16 +79,16 @@ class ReMDM(mdm.PositionPlanner):
         return replace(plan, remask=reopen if plan.remask is None else reopen | plan.remask)
 
     def _due(self, step: mdm.Step) -> Tensor:
-        """By how many places each row should have more filled after this step, int64 [b]."""
+        """By how many positions each row should have more filled after this step, int64 [b]."""
         filled, masked = (step.filled.at >= 0).sum(-1), step.prediction.masked.sum(-1)
         has_time = step.steps - step.taken > masked
         is_ahead = filled * step.steps >= (filled + masked) * (step.taken + 1)
         return torch.where(has_time & is_ahead & (step.quota == 1), 0, step.quota)
 
     def _sigma(self, step: mdm.Step, reopenable: Tensor, due: Tensor) -> Tensor:
-        """The probability with which each place is reopened, float64 [b l]; of use where it is reopenable."""
+        """The probability with which each position is reopened, float64 [b l]; of use where it is reopenable."""
         filled = (step.filled.at >= 0).sum(-1)
-        # What stays masked after this step is 1 - alpha(s) of the places; those that a wrapper fills now do not.
+        # What stays masked after this step is 1 - alpha(s) of the positions; those that a wrapper fills now do not.
         left = step.prediction.masked.sum(-1) - step.fixed.sum(-1) - due
         largest = (left.clamp(min=0).double() / filled.clamp(min=1)).clamp(max=1).unsqueeze(-1)
         if self.strategy == "cap":

@@ -1,4 +1,4 @@
-"""Top mass: fill places where a few tokens hold nearly all of the probability."""
+"""Top mass: fill positions where a few tokens hold nearly all of the probability."""
 
 from dataclasses import dataclass
 from typing import final
@@ -23,9 +23,9 @@ class TopMass(mdm.ScorePlanner):
 
     def score(self, step: mdm.Step) -> Tensor:
         score = torch.zeros_like(step.confidence)
-        for places, logits in step.prediction.chunks():
+        for positions, logits in step.prediction.chunks():
             best = logits.softmax(-1).topk(min(self.k, logits.shape[-1])).values
-            score[places] = best.sum(-1).to(score)
+            score[positions] = best.sum(-1).to(score)
         return score
 
 

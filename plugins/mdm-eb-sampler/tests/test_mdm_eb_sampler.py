@@ -20,18 +20,18 @@ ROWS = [
 
 
 class Toy:
-    """Logits of a place from its token, its position and the mean of its row, in float64."""
+    """Logits of a position from its token, its position and the mean of its row, in float64."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.embed, self.place, self.out = (
+        self.embed, self.position, self.out = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
         )
         self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
 
     def row(self, tokens: Tensor) -> Tensor:
         """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.place[: len(tokens)])
+        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
         return torch.tanh(x + 2 * x.mean(0)) @ self.out * 2
 
     def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def chances(logits: Tensor) -> list[float]:
 
 
 def naive(toy: Toy, prefix: list[int], body: list[int], block: int, gamma: float, proxy: str) -> list[dict[int, int]]:
-    """The paper's procedure for one row: the moves, {place: token}, with every prefix tried, the longest first."""
+    """The paper's procedure for one row: the moves, {position: token}, with every prefix tried, the longest first."""
     canvas, moves = prefix + body, []
     for first in range(0, len(body), block):
         while True:
@@ -82,8 +82,8 @@ def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> l
     for record in sampler.iterate(canvas):
         first = record.block.start - canvas.start
         for i, row in enumerate(record.rows.tolist()):
-            places = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + place: int(record.tokens[i, place]) for place in places})
+            positions = record.unmask[i].nonzero()[:, 0].tolist()
+            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
     return moves
 
 
@@ -100,7 +100,7 @@ def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) ->
         toy = Toy(seed)
         for block in (12, 5):
             sampler = mdm.Sampler(
-                toy.backend, EBSampler(gamma, proxy), cache=mdm.NoCache(), block_length=block, steps=10**6
+                toy.backend, EBSampler(gamma, proxy), cache=mdm.NoCache(), block_size=block, steps=10**6
             )
             found = moves_of(sampler, ROWS)
             assert found == [naive(toy, *row, block, gamma, proxy) for row in ROWS]
@@ -109,10 +109,10 @@ def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) ->
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, EBSampler(0.3), block_length=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0).backend, EBSampler(0.3), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
-    for places in (1, 3, 100):
-        assert moves_of(replace(sampler, schedule=mdm.Constant(places)), ROWS) == expected
+    for positions in (1, 3, 100):
+        assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected
 
 
 def test_the_last_step_fills_what_is_left() -> None:
@@ -120,19 +120,19 @@ def test_the_last_step_fills_what_is_left() -> None:
     assert [len(move) for move in moves_of(sampler, ROWS[:1])[0]] == [1, 1, 7]
 
 
-def test_places_that_are_certain_ride_along_at_gamma_0() -> None:
-    """With one entropy above 0 the sum without the largest is 0, whichever place holds it."""
+def test_positions_that_are_certain_ride_along_at_gamma_0() -> None:
+    """With one entropy above 0 the sum without the largest is 0, whichever position holds it."""
     table = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, 0.3, 0.0], [-torch.inf, 0.0, 0.0], [0.0, 0.9, 0.0]]).double()
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), 4, 3).clone(), mask_id=2, vocab_size=3)
     found = moves_of(mdm.Sampler(backend, EBSampler(0.0), steps=100), [([], [2] * 4)])
     assert [sorted(move) for move in found[0]] == [[0, 2, 3], [1]]
 
 
-def test_equal_places_are_taken_from_the_left() -> None:
+def test_equal_positions_are_taken_from_the_left() -> None:
     """With two equal logits a confidence is 1/2 and a margin 0 on any machine."""
     backend = mdm.wrap(lambda tokens: torch.zeros(*tokens.shape, 3).double(), mask_id=2, vocab_size=3)
     for proxy in ("confidence", "margin"):
-        sampler = mdm.Sampler(backend, EBSampler(1.0, proxy), steps=100)  # each of two tokens: 0.69 nats a place
+        sampler = mdm.Sampler(backend, EBSampler(1.0, proxy), steps=100)  # each of two tokens: 0.69 nats a position
         assert [sorted(move) for move in moves_of(sampler, [([], [2] * 5)])[0]] == [[0, 1], [2, 3], [4]]
 
 

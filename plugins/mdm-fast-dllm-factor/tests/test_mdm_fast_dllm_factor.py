@@ -20,18 +20,18 @@ ROWS = [
 
 
 class Toy:
-    """Logits of a place from its token, its position and the mean of its row, in float64."""
+    """Logits of a position from its token, its position and the mean of its row, in float64."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.embed, self.place, self.out = (
+        self.embed, self.position, self.out = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
         )
         self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
 
     def row(self, tokens: Tensor) -> Tensor:
         """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.place[: len(tokens)])
+        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
         return torch.tanh(x + 2 * x.mean(0)) @ self.out * 3
 
     def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Spy(mdm.PositionPlanner):
 
 
 def naive_choice(confidence: dict[int, float], factor: float) -> list[int]:
-    """The paper's rule for the confidences of one row's masked places: every n is tried, the largest first."""
+    """The paper's rule for the confidences of one row's masked positions: every n is tried, the largest first."""
     order = sorted(confidence, key=lambda i: -confidence[i])
     for n in range(len(order), 1, -1):
         if (n + 1) * (1 - confidence[order[n - 1]]) < factor:
@@ -64,7 +64,7 @@ def naive_choice(confidence: dict[int, float], factor: float) -> list[int]:
 
 
 def naive(toy: Toy, prefix: list[int], body: list[int], block: int, factor: float) -> list[dict[int, int]]:
-    """A row's moves, {place: token}."""
+    """A row's moves, {position: token}."""
     canvas, moves = prefix + body, []
     for first in range(0, len(body), block):
         while True:
@@ -89,8 +89,8 @@ def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> l
     for record in sampler.iterate(canvas):
         first = record.block.start - canvas.start
         for i, row in enumerate(record.rows.tolist()):
-            places = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + place: int(record.tokens[i, place]) for place in places})
+            positions = record.unmask[i].nonzero()[:, 0].tolist()
+            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
     return moves
 
 
@@ -112,7 +112,7 @@ def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
     for seed in range(5):
         toy = Toy(seed)
         for block in (12, 5):
-            sampler = mdm.Sampler(toy.backend, Factor(factor), cache=mdm.NoCache(), block_length=block, steps=10**6)
+            sampler = mdm.Sampler(toy.backend, Factor(factor), cache=mdm.NoCache(), block_size=block, steps=10**6)
             found = moves_of(sampler, ROWS)
             assert found == [naive(toy, *row, block, factor) for row in ROWS]
             sizes |= {len(move) for row in found for move in row}
@@ -121,7 +121,7 @@ def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
 
 def test_the_confidence_is_that_of_the_drawn_token() -> None:
     spy = Spy(Factor(1.5))
-    sampler = mdm.Sampler(Toy(0).backend, spy, token_sampler=mdm.GumbelMax(0.8), block_length=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0).backend, spy, token_sampler=mdm.GumbelMax(0.8), block_size=6, steps=1000)
     list(sampler.iterate(sampler.canvas(ROWS), seed=[1, 2, 3]))
     for step, plan in spy.seen:
         for i in range(len(step.masked)):
@@ -135,9 +135,9 @@ def test_the_confidence_is_that_of_the_drawn_token() -> None:
         ([0.9, 0.8, 0.7], 1.0, [0, 1]),  # 2 x 0.1, 3 x 0.2 and 4 x 0.3 against 1
         ([0.7, 0.8, 0.9], 1.0, [1, 2]),
         ([0.7, 0.8, 0.9], 1.3, [0, 1, 2]),
-        ([0.6, 0.55, 0.52], 0.1, [0]),  # 2 x 0.4 fails, and one place is filled all the same
+        ([0.6, 0.55, 0.52], 0.1, [0]),  # 2 x 0.4 fails, and one position is filled all the same
         ([0.95, 0.5, 0.949, 0.948], 0.5, [0, 2, 3]),
-        ([0.99, 0.99, 0.5], 0.9, [0, 1]),  # the published code fills the last place too
+        ([0.99, 0.99, 0.5], 0.9, [0, 1]),  # the published code fills the last position too
     ],
 )
 def test_worked_examples(confidences: list[float], factor: float, first: list[int]) -> None:
@@ -145,23 +145,23 @@ def test_worked_examples(confidences: list[float], factor: float, first: list[in
     assert sorted(moves[0][0]) == first
 
 
-def test_certain_places_are_filled_at_once_whatever_the_factor() -> None:
+def test_certain_positions_are_filled_at_once_whatever_the_factor() -> None:
     moves = moves_of(sampler_of([1.0, 0.6, 1.0, 1.0, 0.55], 1e-6), [([], [2] * 5)])
     assert [sorted(move) for move in moves[0]] == [[0, 2, 3], [1], [4]]
 
 
-def test_equal_places_are_taken_from_the_left() -> None:
+def test_equal_positions_are_taken_from_the_left() -> None:
     """With two equal logits a confidence is 1/2 on any machine; 4 x 1/2 is below 2.2, and 5 x 1/2 is not."""
     moves = moves_of(sampler_of([0.5] * 5, 2.2), [([], [2] * 5)])
     assert [sorted(move) for move in moves[0]] == [[0, 1, 2], [3, 4]]
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, Factor(), block_length=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0).backend, Factor(), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
-    for places in (1, 3, 100):
-        assert moves_of(replace(sampler, schedule=mdm.Constant(places)), ROWS) == expected
-    last = replace(sampler, planner=Factor(1e-6), block_length=9, steps=3)
+    for positions in (1, 3, 100):
+        assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected
+    last = replace(sampler, planner=Factor(1e-6), block_size=9, steps=3)
     assert [len(move) for move in moves_of(last, ROWS[:1])[0]] == [1, 1, 7]
 
 

@@ -27,7 +27,7 @@ class Toy:
 
     def __init__(self, seed: int, context: float = 0.8) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.embed, self.place, self.out = (
+        self.embed, self.position, self.out = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
         )
         self.context = context
@@ -35,7 +35,7 @@ class Toy:
 
     def row(self, tokens: Tensor) -> Tensor:
         """[t] -> [t v]"""
-        return (torch.tanh(self.place[: len(tokens)]) + self.context * self.embed[tokens].mean(0)) @ self.out
+        return (torch.tanh(self.position[: len(tokens)]) + self.context * self.embed[tokens].mean(0)) @ self.out
 
     def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
         logits = torch.zeros(*tokens.shape, VOCAB, dtype=torch.float64)
@@ -66,9 +66,9 @@ def chances(logits: list[float]) -> list[float]:
 def naive(
     toy: Toy, prefix: list[int], body: list[int], block: int, planner: KLASS, quota: int
 ) -> tuple[list[dict[int, int]], int]:
-    """A row's moves, {place: token}, and how many of them were made by ready places.
+    """A row's moves, {position: token}, and how many of them were made by ready positions.
 
-    As the published code does it, with a buffer of the last divergences of each place, anew in each block.
+    As the published code does it, with a buffer of the last divergences of each position, anew in each block.
     """
     canvas, moves, by_ready = prefix + body, [], 0
     for first in range(0, len(body), block):
@@ -106,15 +106,15 @@ def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> l
     for record in sampler.iterate(canvas):
         first = record.block.start - canvas.start
         for i, row in enumerate(record.rows.tolist()):
-            places = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + place: int(record.tokens[i, place]) for place in places})
+            positions = record.unmask[i].nonzero()[:, 0].tolist()
+            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
     return moves
 
 
-def steady(planner: mdm.PositionPlanner, places: int = 8, confidence: float = 0.95) -> mdm.Sampler:
-    """A model that never changes its mind, at one place a step."""
-    table = torch.tensor([confidence, 1 - confidence, 1.0], dtype=torch.float64).log().expand(places, 3)
-    backend = mdm.wrap(lambda tokens: table.expand(len(tokens), places, 3).clone(), mask_id=2, vocab_size=3)
+def steady(planner: mdm.PositionPlanner, positions: int = 8, confidence: float = 0.95) -> mdm.Sampler:
+    """A model that never changes its mind, at one position a step."""
+    table = torch.tensor([confidence, 1 - confidence, 1.0], dtype=torch.float64).log().expand(positions, 3)
+    backend = mdm.wrap(lambda tokens: table.expand(len(tokens), positions, 3).clone(), mask_id=2, vocab_size=3)
     return mdm.Sampler(backend, planner, schedule=mdm.Constant(1), steps=1000)
 
 
@@ -144,7 +144,7 @@ def test_it_fills_what_a_plain_implementation_fills(planner: KLASS, cache: mdm.C
         toy = Toy(seed)
         for block in (12, 5):
             sampler = mdm.Sampler(
-                toy.backend, planner, cache=cache, schedule=mdm.Constant(1), block_length=block, steps=10**6
+                toy.backend, planner, cache=cache, schedule=mdm.Constant(1), block_size=block, steps=10**6
             )
             found = moves_of(sampler, ROWS)
             expected = [naive(toy, *row, block, planner, quota=1) for row in ROWS]
@@ -162,11 +162,11 @@ def test_nothing_is_ready_before_so_many_comparisons(length: int) -> None:
     rows = [([], [2] * 8)]
     moves = moves_of(steady(KLASS(length=length)), rows)[0]
     assert [len(move) for move in moves] == [1] * length + [8 - length]
-    in_blocks = moves_of(replace(steady(KLASS(length=length)), block_length=4), rows)[0]
+    in_blocks = moves_of(replace(steady(KLASS(length=length)), block_size=4), rows)[0]
     assert [len(move) for move in in_blocks] == ([1] * length + [4 - length]) * 2
 
 
-def test_a_stable_place_that_is_not_confident_waits() -> None:
+def test_a_stable_position_that_is_not_confident_waits() -> None:
     moves = moves_of(steady(KLASS(), confidence=0.85), [([], [2] * 8)])[0]
     assert [len(move) for move in moves] == [1] * 8
 
@@ -195,15 +195,15 @@ def test_the_last_step_fills_what_is_left() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda p: mdm.Bypass(0.9, p), lambda p: mdm.Defer(p, ids=(0, 2, 4, 7))])
-def test_a_wrapper_that_narrows_the_places_does_not_disturb_the_count(
+def test_a_wrapper_that_narrows_the_positions_does_not_disturb_the_count(
     wrap: Callable[[mdm.PositionPlanner], mdm.PositionPlanner],
 ) -> None:
-    """What is compared are all places that the model predicts, those included that may not be chosen now."""
+    """What is compared are all positions that the model predicts, those included that may not be chosen now."""
     narrowed, longest = 0, 0
     for seed in range(3):
         spy = Spy(LOOSE)
         toy = Toy(seed)
-        moves_of(mdm.Sampler(toy.backend, wrap(spy), schedule=mdm.Constant(1), block_length=12, steps=1000), ROWS[:1])
+        moves_of(mdm.Sampler(toy.backend, wrap(spy), schedule=mdm.Constant(1), block_size=12, steps=1000), ROWS[:1])
         counts = dict.fromkeys(range(9), 0)
         before: dict[int, list[float]] = {}
         for step, plan in spy.seen:
@@ -242,7 +242,7 @@ def test_divergence_is_that_of_the_distributions() -> None:
     assert found[1] == found[3] == inf
 
 
-def test_the_distributions_of_all_places_never_exist_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_distributions_of_all_positions_never_exist_together(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     now, old = (torch.randn(3, 7, 11, generator=generator, dtype=torch.float64) for _ in range(2))
     masked = torch.rand(3, 7, generator=generator) < 0.7
@@ -253,7 +253,7 @@ def test_the_distributions_of_all_places_never_exist_together(monkeypatch: pytes
     assert max(rows) == 2
 
 
-def test_banned_tokens_keep_no_place_from_being_ready() -> None:
+def test_banned_tokens_keep_no_position_from_being_ready() -> None:
     toy = Toy(0, context=0.0)
     sampler = mdm.Sampler(toy.backend, KLASS(threshold=0.0), schedule=mdm.Constant(1), steps=1000)
     for processors in ((), (mdm.Ban(ids=(0, 3)),)):

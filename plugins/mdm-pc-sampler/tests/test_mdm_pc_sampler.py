@@ -30,18 +30,18 @@ TOTAL = 300
 
 
 class Toy:
-    """Logits of a place from its token, its position and the mean of its row, in float64."""
+    """Logits of a position from its token, its position and the mean of its row, in float64."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.embed, self.place, self.out = (
+        self.embed, self.position, self.out = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
         )
         self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
 
     def row(self, tokens: Tensor) -> Tensor:
         """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.place[: len(tokens)])
+        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
         return torch.tanh(x + 2 * x.mean(0)) @ self.out * 2
 
     def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Toy:
 
 
 def naive(toy: Toy, prefix: list[int], body: list[int], block: int, planner: PCSampler, k: int) -> list[dict[int, int]]:
-    """The paper's procedure for one row: its moves, {place: token}."""
+    """The paper's procedure for one row: its moves, {position: token}."""
     canvas, moves = prefix + body, []
     for first in range(0, len(body), block):
         while True:
@@ -81,8 +81,8 @@ def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> l
     for record in sampler.iterate(canvas):
         first = record.block.start - canvas.start
         for i, row in enumerate(record.rows.tolist()):
-            places = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + place: int(record.tokens[i, place]) for place in places})
+            positions = record.unmask[i].nonzero()[:, 0].tolist()
+            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
     return moves
 
 
@@ -109,7 +109,7 @@ def test_it_fills_what_a_plain_implementation_fills(file: str, decay: float, alp
         toy = Toy(seed)
         for block, k in ((12, 1), (12, 3), (5, 2)):
             sampler = mdm.Sampler(
-                toy.backend, planner, mdm.NoCache(), schedule=mdm.Constant(k), block_length=block, steps=10**6
+                toy.backend, planner, mdm.NoCache(), schedule=mdm.Constant(k), block_size=block, steps=10**6
             )
             assert moves_of(sampler, ROWS) == [naive(toy, *row, block, planner, k) for row in ROWS]
 
@@ -123,13 +123,13 @@ def test_decay_and_rarity_matter(file: str) -> None:
     assert leftmost == moves_of(replace(sampler, planner=mdm.LeftToRight()), ROWS)
 
 
-def test_far_from_the_start_places_are_still_told_apart(file: str) -> None:
-    """exp(-5 i) is 0 in double precision from the 150th place on; the order must not be lost with it."""
+def test_far_from_the_start_positions_are_still_told_apart(file: str) -> None:
+    """exp(-5 i) is 0 in double precision from the 150th position on; the order must not be lost with it."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(400, VOCAB, generator=generator, dtype=torch.float64)
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), 400, VOCAB).clone(), MASK, VOCAB)
     sampler = mdm.Sampler(
-        backend, PCSampler(file, 5.0), mdm.NoCache(), schedule=mdm.Constant(80), block_length=400, steps=1000
+        backend, PCSampler(file, 5.0), mdm.NoCache(), schedule=mdm.Constant(80), block_size=400, steps=1000
     )
     first = moves_of(sampler, [([], [MASK] * 400)])[0]
     assert [(min(move), max(move)) for move in first] == [(80 * i, 80 * i + 79) for i in range(5)]
@@ -241,7 +241,7 @@ def test_the_command_counts_a_corpus_end_to_end(tmp_path: Path) -> None:
     assert "4 more that the tokenizer does not know were skipped" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.jsonl", "counts.json"]
 
-    sampler = mdm.load(gen_length=20, steps=20)
+    sampler = mdm.load(max_new_tokens=20, steps=20)
     sampler = replace(sampler, planner=mdm.build("planners", f"pc:{output},decay=0"))
     solved = sampler.generate("1... ..3. .1.. ...4").texts[0].split()
     assert [len(row) for row in solved] == [4] * 4

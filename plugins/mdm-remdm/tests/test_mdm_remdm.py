@@ -21,18 +21,18 @@ PLANNERS = [ReMDM(), ReMDM(0.6), ReMDM(0.5, "rescale"), ReMDM(1.0, "rescale"), R
 
 
 class Toy:
-    """Logits of a place from its token, its position and the mean of its row, in float64."""
+    """Logits of a position from its token, its position and the mean of its row, in float64."""
 
     def __init__(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.embed, self.place, self.out = (
+        self.embed, self.position, self.out = (
             torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
         )
         self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
 
     def row(self, tokens: Tensor) -> Tensor:
         """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.place[: len(tokens)])
+        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
         return torch.tanh(x + 2 * x.mean(0)) @ self.out * 2
 
     def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
@@ -55,14 +55,14 @@ class Spy(mdm.PositionPlanner):
         return plan
 
 
-def steady(places: int) -> mdm.ModelBackend:
-    """A model that reads nothing, with another confidence at each place; fast for large batches."""
-    table = torch.randn(places, VOCAB, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
-    return mdm.wrap(lambda tokens: table.expand(len(tokens), places, VOCAB).clone(), MASK, VOCAB)
+def steady(positions: int) -> mdm.ModelBackend:
+    """A model that reads nothing, with another confidence at each position; fast for large batches."""
+    table = torch.randn(positions, VOCAB, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    return mdm.wrap(lambda tokens: table.expand(len(tokens), positions, VOCAB).clone(), MASK, VOCAB)
 
 
 def naive_due(step: mdm.Step, i: int) -> int:
-    """By how many places row i should have more filled afterwards."""
+    """By how many positions row i should have more filled afterwards."""
     filled, masked = int((step.filled.at[i] >= 0).sum()), int(step.prediction.masked[i].sum())
     quota, steps = int(step.quota[i]), int(step.steps[i])
     to_spare = steps - step.taken > masked
@@ -71,24 +71,24 @@ def naive_due(step: mdm.Step, i: int) -> int:
 
 
 def naive_sigma(planner: ReMDM, step: mdm.Step, i: int) -> dict[int, float]:
-    """The paper's probability for each place of row i that may be reopened."""
-    places = step.reopenable[i].nonzero()[:, 0].tolist()
-    if int(step.quota[i]) == 0 or not places:
+    """The paper's probability for each position of row i that may be reopened."""
+    positions = step.reopenable[i].nonzero()[:, 0].tolist()
+    if int(step.quota[i]) == 0 or not positions:
         return {}
     filled, masked = int((step.filled.at[i] >= 0).sum()), int(step.prediction.masked[i].sum())
     total = filled + masked
     alpha_t, alpha_s = filled / total, (filled + int(step.fixed[i].sum()) + naive_due(step, i)) / total
     largest = min(1.0, (1 - alpha_s) / alpha_t)
     if planner.strategy == "cap":
-        return dict.fromkeys(places, min(planner.eta, largest))
+        return dict.fromkeys(positions, min(planner.eta, largest))
     if planner.strategy == "rescale":
-        return dict.fromkeys(places, planner.eta * largest)
-    weights = {j: math.exp(-float(step.filled.confidence[i, j])) for j in places}
+        return dict.fromkeys(positions, planner.eta * largest)
+    weights = {j: math.exp(-float(step.filled.confidence[i, j])) for j in positions}
     return {j: weight / sum(weights.values()) * largest for j, weight in weights.items()}
 
 
 def naive_plan(planner: ReMDM, step: mdm.Step, i: int, seed: int) -> tuple[list[int], list[int]]:
-    """The places that row i fills, by confidence, and reopens."""
+    """The positions that row i fills, by confidence, and reopens."""
     noise = mdm.RowNoise.from_seeds([seed], torch.device("cpu"), step.offset, step.taken)
     draws = noise.uniform([0], 1, step.width)[0, 0].tolist()
     reopened = [j for j, sigma in naive_sigma(planner, step, i).items() if draws[j] < sigma]
@@ -100,7 +100,7 @@ def naive_plan(planner: ReMDM, step: mdm.Step, i: int, seed: int) -> tuple[list[
 
 def spied(planner: mdm.PositionPlanner, **settings: object) -> tuple[Spy, mdm.Sampler]:
     spy = Spy(planner)
-    settings = {"backend": Toy(0).backend, "block_length": 6, "steps": 30} | settings
+    settings = {"backend": Toy(0).backend, "block_size": 6, "steps": 30} | settings
     return spy, mdm.Sampler(planner=spy, **settings)  # type: ignore[arg-type]
 
 
@@ -119,7 +119,7 @@ def test_it_conforms(planner: ReMDM) -> None:
 def test_it_reopens_and_fills_what_a_plain_implementation_does(planner: ReMDM, schedule: mdm.Schedule) -> None:
     moves = reopenings = 0
     for steps, block in ((8, 6), (8, 12), (16, 6), (36, 6)):
-        spy, sampler = spied(planner, schedule=schedule, steps=steps, block_length=block)
+        spy, sampler = spied(planner, schedule=schedule, steps=steps, block_size=block)
         canvas = sampler.canvas(ROWS)
         for record in sampler.iterate(canvas, seed=[5, 6, 7]):
             step, plan = spy.seen[-1]
@@ -134,9 +134,9 @@ def test_it_reopens_and_fills_what_a_plain_implementation_does(planner: ReMDM, s
 
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=mdm.describe)
-def test_as_many_places_are_reopened_as_the_paper_expects(planner: ReMDM) -> None:
-    """Over 300 rows of 12 places in 16 steps, at every step: within four standard deviations."""
-    spy, sampler = spied(planner, backend=steady(12), steps=16, block_length=12)
+def test_as_many_positions_are_reopened_as_the_paper_expects(planner: ReMDM) -> None:
+    """Over 300 rows of 12 positions in 16 steps, at every step: within four standard deviations."""
+    spy, sampler = spied(planner, backend=steady(12), steps=16, block_size=12)
     rows = [([], [MASK] * 12)] * 300
     list(sampler.iterate(sampler.canvas(rows), seed=list(range(300))))
     all_found = all_expected = all_variance = 0.0
@@ -152,8 +152,8 @@ def test_as_many_places_are_reopened_as_the_paper_expects(planner: ReMDM) -> Non
 
 
 def test_conf_reopens_the_less_confident_more_often() -> None:
-    """Of the places of a row that may be reopened at a step; the earlier steps reopen more, and fill the surest."""
-    spy, sampler = spied(ReMDM(strategy="conf"), backend=steady(12), steps=20, block_length=12)
+    """Of the positions of a row that may be reopened at a step; the earlier steps reopen more, and fill the surest."""
+    spy, sampler = spied(ReMDM(strategy="conf"), backend=steady(12), steps=20, block_size=12)
     rows = [([], [MASK] * 12)] * 300
     list(sampler.iterate(sampler.canvas(rows), seed=list(range(300))))
     times = {"sure": 0, "unsure": 0}
@@ -161,15 +161,15 @@ def test_conf_reopens_the_less_confident_more_often() -> None:
         assert plan.remask is not None
         half = step.reopenable.sum(-1) // 2
         for name, sign in (("sure", 1), ("unsure", -1)):
-            places = mdm.top_places(sign * step.filled.confidence, step.reopenable, half)
-            times[name] += int((plan.remask & places).sum())
+            positions = mdm.top_positions(sign * step.filled.confidence, step.reopenable, half)
+            times[name] += int((plan.remask & positions).sum())
     assert times["unsure"] > 1.2 * times["sure"] > 120
 
 
 @pytest.mark.parametrize("cache", [mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()], ids=mdm.describe)
 @pytest.mark.parametrize("planner", PLANNERS, ids=mdm.describe)
 def test_a_run_with_more_steps_ends_and_keeps_what_was_given(planner: ReMDM, cache: mdm.CacheStrategy) -> None:
-    sampler = mdm.Sampler(Toy(3).backend, planner, cache, block_length=6, steps=80)
+    sampler = mdm.Sampler(Toy(3).backend, planner, cache, block_size=6, steps=80)
     canvas = sampler.canvas(ROWS)
     fixed = ~canvas.masked
     reopened = 0
@@ -184,12 +184,12 @@ def test_a_run_with_more_steps_ends_and_keeps_what_was_given(planner: ReMDM, cac
         assert row.steps <= 80
 
 
-def test_steps_beyond_the_places_are_spent_on_reconsidering() -> None:
-    """Without the even pace the schedule's one place a step would end a block of 20 after about 21 steps."""
+def test_steps_beyond_the_positions_are_spent_on_reconsidering() -> None:
+    """Without the even pace the schedule's one position a step would end a block of 20 after about 21 steps."""
     rows = [([], [MASK] * 20)] * 50
     mean_steps = []
     for steps in (10, 20, 40):
-        sampler = mdm.Sampler(steady(20), ReMDM(), block_length=20, steps=steps)
+        sampler = mdm.Sampler(steady(20), ReMDM(), block_size=20, steps=steps)
         result = sampler.fill(rows, seed=list(range(50)), batch_size=50)
         mean_steps.append(sum(row.steps for row in result.rows) / 50)
         assert all(row.steps <= steps for row in result.rows)
@@ -198,7 +198,7 @@ def test_steps_beyond_the_places_are_spent_on_reconsidering() -> None:
 
 
 def test_nothing_is_reopened_at_the_last_step_and_all_is_filled() -> None:
-    spy, sampler = spied(ReMDM(1.0), steps=7, block_length=12)
+    spy, sampler = spied(ReMDM(1.0), steps=7, block_size=12)
     list(sampler.iterate(sampler.canvas(ROWS)))
     for step, plan in spy.seen:
         assert plan.remask is not None
@@ -210,7 +210,7 @@ def test_nothing_is_reopened_at_the_last_step_and_all_is_filled() -> None:
 
 def test_rows_that_a_bypass_decided_reopen_nothing() -> None:
     spy = Spy(ReMDM(1.0))
-    sampler = mdm.Sampler(Toy(0).backend, mdm.Bypass(0.95, spy), block_length=12, steps=60)
+    sampler = mdm.Sampler(Toy(0).backend, mdm.Bypass(0.95, spy), block_size=12, steps=60)
     list(sampler.iterate(sampler.canvas(ROWS)))
     decided = undecided = 0
     for step, plan in spy.seen:
@@ -222,15 +222,15 @@ def test_rows_that_a_bypass_decided_reopen_nothing() -> None:
     assert min(decided, undecided) > 5
 
 
-def test_places_that_a_wrapper_fills_itself_count_as_filled() -> None:
+def test_positions_that_a_wrapper_fills_itself_count_as_filled() -> None:
     @dataclass(frozen=True)
     class Surest(mdm.PositionPlanner):
-        """Fill the surest place, and let another planner choose the rest of the quota."""
+        """Fill the surest position, and let another planner choose the rest of the quota."""
 
         otherwise: mdm.PositionPlanner
 
         def plan(self, step: mdm.Step) -> mdm.Plan:
-            first = mdm.top_places(step.confidence, step.masked, torch.ones_like(step.quota))
+            first = mdm.top_positions(step.confidence, step.masked, torch.ones_like(step.quota))
             rest = replace(step, masked=step.masked & ~first, fixed=first, quota=step.quota - 1)
             plan = self.otherwise.plan(rest)
             return replace(plan, unmask=plan.unmask | first)
@@ -238,7 +238,7 @@ def test_places_that_a_wrapper_fills_itself_count_as_filled() -> None:
     reopenings = 0
     planner = ReMDM(1.0, "rescale")
     spy, _ = spied(planner)
-    sampler = mdm.Sampler(steady(20), Surest(spy), schedule=mdm.Constant(3), block_length=20, steps=30)
+    sampler = mdm.Sampler(steady(20), Surest(spy), schedule=mdm.Constant(3), block_size=20, steps=30)
     canvas = sampler.canvas([([], [MASK] * 20)] * 8)
     for record in sampler.iterate(canvas, seed=list(range(8))):
         step, plan = spy.seen[-1]
@@ -254,7 +254,7 @@ def test_without_eta_the_other_planner_is_left_to_itself() -> None:
     for inner in (mdm.Margin(), mdm.InfoGain(3), mdm.Bypass(0.7)):
         for schedule in (mdm.Uniform(), mdm.Constant(3)):
             for steps in (5, 60):
-                sampler = mdm.Sampler(Toy(0).backend, inner, schedule=schedule, block_length=6, steps=steps)
+                sampler = mdm.Sampler(Toy(0).backend, inner, schedule=schedule, block_size=6, steps=steps)
                 wrapped = replace(sampler, planner=ReMDM(0.0, otherwise=inner))
                 assert wrapped.fill(ROWS, seed=2).sequences == sampler.fill(ROWS, seed=2).sequences
                 assert [r.steps for r in wrapped.fill(ROWS).rows] == [r.steps for r in sampler.fill(ROWS).rows]

@@ -15,7 +15,7 @@ def test_it_is_registered_under_its_name() -> None:
     assert mdm.build("planners", "top-mass:k=3") == mdm_top_mass.TopMass(k=3)
 
 
-def test_it_fills_the_place_with_the_most_mass_first() -> None:
+def test_it_fills_the_position_with_the_most_mass_first() -> None:
     table = torch.tensor([[0.5, 0.2, 0.2, 0.1, 0.0], [0.4, 0.4, 0.1, 0.1, 0.0]]).clamp(min=1e-9).log()
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), 2, 5).clone(), mask_id=4, vocab_size=5)
     for k, expected in ((1, 0), (2, 1)):
