@@ -13,7 +13,7 @@ import torch
 from models import FAMILIES, SHAPES, random_prompt
 
 import mdm_sampling as mdm
-from mdm_sampling.machine import describe_machine
+from mdm_sampling.provenance import describe_machine
 
 Row = tuple[list[int], list[int]]
 

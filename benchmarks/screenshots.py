@@ -21,11 +21,11 @@ from rich.terminal_theme import MONOKAI
 
 import mdm_sampling as mdm
 from mdm_sampling.compare.engine import row_of
-from mdm_sampling.replay import Film
-from mdm_sampling.report import write_page
-from mdm_sampling.watch import Screen
-from mdm_sampling.watch.lockstep import watch
-from mdm_sampling.watch.view import Lane
+from mdm_sampling.traces.replay import Film
+from mdm_sampling.views.page import write_page
+from mdm_sampling.views.terminal import Screen
+from mdm_sampling.views.terminal.lockstep import watch
+from mdm_sampling.views.terminal.view import Lane
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 COLUMNS, LINES = 112, 34

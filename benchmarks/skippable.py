@@ -15,7 +15,7 @@ import torch
 
 import mdm_sampling as mdm
 from mdm_sampling.compare.engine import row_of
-from mdm_sampling.machine import describe_machine
+from mdm_sampling.provenance import describe_machine
 
 POSITIONS = 64  # more than any answer has
 

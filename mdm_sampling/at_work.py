@@ -71,7 +71,7 @@ def at_work(kind: str, part: object, doing: str = "", *, decodes: bool = True) -
 
 def _is_the_machines(error: BaseException) -> bool:
     """Whether an error says that memory is full or that a device has failed."""
-    from .machine import is_device_fault, is_out_of_memory
+    from .device_faults import is_device_fault, is_out_of_memory
 
     return is_out_of_memory(error) or is_device_fault(error)
 

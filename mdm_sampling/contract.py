@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from .at_work import at_work, named
+from .caches import CacheStrategy
+from .canvas import Span
 from .errors import ContractError
-from .interfaces import CacheStrategy, Needs, PositionPlanner, Processor, Schedule, Step, TokenSampler
+from .planners.base import Needs, PositionPlanner, Step
 from .prediction import Head, Prediction
-from .records import Candidates, Plan, Proposal, Span
+from .processors import Processor
+from .records import Candidates, Plan, Proposal
+from .schedules import Schedule
+from .token_samplers import TokenSampler
 
 SCOPES = ("block", "canvas")
 Who = tuple[str, object]

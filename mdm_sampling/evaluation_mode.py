@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .interfaces import ModelBackend
+from .backends.base import ModelBackend
 
 
 class EvaluationMode:

@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from .canvas import Canvas
+from .lazy import torch
+from .records import Candidates, StepRecord
 
-from .records import Candidates, Canvas, RowHistory, StepRecord, Weighed
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The moves that a planner weighed for one row at one step.
+
+    Attributes:
+        step: the row's step, from 0.
+        cost: C of each move.
+        next_entropy: H of each.
+        score: J of each.
+        chosen: the number of the winner in these lists.
+    """
+
+    step: int
+    cost: list[float]
+    next_entropy: list[float]
+    score: list[float]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class RowHistory:
+    """How one row was decoded. Steps are the row's own, from 0; positions are those of its body.
+
+    Attributes:
+        order: for each position the step that filled it last; -1 for one that no step filled.
+        entropy: for each position its entropy when it was filled, in nats; 0 where `order` is -1.
+        step_entropy: for each step the summed entropies of the positions that it filled, in nats.
+        weighed: the moves of each step that weighed any.
+    """
+
+    order: list[int]
+    entropy: list[float]
+    step_entropy: list[float]
+    weighed: list[Weighed]
 
 
 class HistoryKeeper:

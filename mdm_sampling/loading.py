@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .at_work import at_work, printed_apart, told
+from .backends.base import BackendFamily, ModelBackend
 from .backends.options import LoadOptions
 from .errors import MDMError, ModelError
 from .fields import is_whole
-from .interfaces import BackendFamily, ModelBackend
-from .registry import Registration, registry
+from .registry.registry import Registration, registry
 from .sampler import Sampler
 
 if TYPE_CHECKING:

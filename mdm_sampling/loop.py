@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from .at_work import at_work
+from .backends.base import ModelBackend, Slots
+from .canvas import Canvas, Span
 from .contract import (
     Unchanged,
     check_logits,
@@ -30,10 +32,11 @@ from .contract import (
     needs_of,
     reads_slots,
 )
-from .interfaces import ModelBackend, Processor, Scope, Slots, Step
+from .planners.base import Scope, Step
 from .prediction import Head, Prediction
+from .processors import Processor
 from .randomness import RowNoise
-from .records import Canvas, Filled, Plan, Proposal, Span, StepRecord
+from .records import Filled, Plan, Proposal, StepRecord
 from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
@@ -235,7 +238,7 @@ class BlockWork:
         return check_span(cache, span, self.block, self.canvas.length, forward)
 
     def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
-        """See `interfaces.Lookahead`: the forward that the next step would do, for each move."""
+        """See `planners.base.Lookahead`: the forward that the next step would do, for each move."""
         masked = self.canvas.masked[:, self.block.positions]
         check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, masked, self.run.head.vocab_size)
         span = self._span(self.forwards)

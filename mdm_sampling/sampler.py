@@ -9,29 +9,25 @@ from typing import Any, Literal, Protocol, final
 
 import torch
 
+from .backends.base import ModelBackend
 from .backends.chat import Prompts, prompts_of
 from .backends.masks import check_count
 from .backends.text import TextCodec
-from .caches.prefix import PrefixCache
-from .collector import Collector
+from .caches import CacheStrategy, PrefixCache
+from .canvas import Canvas, Span, check_row
 from .errors import CanvasError, SpecError, require
 from .evaluation_mode import EvaluationMode
 from .fields import is_whole
-from .interfaces import (
-    CacheStrategy,
-    ModelBackend,
-    PositionPlanner,
-    Processor,
-    Schedule,
-    TokenSampler,
-)
 from .kinds import require_kind
 from .loop import Run
+from .planners.base import PositionPlanner
 from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
-from .records import Canvas, Result, Span, StepRecord, check_row
-from .schedules.uniform import Uniform
-from .token_samplers.greedy import Greedy
+from .processors import Processor
+from .records import StepRecord
+from .result import Collector, Result
+from .schedules import Schedule, Uniform
+from .token_samplers import Greedy, TokenSampler
 
 Seeds = int | Iterable[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -249,7 +245,7 @@ class Sampler:
 
     def spec(self) -> dict[str, Any]:
         """The settings that rebuild this sampler, see `from_spec`; the parts as text."""
-        from .specs import sampler_spec
+        from .registry.specs import sampler_spec
 
         return sampler_spec(self)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mdm_sampling.replay import Film, Frame
+from mdm_sampling.traces.replay import Film, Frame
 
 MASK, END = 0, 1
 

@@ -10,7 +10,7 @@ from strategies import samplers
 from toys import MASK, random_llama, toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.records import Canvas, Span
+from mdm_sampling.canvas import Canvas, Span
 
 tokens = st.integers(1, MASK - 1)
 

@@ -10,7 +10,7 @@ from strategies import caches, rows, samplers, untied_bodies
 from toys import MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.records import Span
+from mdm_sampling.canvas import Span
 
 Rows = list[tuple[list[int], list[int]]]
 BLOCK = Span(5, 9)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, compare, grid
-from mdm_sampling.jobs.plan import Batch
+from mdm_sampling.folders.store import Line
+from mdm_sampling.jobs.batches import Batch
 from mdm_sampling.jobs.worker import Worker
-from mdm_sampling.results.store import Line
 
 
 def test_a_line_says_what_the_sampler_does_alone(base: mdm.Sampler) -> None:

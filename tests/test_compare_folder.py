@@ -15,7 +15,7 @@ from faults import fill_but
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
 from mdm_sampling.compare.engine import QUESTION
-from mdm_sampling.results.store import Store
+from mdm_sampling.folders.store import Store
 
 
 def opened(folder: Path, question: dict[str, Any]) -> Store:

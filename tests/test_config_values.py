@@ -10,8 +10,8 @@ import torch
 from naive import NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
+from mdm_sampling.canvas import Span
 from mdm_sampling.loading import default_new_tokens
-from mdm_sampling.records import Span
 
 Save = Callable[..., Path]
 

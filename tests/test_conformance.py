@@ -16,8 +16,8 @@ from toys import MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling import testing
-from mdm_sampling.registry import Registration, registry
-from mdm_sampling.specs import required_of
+from mdm_sampling.registry.registry import Registration, registry
+from mdm_sampling.registry.specs import required_of
 from mdm_sampling.testing.models import MODELS, MOVE, START, chain_conditionals
 from mdm_sampling.testing.planner import true_entropies
 

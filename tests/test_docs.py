@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.registry import registry
+from mdm_sampling.registry.registry import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

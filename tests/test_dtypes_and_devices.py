@@ -18,7 +18,7 @@ from mdm_sampling.backends import devices
 from mdm_sampling.backends.devices import choose_device
 from mdm_sampling.cli import main
 from mdm_sampling.jobs import Job, read_rows
-from mdm_sampling.machine import describe_machine
+from mdm_sampling.provenance import describe_machine
 
 FAMILIES = [(NaiveLLaDA, save_llada), (NaiveDream, save_dream)]
 

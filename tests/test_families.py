@@ -10,7 +10,7 @@ import torch
 from naive import Naive, NaiveDream, NaiveLLaDA, save_dream, save_llada
 
 import mdm_sampling as mdm
-from mdm_sampling.records import Canvas, Span
+from mdm_sampling.canvas import Canvas, Span
 
 CACHES = [mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()]
 FAMILIES = [(NaiveLLaDA, save_llada), (NaiveDream, save_dream)]

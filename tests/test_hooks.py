@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import mdm_sampling as mdm
-from mdm_sampling import hookspecs
-from mdm_sampling.registry import KINDS
+from mdm_sampling.registry import hookspecs
+from mdm_sampling.registry.registry import KINDS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text()
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}

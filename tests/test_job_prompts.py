@@ -15,7 +15,7 @@ from faults import fill_but
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.jobs import Job, read_rows
-from mdm_sampling.jobs.plan import Batch, Ready
+from mdm_sampling.jobs.batches import Batch, Ready
 from mdm_sampling.jobs.ray_engine import Decoding, lines_of
 from mdm_sampling.jobs.worker import Way, Worker
 

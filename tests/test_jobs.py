@@ -24,11 +24,11 @@ from interrupts import interruptible
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
+from mdm_sampling.folders.read import export, read_folder
+from mdm_sampling.folders.store import Line
 from mdm_sampling.jobs import Asked, Job, read_rows
+from mdm_sampling.jobs.batches import BatchSize, Ready, plan
 from mdm_sampling.jobs.job import whole_batches
-from mdm_sampling.jobs.plan import BatchSize, Ready, plan
-from mdm_sampling.results.folders import export, read_folder
-from mdm_sampling.results.store import Line
 
 PUZZLES = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(12, 0)]
 MIXED = [*PUZZLES[:5], "1... ..3.", "12+3", *PUZZLES[5:8]]

@@ -14,7 +14,7 @@ from toys import MASK, toy_callable
 
 import mdm_sampling as mdm
 from mdm_sampling.backends.slots import TransformerSlots
-from mdm_sampling.collector import Collector
+from mdm_sampling.result import Collector
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

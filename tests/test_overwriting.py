@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.errors import SpecError
-from mdm_sampling.results.files import Output, replace_file, replacing
+from mdm_sampling.folders.files import Output, replace_file, replacing
 
 PUZZLE = "1... ..3. .1.. ...4"
 SHORT = ["--steps", "4", "--max-new-tokens", "8"]

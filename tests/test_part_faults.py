@@ -16,7 +16,7 @@ from toys import MASK, toy_transformer
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.registry import Registration, registry
+from mdm_sampling.registry.registry import Registration, registry
 
 PUZZLE = "1... ..3. .1.. ...4"
 ROWS = [([1], [MASK] * 4), ([2], [MASK] * 3)]

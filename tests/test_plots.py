@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import mdm_sampling as mdm
-from mdm_sampling.drawing import VIRIDIS, hex_of, ink, viridis
-from mdm_sampling.notebook import GREY, printable
-from mdm_sampling.plots import plot_entropy
-from mdm_sampling.records import RowHistory, RowReport, Weighed
+from mdm_sampling.history import RowHistory, Weighed
+from mdm_sampling.result import RowReport
+from mdm_sampling.views.drawing import VIRIDIS, hex_of, ink, viridis
+from mdm_sampling.views.notebook import GREY, printable
+from mdm_sampling.views.plots import plot_entropy
 
 PUZZLES = ["1__4\n__1_\n_1__\n___1", "_2__\n4___\n___1\n_3__"]
 
@@ -249,7 +250,7 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, solved: mdm.Result) -> None:
-    monkeypatch.delitem(sys.modules, "mdm_sampling.plots")
+    monkeypatch.delitem(sys.modules, "mdm_sampling.views.plots")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for draw in (solved.plot_order, solved.plot_entropy, solved.plot_candidates):
         with pytest.raises(mdm.SpecError, match=re.escape('pip install "mdm-sampling[plot]"')):

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 import mdm_sampling as mdm
 from mdm_sampling.backends.chat import messages_of, prompts_of
 from mdm_sampling.backends.text import TextCodec
-from mdm_sampling.collector import Collector
+from mdm_sampling.result import Collector
 
 LETTERS = [chr(c) for c in range(32, 127)]
 SPECIAL = ["<unk>", "<s>", "</s>", "<mask>", "[SEP]", "<user>"]

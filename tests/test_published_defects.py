@@ -28,9 +28,10 @@ from toys import EOS, MASK, VOCAB, random_llama, scripted
 
 import mdm_sampling as mdm
 from mdm_sampling import prediction as prediction_module
+from mdm_sampling.canvas import Canvas, Span
 from mdm_sampling.planners.info_gain import distinct
 from mdm_sampling.prediction import Head
-from mdm_sampling.records import Canvas, Span, StepRecord
+from mdm_sampling.records import StepRecord
 
 Row = tuple[list[int], list[int]]
 

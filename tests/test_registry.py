@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mdm_sampling as mdm
-from mdm_sampling.registry import Plugin, Registry, load
+from mdm_sampling.registry.registry import Plugin, Registry, load
 
 
 class FakeDistribution:

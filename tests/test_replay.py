@@ -18,9 +18,9 @@ from test_trace import ROWS, ReopeningAnywhere
 from toys import MASK, toy_callable
 
 import mdm_sampling as mdm
-from mdm_sampling.replay import Film
-from mdm_sampling.report import page
-from mdm_sampling.watch.view import Lane, picture
+from mdm_sampling.traces.replay import Film
+from mdm_sampling.views.page import page
+from mdm_sampling.views.terminal.view import Lane, picture
 
 
 @pytest.mark.parametrize(

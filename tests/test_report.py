@@ -14,12 +14,12 @@ from films import MASK, any_film, big_film, made_film
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mdm_sampling import drawing
 from mdm_sampling.cli import main
 from mdm_sampling.errors import SpecError
-from mdm_sampling.replay import Film, Frame
-from mdm_sampling.report import page, write_page
-from mdm_sampling.report.data import page_data
+from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.views import drawing
+from mdm_sampling.views.page import page, write_page
+from mdm_sampling.views.page.data import page_data
 
 PUZZLE = "1... ..3. .1.. ...4"
 EVIL = "</script><img src=x onerror=alert(1)><!--&lt;\u2028"

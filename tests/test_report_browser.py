@@ -12,8 +12,8 @@ import pytest
 from extras import CHROMIUM, DRIVER, needs
 from films import big_film, made_film
 
-from mdm_sampling import drawing
-from mdm_sampling.report import write_page
+from mdm_sampling.views import drawing
+from mdm_sampling.views.page import write_page
 
 pytestmark = needs("browser")
 

@@ -15,8 +15,8 @@ from compared import TASK
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
+from mdm_sampling.folders.read import filtered, merge, read_folder, summary
 from mdm_sampling.jobs import Asked, Job
-from mdm_sampling.results.folders import filtered, merge, read_folder, summary
 
 
 def run(*arguments: str | Path) -> Result:

@@ -9,8 +9,8 @@ from strategies import caches, planners, schedules, token_samplers
 from toys import toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.registry import KINDS, Registration, registry
-from mdm_sampling.specs import required_of
+from mdm_sampling.registry.registry import KINDS, Registration, registry
+from mdm_sampling.registry.specs import required_of
 
 
 @given(part=planners | caches | schedules | token_samplers)

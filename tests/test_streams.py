@@ -17,8 +17,8 @@ import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.cli.interrupts import is_interrupt
 from mdm_sampling.cli.streams import echo_json, prepare_streams
+from mdm_sampling.folders import read as folders
 from mdm_sampling.jobs import Asked, Job
-from mdm_sampling.results import folders
 
 PUZZLE = "1... ..3. .1.. ...4"
 COMMAND = f"{sys.executable} -m mdm_sampling"

@@ -12,8 +12,8 @@ import torch
 from toys import EOS, MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.replay import Film, Replay
-from mdm_sampling.trace import TOP, TraceLines
+from mdm_sampling.traces.replay import Film, Replay
+from mdm_sampling.traces.trace import TOP, TraceLines
 
 ROWS = [([3, 4, 5], [MASK] * 9), ([6], [MASK, 2, MASK, MASK, 1]), ([1, 2], [MASK] * 6)]
 

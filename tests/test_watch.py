@@ -20,17 +20,17 @@ from rich.console import Console
 from rich.text import Text
 
 import mdm_sampling as mdm
-from mdm_sampling import drawing
 from mdm_sampling.cli import main
 from mdm_sampling.cli.watch import compared
-from mdm_sampling.notebook import token_texts
-from mdm_sampling.replay import Film, Frame
-from mdm_sampling.watch import Screen, Watcher
-from mdm_sampling.watch.keys import Keys
-from mdm_sampling.watch.layout import grid_size, lines_of, shown
-from mdm_sampling.watch.lockstep import watch
-from mdm_sampling.watch.plain import SIGNS, encodable
-from mdm_sampling.watch.view import HOLE, Lane, canvas_lines, picture, prompt_lines
+from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.views import drawing
+from mdm_sampling.views.notebook import token_texts
+from mdm_sampling.views.terminal import Screen, Watcher
+from mdm_sampling.views.terminal.keys import Keys
+from mdm_sampling.views.terminal.layout import grid_size, lines_of, shown
+from mdm_sampling.views.terminal.lockstep import watch
+from mdm_sampling.views.terminal.plain import SIGNS, encodable
+from mdm_sampling.views.terminal.view import HOLE, Lane, canvas_lines, picture, prompt_lines
 
 PUZZLE = "1... ..3. .1.. ...4"
 MASK, END = 9, 8

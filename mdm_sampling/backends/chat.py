@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CanvasError
-from ..interfaces import Message, Prompt
+from ..prompts import Message, Prompt
 
 WRONG = 'a prompt is a text or a list of messages such as {"role": "user", "content": "Hi"}'
 MOST_SAID = 200

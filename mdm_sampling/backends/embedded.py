@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from ..interfaces import BackendFamily, ModelBackend
+from .base import BackendFamily, ModelBackend
 from .llada import LLaDA
 from .options import LoadOptions, ModelSource
 

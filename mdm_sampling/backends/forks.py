@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from ..records import Canvas, Span
+from ..canvas import Canvas, Span
 from .attention import wrap_attention
 from .visibility import bias_of, visible_positions
 

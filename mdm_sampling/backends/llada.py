@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, final
 
 from ..errors import ModelError
-from ..interfaces import BackendFamily, ModelBackend
 from .attention import wrap_attention
+from .base import BackendFamily, ModelBackend
 from .options import LoadOptions, ModelSource
 
 BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
@@ -90,7 +90,14 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
-    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
+    from .config import (
+        epsilon,
+        field,
+        flag,
+        optional_field,
+        refuse_unsupported,
+        rotary_base,
+    )
 
     refuse_unsupported(config, SUPPORTED, source)
     width = field(config, "d_model", source)

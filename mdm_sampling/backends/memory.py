@@ -8,11 +8,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from ..canvas import Canvas, Span
 from ..errors import ModelError, PredictionError
 from ..evaluation_mode import module_of
 from ..fields import is_whole
-from ..interfaces import ModelBackend, Slots
-from ..records import Canvas, Span
+from .base import ModelBackend, Slots
 from .devices import check_device
 from .text import TextCodec, check_ids, ids_without_token
 

@@ -13,8 +13,8 @@ from typing import Any, final
 from torch import Tensor
 from transformers import Cache
 
-from ..interfaces import Slots
-from ..records import Span
+from ..canvas import Span
+from .base import Slots
 
 
 @final

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ..canvas import Canvas, Span
 from ..errors import MDMError, ModelError, ProcessLost
-from ..interfaces import ModelBackend, Slots
-from ..records import Canvas, Span
+from .base import ModelBackend, Slots
 
 
 def follows() -> bool:

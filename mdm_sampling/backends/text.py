@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CanvasError, ModelError
 from ..fields import is_whole
-from ..interfaces import Prompt
+from ..prompts import Prompt
 from .chat import Rendered, is_chat, messages_of, render
 from .masks import parts_of
 

@@ -8,14 +8,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..canvas import Canvas, Span
 from ..errors import ModelError
 from ..fields import is_whole
-from ..interfaces import ModelBackend, Slots
-from ..records import Canvas, Span
+from .base import ModelBackend, Slots
 from .files import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
-from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
+from .slots import (
+    CopyingCache,
+    OwnCache,
+    TransformerSlots,
+    WritingCache,
+    cache_argument,
+)
 from .text import TextCodec, check_ids, ids_without_token
 from .visibility import bias_of, positions_of, visible_positions
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..records import Canvas, Span
+from ..canvas import Canvas, Span
 
 
 def positions_of(canvas: Canvas) -> Tensor:

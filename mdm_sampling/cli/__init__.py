@@ -94,7 +94,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         with told_interrupts():
             from ..at_work import stdout_for_results, told
-            from ..installed import hide_unreadable
+            from ..registry.installed import hide_unreadable
 
             hide_unreadable()
             try:

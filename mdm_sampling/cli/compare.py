@@ -36,9 +36,10 @@ from .progress import progress
 from .targets import files_read
 
 if TYPE_CHECKING:
+    from ..backends.base import ModelBackend
     from ..compare import Comparison, Setting
-    from ..interfaces import ModelBackend, Task
     from ..sampler import Sampler
+    from ..tasks.base import Task
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
 REPORT = "report.md"
@@ -56,7 +57,7 @@ class Target:
     def check(self, plotting: bool) -> None:
         """Raise `SpecError` for a report or plot that must not be lost, before any work."""
         from ..compare.plots import FILES
-        from ..results.written import check_results
+        from ..folders.written import check_results
 
         names = [REPORT, *(FILES if plotting else ())]
         check_results(self.folder, names, overwrite=self.overwrite, reads=self.reads)
@@ -264,7 +265,7 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
 
     from ..compare.report import about, markdown
     from ..compare.table import LEGEND, rich_table
-    from ..results.written import write_results
+    from ..folders.written import write_results
 
     report = {target.folder / REPORT: markdown(found, plots=plotting).encode()}
     write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)

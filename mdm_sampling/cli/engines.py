@@ -9,7 +9,7 @@ import click
 from .options import Finite, Whole, cli_option
 
 if TYPE_CHECKING:
-    from ..jobs.local import Engine
+    from ..jobs.engine import Engine
 
 
 class BatchSize(click.ParamType[int | str]):

@@ -286,7 +286,7 @@ def about(model: HarnessModel, results: Any, options: dict[str, Any]) -> dict[st
     """What the harness's files don't say: the sampler, what it cost, and on what."""
     from importlib.metadata import version
 
-    from ..machine import describe_machine
+    from ..provenance import describe_machine
 
     asked = {name: options[name] for name in ("num_fewshot", "limit", "apply_chat_template", "fewshot_as_multiturn")}
     return {
@@ -310,7 +310,7 @@ def write(results: Any, ours: dict[str, Any], tracker: Any) -> tuple[Path, list[
     for name in names:
         if not (folder / name).exists():
             raise click.ClickException(f"the harness could not write {folder / name}")
-    from ..results.files import Output
+    from ..folders.files import Output
 
     own = f"ours_{tracker.date_id}.json"
     Output(folder / own).write(json.dumps(ours, indent=1) + "\n")

@@ -5,7 +5,14 @@ from typing import Any
 import click
 
 from .loading_line import loading
-from .options import FILE_OPTION, follow_leader, make_sampler, plain_errors, prompts_from, shared_options
+from .options import (
+    FILE_OPTION,
+    follow_leader,
+    make_sampler,
+    plain_errors,
+    prompts_from,
+    shared_options,
+)
 from .targets import trace_output
 
 

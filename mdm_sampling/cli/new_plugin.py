@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from ..errors import SpecError
-from ..installed import names
+from ..registry.installed import names
 
 PYPROJECT = """\
 [build-system]

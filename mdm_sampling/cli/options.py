@@ -22,7 +22,8 @@ from ..encoding import text_of
 from .loading_line import loaded
 
 if TYPE_CHECKING:
-    from ..interfaces import ModelBackend, PositionPlanner
+    from ..backends.base import ModelBackend
+    from ..planners.base import PositionPlanner
     from ..sampler import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -364,7 +365,7 @@ def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in
 def planner_parameters(spec: str, written_in: str = "--planner") -> tuple[str, dict[str, str]]:
     """The name and the written parameters of a planner's spec. Raises a usage error that names the option."""
     from ..errors import SpecError
-    from ..specs import parameters_of
+    from ..registry.specs import parameters_of
 
     try:
         return parameters_of("planners", spec)
@@ -390,7 +391,7 @@ def with_bypass(planner: Any, threshold: float) -> Any:
 
 def looks_ahead(planner: Any) -> bool:
     """Whether a planner might look ahead: all do but those that only score positions."""
-    from ..interfaces import ScorePlanner
+    from ..planners.base import ScorePlanner
     from ..planners.bypass import Bypass
     from ..planners.defer import Defer
 
@@ -402,7 +403,7 @@ def looks_ahead(planner: Any) -> bool:
 def make_part(kind: str, option: str, spec: str) -> Any:
     """The part that an option describes. Raises a usage error that names the option."""
     from ..errors import SpecError
-    from ..specs import build
+    from ..registry.specs import build
 
     try:
         return build(kind, spec)
@@ -412,8 +413,7 @@ def make_part(kind: str, option: str, spec: str) -> Any:
 
 def make_token_sampler(options: dict[str, Any]) -> Any:
     """Greedy at temperature 0, else Gumbel-max. Top-k and top-p would do nothing to greedy draws: an error."""
-    from ..token_samplers.greedy import Greedy
-    from ..token_samplers.gumbel import GumbelMax
+    from ..token_samplers import Greedy, GumbelMax
 
     if options["temperature"] > 0:
         return GumbelMax(options["temperature"], options["top_k"], options["top_p"])
@@ -441,7 +441,7 @@ def was_given(option: str) -> bool:
 def plain_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one sentence on stderr and exit code 1; warn of broken plug-ins."""
     from ..errors import MDMError
-    from ..registry import registry
+    from ..registry.registry import registry
 
     for plugin in registry().problems:
         click.echo(f"Warning: plug-in {plugin.name!r} of {plugin.distribution}: {plugin.problem}", err=True)
@@ -454,7 +454,7 @@ def plain_errors() -> Iterator[None]:
             raise  # the reader of the output has gone; click ends quietly
         raise click.ClickException(told(error)) from error
     except (RuntimeError, MemoryError) as error:
-        from ..machine import is_device_fault, is_out_of_memory
+        from ..device_faults import is_device_fault, is_out_of_memory
 
         if is_device_fault(error):
             said = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,8 +15,10 @@ import click
 from .streams import echo_json, one_sign_each
 
 if TYPE_CHECKING:
-    from ..records import Canvas, Result, StepRecord
-    from ..results.files import Output
+    from ..canvas import Canvas
+    from ..folders.files import Output
+    from ..records import StepRecord
+    from ..result import Result
     from ..sampler import Rows, Sampler
 
 WINDOW = 40
@@ -62,8 +64,8 @@ def decode_and_print(
         prompts: what the rows were made of.
         chat: whether the chat template was applied to them; None if they are texts to infill.
     """
-    from ..specs import describe
-    from ..trace import Trace
+    from ..registry.specs import describe
+    from ..traces.trace import Trace
 
     asked = {"chat": chat, "infill": chat is None}
 
@@ -120,7 +122,7 @@ def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[A
     """The live view of a batch on stderr."""
     from rich.console import Console
 
-    from ..watch import Screen, Watcher
+    from ..views.terminal import Screen, Watcher
 
     leave_on_sigterm()
     with one_sign_each(sys.stderr), Screen(Console(stderr=True), speed=WATCHED) as screen:

@@ -16,7 +16,7 @@ import click
 from .options import Finite, Whole, plain_errors
 
 if TYPE_CHECKING:
-    from ..registry import Plugin, Registration
+    from ..registry.registry import Plugin, Registration
 
 T = TypeVar("T")
 KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
@@ -36,7 +36,7 @@ def list_command(as_json: bool) -> None:
     """Show the installed plug-ins: what they register, or why they could not be loaded."""
     with plain_errors():
         from ..errors import SpecError
-        from ..registry import registry
+        from ..registry.registry import registry
 
         for plugin in registry().plugins:
             parts = [f"{claim.kind}: {claim.name}" for claim in plugin.parts]
@@ -59,7 +59,7 @@ def list_command(as_json: bool) -> None:
 
 def _by_kind(plugin: Plugin) -> list[str]:
     """A line for each kind of part that a plug-in registers."""
-    from ..registry import registry
+    from ..registry.registry import registry
 
     kinds: dict[str, list[str]] = {}
     for claim in plugin.parts:
@@ -74,8 +74,8 @@ def _by_kind(plugin: Plugin) -> list[str]:
 def show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
-        from ..registry import parameters, registry
-        from ..specs import build
+        from ..registry.registry import parameters, registry
+        from ..registry.specs import build
 
         claims, plugin = _named(name, kind)
         if ":" in name:
@@ -179,8 +179,8 @@ def _still_at_work(text: str) -> None:
 def _not_checked(claim: Registration, spec: str) -> str | None:
     """Why a part cannot be checked: its name is refused, or parameters have no default; None if it can."""
     from ..errors import SpecError
-    from ..registry import registry
-    from ..specs import required_of
+    from ..registry.registry import registry
+    from ..registry.specs import required_of
 
     try:
         registry().get(claim.kind, claim.name)
@@ -193,7 +193,7 @@ def _not_checked(claim: Registration, spec: str) -> str | None:
 def _part(claim: Registration, spec: str, model: str | None) -> Any:
     """The part to check: built from its spec, or for a family of models one that it loads."""
     from ..loading import load_backend
-    from ..specs import build
+    from ..registry.specs import build
 
     if claim.kind != "backends":
         return build(claim.kind, spec)
@@ -211,7 +211,7 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
     from ..errors import SpecError, nearest
-    from ..registry import KINDS, registry
+    from ..registry.registry import KINDS, registry
 
     if kind is not None:
         kind = kind.replace("-", "_")
@@ -233,7 +233,7 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
 
 def _parts(name: str) -> Iterator[Registration]:
     """The parts of this name, of any kind. Raises `SpecError` for one that two distributions claim."""
-    from ..registry import KINDS, registry
+    from ..registry.registry import KINDS, registry
 
     for kind in KINDS:
         if any(claim.name == name for claim in registry().kind(kind)):
@@ -246,7 +246,7 @@ def _parts(name: str) -> Iterator[Registration]:
 def new_command(name: str, into: Path) -> None:
     """Write a distribution with a planner called NAME: pyproject, module, test and README, ready to be installed."""
     with plain_errors():
-        from ..registry import NAME
+        from ..registry.registry import NAME
         from .new_plugin import write_plugin
 
         if not NAME.fullmatch(name):

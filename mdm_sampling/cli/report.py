@@ -12,7 +12,7 @@ from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
 from .targets import files_read
 
 if TYPE_CHECKING:
-    from ..replay import Film
+    from ..traces.replay import Film
 
 
 @click.command("report")
@@ -36,9 +36,9 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite
     file = output or traces[0].with_suffix(".html")
     where, reads = file.absolute(), files_read()
     with plain_errors():
-        from ..replay import read_trace
-        from ..report import is_page, page
-        from ..results.files import Output
+        from ..folders.files import Output
+        from ..traces.replay import read_trace
+        from ..views.page import is_page, page
 
         target = Output(where, is_page, overwrite, reads)
         target.check()

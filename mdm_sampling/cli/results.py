@@ -73,7 +73,7 @@ def command(
         raise click.UsageError("--overwrite would be ignored without --export.")
     target, merged = file and file.absolute(), into and into.absolute()  # before any plug-in is loaded
     with plain_errors():
-        from ..results.folders import export, filtered, merge, read_folder, summary
+        from ..folders.read import export, filtered, merge, read_folder, summary
 
         found = [read_folder(path) for path in dict.fromkeys(folders)]
         if into is not None and merged is not None:

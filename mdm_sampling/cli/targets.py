@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from ..results.files import Output
+from ..folders.files import Output
 
 CONFIG = "mdm_sampling.config"
 """The key under which the context keeps the TOML file of options, which is no value of an option itself."""

@@ -77,9 +77,9 @@ def show(text: str, specs: Sequence[str], options: dict[str, Any]) -> None:
     """Decode the text with each planner of `--compare`, or with the one planner of the other options, and show it."""
     from rich.console import Console
 
-    from ..specs import describe
-    from ..watch import Screen
-    from ..watch.lockstep import watch
+    from ..registry.specs import describe
+    from ..views.terminal import Screen
+    from ..views.terminal.lockstep import watch
     from .output import leave_on_sigterm
 
     planners = {spec: make_planner(options | {"planner": spec}, specs, "--compare") for spec in specs}

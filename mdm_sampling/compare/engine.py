@@ -17,16 +17,15 @@ from zlib import crc32
 from ..at_work import at_work
 from ..errors import MDMError, SpecError, require
 from ..fields import HALF_A_PAIR, is_number, is_whole
-from ..interfaces import Task
-from ..jobs.local import Engine, LocalEngine
-from ..jobs.plan import Batch, BatchSize, Ready, check_batch_size, most_rows
+from ..folders.files import UNGRADED, new_file
+from ..folders.store import Line, Store
+from ..jobs.batches import Batch, BatchSize, Ready, check_batch_size, most_rows
+from ..jobs.engine import Engine, LocalEngine
 from ..jobs.worker import Way, Worker
-from ..records import Grade, Item
-from ..results.files import UNGRADED, new_file
-from ..results.store import Line, Store
+from ..provenance import fingerprint
 from ..sampler import Sampler
+from ..tasks.base import Grade, Item, Task
 from ..tasks.split import MOST_ITEMS
-from ..weights import fingerprint
 from .settings import KEY, Setting, text_of_part
 from .statistics import Summary, summarise
 

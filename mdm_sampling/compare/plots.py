@@ -7,9 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..drawing import styles
 from ..errors import SpecError
-from ..results.written import write_results
+from ..folders.written import write_results
+from ..views.drawing import styles
 from .report import PLOTS, model_name
 from .statistics import Interval, Summary
 

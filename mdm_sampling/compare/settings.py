@@ -9,12 +9,13 @@ from itertools import combinations, product
 from typing import Any
 
 from ..at_work import at_work
+from ..caches import CacheStrategy
+from ..canvas import Span
 from ..errors import SpecError, repr_of, require
-from ..interfaces import CacheStrategy, PositionPlanner
-from ..records import Span
+from ..planners.base import PositionPlanner
+from ..registry.specs import build, describe
 from ..sampler import Sampler
-from ..schedules.constant import Constant
-from ..specs import build, describe
+from ..schedules import Constant
 
 GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
 KEY = ("planner", "cache", "tokens_per_step", "block_size")  # what tells settings apart, in this order

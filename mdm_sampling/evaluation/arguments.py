@@ -8,12 +8,10 @@ from typing import Any
 
 from ..errors import SpecError, nearest
 from ..fields import is_number, is_whole
-from ..interfaces import TokenSampler
 from ..loading import default_new_tokens, load_backend
+from ..registry.specs import from_spec
 from ..sampler import Sampler
-from ..specs import from_spec
-from ..token_samplers.greedy import Greedy
-from ..token_samplers.gumbel import GumbelMax
+from ..token_samplers import Greedy, GumbelMax, TokenSampler
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the length of an answer; the first that is given counts, as in the harness."""

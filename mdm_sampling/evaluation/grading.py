@@ -18,7 +18,7 @@ from typing import Any
 from ..backends.checkpoint import first_sentence
 from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..fields import HALF_A_PAIR, is_whole
-from ..results.files import Output, replace_file
+from ..folders.files import Output, replace_file
 
 LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
 

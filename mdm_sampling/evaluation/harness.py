@@ -23,12 +23,11 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
-from ..interfaces import TokenSampler
-from ..records import RowReport
+from ..provenance import fingerprint
+from ..registry.specs import NOT_REGISTERED, describe, split_spec
+from ..result import RowReport
 from ..sampler import Sampler
-from ..specs import NOT_REGISTERED, describe, split_spec
-from ..token_samplers.greedy import Greedy
-from ..weights import fingerprint
+from ..token_samplers import Greedy, TokenSampler
 from .arguments import Generation, read_generation, read_model_args
 from .likelihood import Estimate, Pair, check_pairs, greedy_checks, log_likelihoods
 from .seeds import answer_seed

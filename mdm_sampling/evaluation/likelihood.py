@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from ..at_work import at_work
+from ..backends.base import ModelBackend
+from ..canvas import Canvas, Span
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
-from ..interfaces import ModelBackend, top_positions
 from ..loop import head_of
+from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
-from ..records import Canvas, Span
 from ..sampler import Sampler
 
 Pair = tuple[Sequence[int], Sequence[int]]

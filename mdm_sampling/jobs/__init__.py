@@ -7,9 +7,9 @@ job = Job(mdm.load(steps=20), read_rows("prompts.jsonl"), "answers.jsonl")
 print(job.run())
 """
 
+from .engine import LocalEngine as LocalEngine
 from .inputs import Asked as Asked
 from .inputs import read_rows as read_rows
 from .job import Job as Job
 from .job import Outcome as Outcome
-from .local import LocalEngine as LocalEngine
 from .ray_engine import RayEngine as RayEngine

@@ -14,8 +14,8 @@ from typing import Any
 from ..backends.chat import WRONG, messages_of
 from ..encoding import utf8_of
 from ..errors import CanvasError, SpecError
-from ..interfaces import Prompt
-from ..results.files import pyarrow_parquet
+from ..folders.files import pyarrow_parquet
+from ..prompts import Prompt
 
 COLUMNS = ("prompt", "messages", "text", "question")
 """Where a prompt is looked for unless a column is named, in this order."""

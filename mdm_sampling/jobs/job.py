@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MDMError, SpecError, require
-from ..results.store import Line, Store
+from ..folders.store import Line, Store
 from ..sampler import Sampler
+from .batches import Batch, BatchSize, Ready, check_batch_size, encode, plan
+from .engine import Engine, LocalEngine
 from .inputs import Asked
-from .local import Engine, LocalEngine
 from .outputs import check_output, output_of_job, write_output
-from .plan import Batch, BatchSize, Ready, check_batch_size, encode, plan
 from .rendered import Renderings
 from .worker import Way, Worker
 

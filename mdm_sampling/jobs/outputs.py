@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError
-from ..results.files import Output, pyarrow_parquet, write_json_lines
-from ..results.store import Line
-from ..results.written import Written
+from ..folders.files import Output, pyarrow_parquet, write_json_lines
+from ..folders.store import Line
+from ..folders.written import Written
 from .inputs import Asked
 
 FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")

@@ -18,10 +18,10 @@ from typing import Any, final
 
 import torch
 
+from ..device_faults import is_out_of_memory
 from ..errors import MDMError, SpecError, require
-from ..machine import is_out_of_memory
-from ..results.store import Line
-from .plan import Batch
+from ..folders.store import Line
+from .batches import Batch
 from .worker import Worker
 
 MOST_BLOCKS = 10_000

@@ -13,8 +13,8 @@ from ..backends.chat import Rendered
 from ..backends.text import TextCodec
 from ..errors import SpecError
 from ..fields import Fields, parse_json
-from ..interfaces import Prompt
-from ..results.files import RENDERED, replacing, write_json_lines
+from ..folders.files import RENDERED, replacing, write_json_lines
+from ..prompts import Prompt
 
 
 class Renderings:

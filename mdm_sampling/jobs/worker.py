@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from ..device_faults import is_device_fault, is_out_of_memory
 from ..errors import MDMError, SpecError
-from ..machine import describe_machine, is_device_fault, is_out_of_memory
-from ..results.store import Line
+from ..folders.store import Line
+from ..provenance import describe_machine, fingerprint
+from ..registry.specs import NOT_REGISTERED, from_spec
 from ..sampler import Sampler
-from ..specs import NOT_REGISTERED, from_spec
-from ..weights import fingerprint
-from .plan import Batch, Ready
+from .batches import Batch, Ready
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from ..errors import require
-from ..interfaces import PositionPlanner, Step, top_positions
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
-from .confidence import Confidence
+from .base import PositionPlanner, Step, top_positions
+from .scores import Confidence
 
 
 @final

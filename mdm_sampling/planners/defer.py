@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import final
 
 from ..errors import require
-from ..interfaces import PositionPlanner, Step
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan, Proposal
-from .confidence import Confidence
+from .base import PositionPlanner, Step
+from .scores import Confidence
 
 
 @final

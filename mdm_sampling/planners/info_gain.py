@@ -12,11 +12,11 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, final
 
 from ..errors import require
-from ..interfaces import PositionPlanner, Scope, Step, top_positions
 from ..kinds import check_fields
 from ..lazy import torch
 from ..prediction import Prediction
 from ..records import Candidates, Plan
+from .base import PositionPlanner, Scope, Step, top_positions
 
 if TYPE_CHECKING:
     from torch import Tensor

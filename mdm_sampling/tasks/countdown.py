@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from ..errors import require
-from ..interfaces import Task
-from ..records import Grade, Item
 from .arithmetic import Problem, is_derivation, random_problem
+from .base import Grade, Item, Task
 from .split import draw_distinct, is_held_out
 
 DEFAULT_COUNT = 100

@@ -12,8 +12,7 @@ import regex  # type: ignore[import-untyped]
 
 from ..errors import SpecError, require
 from ..fields import parse_json
-from ..interfaces import Task
-from ..records import Grade, Item
+from .base import Grade, Item, Task
 from .files import read_text
 
 # Digits are the ten of ASCII: Python reads other scripts' as well, which no answer is meant to hold.

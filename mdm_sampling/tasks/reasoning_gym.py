@@ -8,8 +8,7 @@ from functools import lru_cache
 from typing import Any, final
 
 from ..errors import SpecError, require
-from ..interfaces import Task
-from ..records import Grade, Item
+from .base import Grade, Item, Task
 from .split import check_count
 
 DEFAULT_COUNT = 100

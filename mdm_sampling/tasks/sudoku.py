@@ -10,10 +10,18 @@ from random import Random
 from typing import Literal, final
 
 from ..errors import SpecError, require
-from ..interfaces import Task
-from ..records import Grade, Item
+from .base import Grade, Item, Task
 from .files import read_text
-from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
+from .grids import (
+    BOXES,
+    Cells,
+    as_text,
+    dig,
+    is_solution,
+    is_unique,
+    random_grid,
+    size_of,
+)
 from .split import draw_distinct, is_held_out
 
 HOLES = {4: (6, 12), 6: (14, 24), 9: (36, 54)}  # fewest and most, unless told otherwise

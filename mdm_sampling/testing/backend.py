@@ -8,14 +8,12 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ..caches.dual import DualCache
-from ..caches.none import NoCache
-from ..caches.prefix import PrefixCache
+from ..backends.base import ModelBackend
+from ..caches import DualCache, NoCache, PrefixCache
+from ..canvas import Canvas, Span
 from ..errors import CanvasError
 from ..evaluation_mode import EvaluationMode
-from ..interfaces import ModelBackend
 from ..planners.info_gain import InfoGain
-from ..records import Canvas, Span
 from ..sampler import Sampler
 from .cases import Rows
 from .rules import Rule, blamed, expect, for_all, require_kind, run_rules

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from ..caches.none import NoCache
-from ..interfaces import CacheStrategy
-from ..records import Span
+from ..caches import CacheStrategy, NoCache
+from ..canvas import Span
 from .cases import PLANNERS, Case, cases, decode
 from .models import UNTIED
 from .repeats import same_alone
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 
 def check_cache(cache: CacheStrategy, examples: int = EXAMPLES) -> None:

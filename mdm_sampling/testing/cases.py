@@ -8,22 +8,15 @@ from itertools import product
 
 from hypothesis import strategies as st
 
-from ..caches.dual import DualCache
-from ..caches.none import NoCache
-from ..caches.prefix import PrefixCache
-from ..caches.refresh import Refresh
-from ..interfaces import CacheStrategy, PositionPlanner, Schedule, TokenSampler
+from ..caches import CacheStrategy, DualCache, NoCache, PrefixCache, Refresh
+from ..planners.base import PositionPlanner
 from ..planners.bypass import Bypass
-from ..planners.confidence import Confidence
 from ..planners.info_gain import InfoGain
-from ..planners.random import Random
+from ..planners.scores import Confidence, Random
+from ..registry.specs import describe
 from ..sampler import Sampler
-from ..schedules.constant import Constant
-from ..schedules.cosine import Cosine
-from ..schedules.uniform import Uniform
-from ..specs import describe
-from ..token_samplers.greedy import Greedy
-from ..token_samplers.gumbel import GumbelMax
+from ..schedules import Constant, Cosine, Schedule, Uniform
+from ..token_samplers import Greedy, GumbelMax, TokenSampler
 from .models import MODELS
 
 Rows = list[tuple[list[int], list[int]]]

@@ -12,9 +12,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..backends.base import ModelBackend
 from ..backends.memory import wrap
 from ..backends.transformer import TransformerBackend
-from ..interfaces import ModelBackend
 
 START = torch.tensor([0.62, 0.27, 0.11], dtype=torch.float64)
 """P(first token) of the known distribution, a Markov chain over three tokens."""

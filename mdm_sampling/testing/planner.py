@@ -11,15 +11,24 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ..caches.none import NoCache
-from ..interfaces import Needs, PositionPlanner, Step
+from ..caches import NoCache
+from ..planners.base import Needs, PositionPlanner, Step
 from ..prediction import Prediction
 from ..records import Candidates, Plan
 from .cases import Case, cases, decode
 from .guards import guarded
 from .models import EDGES, EXACT, MODELS, MOVE, START
 from .repeats import same_again, same_alone
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 NOISE = "the step: step.uniform(n) or step.gumbel(n)"
 THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])

@@ -9,11 +9,20 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ..interfaces import Processor
+from ..processors import Processor
 from .cases import Case, cases
 from .guards import guarded
 from .models import MODELS
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 
 def check_processor(processor: Processor, examples: int = EXAMPLES) -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ..at_work import no_way_out
 from ..errors import ContractError, MDMError, SpecError
-from ..registry import KINDS, registry
-from ..specs import build, describe
+from ..registry.registry import KINDS, registry
+from ..registry.specs import build, describe
 
 OURS = str(Path(__file__).parent.parent)
 EXAMPLES = 50

@@ -8,11 +8,20 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ..interfaces import Schedule
+from ..schedules import Schedule
 from .cases import Case, cases, decode
 from .guards import guarded
 from .repeats import same_alone
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 
 def check_schedule(schedule: Schedule, examples: int = EXAMPLES) -> None:

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from ..errors import SpecError
-from ..interfaces import Task
-from ..records import Grade, Item
+from ..tasks.base import Grade, Item, Task
 from .guards import guarded
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 TEXTS = st.one_of(
     st.sampled_from(

@@ -8,15 +8,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..interfaces import TokenSampler
 from ..prediction import Prediction
 from ..randomness import RowNoise
 from ..records import Proposal
+from ..token_samplers import TokenSampler
 from .cases import Case, cases, decode
 from .guards import guarded
 from .models import MODELS
 from .repeats import same_again, same_alone
-from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import (
+    EXAMPLES,
+    VALUE,
+    Rule,
+    blamed,
+    expect,
+    for_all,
+    require_kind,
+    run_rules,
+)
 
 NOISE = "the noise that it is given: noise.uniform(...) or noise.gumbel(...)"
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.results.files import Output
+from mdm_sampling.folders.files import Output
 
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 

@@ -16,7 +16,7 @@ from mdm_pc_sampler import Frequencies, PCSampler, main, surprisals
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.results.files import Output
+from mdm_sampling.folders.files import Output
 from mdm_sampling.testing import check_planner
 
 VOCAB, MASK = 9, 8

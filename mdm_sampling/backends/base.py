@@ -1,0 +1,102 @@
+"""What a model must do for the loop. Axes: b batch, t canvas, l span, d hidden size, v vocabulary."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..canvas import Canvas, Span
+from ..errors import ModelError
+from ..lazy import torch
+from ..prompts import Message as Message
+from ..prompts import Prompt as Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .options import LoadOptions, ModelSource
+    from .text import TextCodec
+
+
+class Slots(ABC):
+    """Keys and values of one run, one slot for each position of each row. Only its backend looks inside."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Slots:
+        """The slots of the rows with the indices `rows`, [n]. They replace these slots, which may be emptied."""
+
+
+class ModelBackend(ABC):
+    """A masked diffusion model: tokens in, hidden states out, and a head that turns those into logits.
+
+    Attributes:
+        mask_id: id of the mask token.
+        eos_ids: ids that end a text or a turn; the first one pads a row that ended early.
+        pad_id: id for padding; never read by attention.
+        vocab_size: v.
+        max_length: longest canvas that the model takes, or None.
+        device: where canvases live.
+        codec: encodes and decodes text, or None for a model without a tokenizer.
+        source: where the model came from, or None for a model that was passed in memory.
+        compiled: whether `compile` was called.
+        unused_ids: ids below `vocab_size` that have no token, as ranges; they are never predicted.
+    """
+
+    mask_id: int
+    pad_id: int
+    vocab_size: int
+    device: torch.device
+    eos_ids: tuple[int, ...] = ()
+    max_length: int | None = None
+    codec: TextCodec | None = None
+    source: ModelSource | None = None
+    compiled: bool = False
+    unused_ids: tuple[range, ...] = ()
+
+    @property
+    def head_matrix(self) -> Tensor | None:
+        """[v d] if `head` is nothing but a product with it and it pays to read it in slices; else None."""
+        return None
+
+    @abstractmethod
+    def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
+        """Hidden states that predict the positions of `span`: [b l d]; row i of a sequence predicts position i.
+
+        The forward attends to all valid positions of the canvas: those it recomputes and, for the rest, `slots`.
+
+        Args:
+            canvas: [b t], or for a fork [n t].
+            span: the positions to recompute. A backend may recompute more, never fewer.
+            slots: keys and values; None if `span` is the whole canvas and nothing will be read later.
+            rows: None for a forward that writes `span` into the slots. For a fork, the slots' row that each
+                candidate reads, int64 [n]; a fork writes nothing.
+        """
+
+    @abstractmethod
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [r v] of hidden states [r d]."""
+
+    @abstractmethod
+    def allocate(self) -> Slots:
+        """Empty slots; the first forward, over the whole canvas, fills them."""
+
+    def compile(self) -> None:
+        """Compile the model with `torch.compile`, for any number of rows and positions; `ModelError` if it can't."""
+        raise ModelError(f"a {type(self).__name__} cannot be compiled")
+
+    def positions_computed(self, span: Span, length: int) -> int:
+        """How many positions a forward over `span` of a canvas of this length computes, for the report."""
+        return len(span)
+
+
+class BackendFamily(ABC):
+    """A family of checkpoints, such as LLaDA or Dream: recognises its checkpoints and loads them."""
+
+    @abstractmethod
+    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
+        """Whether this family reads `source`, a folder or hub id, given its config.json (None: there is none)."""
+
+    @abstractmethod
+    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
+        """Load the checkpoint. Raises `ModelError` with a sentence that says what is wrong with it."""

@@ -1,1 +1,0 @@
-"""Cache strategies: which span a forward recomputes."""

@@ -1,0 +1,139 @@
+"""Rows of tokens with masks in them, side by side. Axes: b batch, t canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .errors import CanvasError
+from .lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """The positions from `start` up to, not including, `stop` of a canvas."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop:
+            raise ValueError(f"a span needs 0 <= start < stop, got [{self.start}, {self.stop})")
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def positions(self) -> slice:
+        """The same positions as a slice, for indexing tensors."""
+        return slice(self.start, self.stop)
+
+    def covers(self, other: Span) -> bool:
+        return self.start <= other.start and other.stop <= self.stop
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """Rows of tokens in which the unknown positions hold the mask token.
+
+    A row is a prefix, which is padded on the left, and a body, which is padded on the right, so that the bodies of
+    all rows begin at the same column, `start`. Blocks are counted from there: a row's blocks, and so its result, do
+    not depend on its neighbours. Only the body may hold masks. A revealed token never changes, but for one that the
+    plan of a remasking planner reopens.
+
+    Attributes:
+        tokens: token ids, int64 [b t].
+        valid: False at padding, bool [b t].
+        start: the column at which the bodies begin.
+        mask_id: the id of the mask token.
+        padded: whether any position is padding, known without asking the device.
+    """
+
+    tokens: Tensor
+    valid: Tensor
+    start: int
+    mask_id: int
+    padded: bool
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+        *,
+        mask_id: int,
+        pad_id: int,
+        device: torch.device | str = "cpu",
+    ) -> Canvas:
+        """Lay out rows of (prefix, body) token ids, at least one. Raises `CanvasError` for a row without a mask."""
+        if pad_id == mask_id:
+            raise CanvasError(f"the pad id and the mask id are both {mask_id}; padding would be taken for masks")
+        for i, (prefix, body) in enumerate(rows):
+            check_row(i, prefix, body, mask_id)
+        start = max(len(prefix) for prefix, _ in rows)
+        width = start + max(len(body) for _, body in rows)
+        tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
+        valid = torch.zeros(len(rows), width, dtype=torch.bool)
+        for i, (prefix, body) in enumerate(rows):
+            positions = slice(start - len(prefix), start + len(body))
+            tokens[i, positions] = torch.tensor([*prefix, *body], dtype=torch.long)
+            valid[i, positions] = True
+        return cls(tokens.to(device), valid.to(device), start, mask_id, padded=not bool(valid.all()))
+
+    @property
+    def masked(self) -> Tensor:
+        """Whether a position is still to be filled, bool [b t]."""
+        return self.valid & (self.tokens == self.mask_id)
+
+    @property
+    def batch(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[1]
+
+    def commit(self, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
+        """The canvas after the positions `unmask`, bool [b l] in `block`, received `tokens`, [b l]."""
+        filled = self.tokens.clone()
+        filled[:, block.positions] = torch.where(unmask, tokens, filled[:, block.positions])
+        return replace(self, tokens=filled)
+
+    def reopen(self, block: Span, positions: Tensor) -> Canvas:
+        """The canvas with the positions `positions`, bool [b l] in `block`, masked again."""
+        return self.commit(block, positions, torch.full_like(positions, self.mask_id, dtype=torch.long))
+
+    def fork(self, rows: Tensor, block: Span, unmask: Tensor, tokens: Tensor) -> Canvas:
+        """One canvas a candidate: candidate i is row `rows[i]` with `tokens[i]` at `unmask[i]`. [n], [n l], [n l]."""
+        return self.select(rows).commit(block, unmask, tokens)
+
+    def select(self, rows: Tensor) -> Canvas:
+        """Only the rows with the indices `rows`, [n], which may repeat."""
+        return replace(self, tokens=self.tokens[rows], valid=self.valid[rows])
+
+    def slice(self, first: int, stop: int) -> Canvas:
+        """A few neighbouring rows, without copying."""
+        return replace(self, tokens=self.tokens[first:stop], valid=self.valid[first:stop])
+
+    def row(self, i: int) -> list[int]:
+        """The token ids of row i without its padding."""
+        ids: list[int] = self.tokens[i][self.valid[i]].tolist()
+        return ids
+
+    def body(self, i: int) -> list[int]:
+        """The token ids of row i's body without its padding."""
+        ids: list[int] = self.tokens[i, self.start :][self.valid[i, self.start :]].tolist()
+        return ids
+
+
+def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
+    """Raise `CanvasError` unless the body of row `number` holds a mask and its prefix none."""
+    if mask_id in prefix:
+        raise CanvasError(
+            f"row {number}: the prompt holds the mask token (id {mask_id}); `infill` is for texts with masks"
+        )
+    if mask_id not in body:
+        raise CanvasError(f"row {number}: there is nothing to fill, no position holds the mask token (id {mask_id})")

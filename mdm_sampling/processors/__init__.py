@@ -1,1 +1,0 @@
-"""Processors: changes to the logits before anything reads them."""

@@ -1,0 +1,15 @@
+"""What a prompt is: a text, or the messages of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+Message = Mapping[str, str]
+
+
+Prompt = str | Sequence[Message]

@@ -1,0 +1,147 @@
+"""What a run gives: sequences, texts, and what each row cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .backends.base import ModelBackend
+from .canvas import Canvas
+from .history import HistoryKeeper, RowHistory
+from .lazy import torch
+from .records import StepRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .backends.text import TextCodec
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """What one row cost.
+
+    Attributes:
+        seed: the seed that draws this row again.
+        steps: steps in which the row took part.
+        forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
+        token_forwards: tokens computed for it over all forwards.
+        cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
+            that is reopened and filled again counts each time.
+        seconds: from the start of its batch until the row was finished, without the time that observers took.
+    """
+
+    seed: int
+    steps: int
+    forwards: int
+    token_forwards: int
+    cumulative_entropy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run produced.
+
+    Attributes:
+        texts: the generated text of each row, up to its first end token; "" where the backend has no tokenizer.
+        sequences: each row's token ids without padding, prompt included.
+        rows: what each row cost.
+        spec: the settings that rebuild the sampler, see `mdm_sampling.from_spec`.
+        histories: how each row was decoded.
+        codec: names the tokens in figures, or None.
+    """
+
+    texts: list[str]
+    sequences: list[list[int]]
+    rows: list[RowReport]
+    spec: dict[str, Any]
+    histories: list[RowHistory] = field(repr=False)
+    codec: TextCodec | None = field(default=None, repr=False, compare=False)
+
+    def plot_order(self, row: int | None = None, ax: Axes | None = None) -> Figure:
+        """When each position was filled, see `mdm_sampling.views.plots.plot_order`."""
+        from .views.plots import plot_order
+
+        return plot_order(self, row, ax)
+
+    def plot_entropy(self, row: int | None = None, ax: Axes | None = None) -> Figure:
+        """What uncertainty the positions were filled at, see `mdm_sampling.views.plots.plot_entropy`."""
+        from .views.plots import plot_entropy
+
+        return plot_entropy(self, row, ax)
+
+    def plot_candidates(self, row: int = 0, ax: Axes | None = None) -> Figure:
+        """The moves that were weighed, see `mdm_sampling.views.plots.plot_candidates`."""
+        from .views.plots import plot_candidates
+
+        return plot_candidates(self, row, ax)
+
+    def _repr_html_(self) -> str:
+        from .views.notebook import html
+
+        return html(self)
+
+
+class Collector:
+    """A consumer of `Sampler.iterate`.
+
+    Args:
+        backend: decodes the texts.
+        until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
+    """
+
+    def __init__(self, backend: ModelBackend, until_eos: bool) -> None:
+        self.backend = backend
+        self.until_eos = until_eos
+        self.texts: list[str] = []
+        self.sequences: list[list[int]] = []
+        self.reports: list[RowReport] = []
+        self.histories: list[RowHistory] = []
+        self.canvas: Canvas | None = None
+
+    def begin(self, canvas: Canvas, seeds: list[int]) -> None:
+        """Start a batch; the one before it is complete."""
+        self._end()
+        self.canvas, self.seeds, self.given = canvas, seeds, ~canvas.masked[:, canvas.start :]
+        self.history = HistoryKeeper(canvas)
+        self.began = time.perf_counter()
+        self.seconds = [0.0] * canvas.batch
+        # Steps, forwards and token-forwards of each row, and its summed entropies, kept on the canvas's device.
+        self.counts = torch.zeros(3, canvas.batch, dtype=torch.long, device=canvas.tokens.device)
+        self.entropy = torch.zeros(canvas.batch, dtype=torch.float64, device=canvas.tokens.device)
+
+    def add(self, record: StepRecord) -> None:
+        """Take in the next step of the current batch."""
+        self.canvas = record.canvas
+        self.history.add(record)
+        spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
+        self.counts.index_add_(1, record.rows, spent)
+        self.entropy.index_add_(0, record.rows, record.entropy.sum(1).double())
+        rows = record.rows.tolist()  # waits for the device, so the step's work is done before the clock is read
+        self.stopped = time.perf_counter()
+        for row in rows:
+            self.seconds[row] = self.stopped - self.began
+
+    def go_on(self) -> None:
+        """The next step begins: what observers did since the last one belongs to no row's seconds."""
+        self.began += time.perf_counter() - self.stopped
+
+    def result(self, spec: dict[str, Any]) -> Result:
+        self._end()
+        return Result(self.texts, self.sequences, self.reports, spec, self.histories, self.backend.codec)
+
+    def _end(self) -> None:
+        if self.canvas is None:
+            return
+        codec = self.backend.codec
+        totals = zip(self.seeds, *self.counts.tolist(), self.entropy.tolist(), self.seconds, strict=True)
+        self.histories += self.history.histories()
+        self.reports += [RowReport(*row) for row in totals]
+        self.sequences += [self.canvas.row(i) for i in range(self.canvas.batch)]
+        for i, given in enumerate(self.given):
+            where = set(given.nonzero()[:, 0].tolist())
+            self.texts.append("" if codec is None else codec.decode(self.canvas.body(i), self.until_eos, where))
+        self.canvas = None

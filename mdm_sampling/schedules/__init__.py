@@ -1,1 +1,0 @@
-"""Schedules: how many positions a step fills."""

@@ -1,1 +1,0 @@
-"""Token samplers: what a position would be filled with."""

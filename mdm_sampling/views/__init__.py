@@ -1,0 +1,1 @@
+"""How decodings are shown: figures, notebooks, a page, the terminal."""
