@@ -57,7 +57,7 @@ from .registry.specs import build as build
 from .registry.specs import describe as describe
 from .registry.specs import from_spec as from_spec
 from .result import Result as Result
-from .result import RowReport as RowReport
+from .result import RowCost as RowCost
 from .sampler import Observer as Observer
 from .sampler import Sampler as Sampler
 from .schedules import Constant as Constant

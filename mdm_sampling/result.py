@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RowReport:
+class RowCost:
     """What one row cost.
 
     Attributes:
@@ -56,7 +56,7 @@ class Result:
 
     texts: list[str]
     sequences: list[list[int]]
-    rows: list[RowReport]
+    rows: list[RowCost]
     spec: dict[str, Any]
     histories: list[RowHistory] = field(repr=False)
     codec: TextCodec | None = field(default=None, repr=False, compare=False)
@@ -98,7 +98,7 @@ class Collector:
         self.until_eos = until_eos
         self.texts: list[str] = []
         self.sequences: list[list[int]] = []
-        self.reports: list[RowReport] = []
+        self.reports: list[RowCost] = []
         self.histories: list[RowHistory] = []
         self.canvas: Canvas | None = None
 
@@ -139,7 +139,7 @@ class Collector:
         codec = self.backend.codec
         totals = zip(self.seeds, *self.counts.tolist(), self.entropy.tolist(), self.seconds, strict=True)
         self.histories += self.history.histories()
-        self.reports += [RowReport(*row) for row in totals]
+        self.reports += [RowCost(*row) for row in totals]
         self.sequences += [self.canvas.row(i) for i in range(self.canvas.batch)]
         for i, given in enumerate(self.given):
             where = set(given.nonzero()[:, 0].tolist())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from extras import needs
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
@@ -56,6 +57,7 @@ def test_every_offline_command_runs(line: str, tmp_path: Path, monkeypatch: pyte
     assert result.stdout
 
 
+@needs("a minute")
 def test_the_tutorial_works_from_its_first_block_to_its_last(tmp_path: Path) -> None:
     """In order: commands run, and a block of Python goes to the file that its first line names.
 

@@ -106,17 +106,17 @@ def test_a_job_goes_on_though_its_template_writes_another_date(
     job = Job(chatty, read_rows(write_rows(tmp_path / "in.jsonl", prompts)), tmp_path / "out.jsonl", batch_size=2)
     with pytest.raises(KeyboardInterrupt):
         job.run(stop)
-    kept = (job.position / "rendered.jsonl").read_bytes()
+    kept = (job.results_folder / "rendered.jsonl").read_bytes()
     assert job.run().before == 2
     first = job.output.read_bytes() if isinstance(job.output, Path) else b""
     assert job.run().before == 5
     assert (tmp_path / "out.jsonl").read_bytes() == first
-    assert (job.position / "rendered.jsonl").read_bytes() == kept
+    assert (job.results_folder / "rendered.jsonl").read_bytes() == kept
 
     longer = Job(chatty, read_rows(write_rows(tmp_path / "in.jsonl", [*prompts, "e"])), job.output, batch_size=2)
     with pytest.raises(mdm.SpecError, match="another input"):
         longer.run()
-    assert (job.position / "rendered.jsonl").read_bytes() == kept
+    assert (job.results_folder / "rendered.jsonl").read_bytes() == kept
     changed = Job(chatty, longer.asked, job.output, batch_size=2, changed=True)
     assert changed.run().before == 5
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 import mdm_sampling as mdm
 from mdm_sampling.history import RowHistory, Weighed
-from mdm_sampling.result import RowReport
+from mdm_sampling.result import RowCost
 from mdm_sampling.views.drawing import VIRIDIS, hex_of, ink, viridis
 from mdm_sampling.views.notebook import GREY, printable
 from mdm_sampling.views.plots import plot_entropy
@@ -45,7 +45,7 @@ def made(words: list[str], orders: list[list[int]], prompt: int = 3) -> mdm.Resu
             sum(e for e, s in zip(entropy, order, strict=True) if s == step) for step in range(max([*order, -1]) + 1)
         ]
         histories.append(RowHistory(order, entropy, paid, []))
-        reports.append(RowReport(0, len(paid), len(paid), 1, sum(paid), 0.1))
+        reports.append(RowCost(0, len(paid), len(paid), 1, sum(paid), 0.1))
     sequences = [[0] * prompt + [position % len(words) for position in range(len(order))] for order in orders]
     return mdm.Result([""] * len(orders), sequences, reports, {}, histories, Words(words))  # type: ignore[arg-type]
 
@@ -239,8 +239,8 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
     """In a process of its own, since pyplot may be here already."""
     lines = (
         "import sys, mdm_sampling as mdm",
-        "from mdm_sampling.records import RowHistory, RowReport",
-        "row = RowReport(0, 1, 1, 1, 0.5, 0.1)",
+        "from mdm_sampling.history import RowHistory; from mdm_sampling.result import RowCost",
+        "row = RowCost(0, 1, 1, 1, 0.5, 0.1)",
         "result = mdm.Result([''], [[1, 2]], [row], {}, [RowHistory([0], [0.5], [0.5], [])])",
         "assert result._repr_html_() and 'matplotlib' not in sys.modules",
         "assert all(f._repr_png_()[:4] == b'\\x89PNG' for f in (result.plot_order(), result.plot_entropy()))",

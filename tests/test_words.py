@@ -23,7 +23,7 @@ def output_of(*arguments: str) -> tuple[int, str]:
         ("--alg", "--planner"),
         ("--num_return_sequences", "its id makes the seed"),
         ("--stop", "--eos finish"),
-        ("--block_size", "--block-size"),
+        ("--block_length", "--block-size"),
         ("--cfg_scale", "guidance"),
     ],
 )

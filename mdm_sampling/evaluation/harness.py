@@ -25,7 +25,7 @@ from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
 from ..provenance import fingerprint
 from ..registry.specs import NOT_REGISTERED, describe, split_spec
-from ..result import RowReport
+from ..result import RowCost
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
 from .arguments import Generation, read_generation, read_model_args
@@ -88,7 +88,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         self.seed = seed
         self.batch_size = batch_size
         self.notes: list[str] = []
-        self.rows: list[RowReport] = []
+        self.rows: list[RowCost] = []
         self.estimates: list[Estimate] = []
         self.greedy_forwards = 0
 

@@ -169,7 +169,7 @@ def test_the_quota_plays_no_part_until_the_last_step() -> None:
 def test_bad_factors_are_refused(factor: str) -> None:
     with pytest.raises(mdm.SpecError, match=r"factor: factor must be (finite and above 0|a number), got"):
         mdm.build("planners", f"factor:{factor}")
-    with pytest.raises(mdm.SpecError, match="factor must be (finite and above 0|a number), got"):
+    with pytest.raises(mdm.SpecError, match=r"factor must be (finite and above 0|a number), got"):
         Factor(float(factor))
 
 
