@@ -16,7 +16,8 @@ from mdm_sampling.cli import COMMANDS, main
 PAGE = Path(__file__).parent / "help.md"
 BEGINNING = """# Commands
 
-Every command with all its options, as `--help` tells them. An option with hyphens may be written with underscores, too.
+Every command with all its options, as `--help` tells them. Options that take a value may be written with underscores in
+place of hyphens, as `--block_size`.
 This page is written by `python docs/make_help.py`.
 """
 
