@@ -22,6 +22,6 @@ def test_every_folder_and_top_level_module_is_on_the_map_once() -> None:
 
 def test_every_file_that_contributors_are_sent_to_exists() -> None:
     page = (ROOT / "docs" / "CONTRIBUTING.md").read_text()
-    named = re.findall(r"\b(?:mdm_sampling|tests|docs)/[\w./]*\w", page)
+    named = re.findall(r"\b(?:mdm_sampling|tests|docs)/[\w./-]*\w", page)
     assert len(named) > 10
     assert [name for name in named if "KIND" not in name and not (ROOT / name).exists()] == []
