@@ -128,6 +128,7 @@ def question_file(folder: Path, answer: str, prompt: str = "1") -> str:
     return str(file)
 
 
+@pytest.mark.defect(31)
 def test_an_item_that_was_edited_is_decoded_anew(base: mdm.Sampler, tmp_path: Path) -> None:
     wanted = grid(["confidence"], tokens_per_step=[4])
     seen = []
@@ -135,6 +136,17 @@ def test_an_item_that_was_edited_is_decoded_anew(base: mdm.Sampler, tmp_path: Pa
         task = mdm.JSONLines(question_file(tmp_path, answer), length=4)
         compare(base, task, wanted, folder=tmp_path / "out", progress=lambda *n: seen.append(n))
     assert seen == [(0, 1), (1, 1), (1, 1), (0, 1), (1, 1)]
+
+
+@pytest.mark.defect(31)
+def test_answers_of_other_settings_and_other_files_count_for_nothing(base: mdm.Sampler, tmp_path: Path) -> None:
+    wanted = grid(["confidence"], tokens_per_step=[2])
+    alone = compare(base, TASK, wanted, items=3)
+    compare(base, TASK, grid(["confidence", "random"], tokens_per_step=[4]), items=5, folder=tmp_path)
+    (tmp_path / "old.jsonl").write_bytes((tmp_path / "results.jsonl").read_bytes())
+    found = compare(base, TASK, wanted, items=3, folder=tmp_path)
+    assert without_times(found.lines) == without_times(alone.lines)
+    assert [summary.accuracy for summary in found.summaries] == [summary.accuracy for summary in alone.summaries]
 
 
 def test_other_weights_are_another_question(base: mdm.Sampler, llada_folder: Path, tmp_path: Path) -> None:

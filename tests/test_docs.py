@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -131,6 +132,17 @@ def test_links_between_pages_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_index_links_every_page_once_and_the_readme_links_the_index() -> None:
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text())
+    assert sorted(linked) == sorted(page.name for page in PAGES[1:] if page.name != "index.md")
+    assert "(docs/index.md)" in PAGES[0].read_text()
+
+
+def test_the_reference_of_commands_is_up_to_date() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "make_help.py"))["page"]()
+    assert (ROOT / "docs" / "help.md").read_text() == page, "run: python docs/make_help.py"
 
 
 def test_the_concepts_page_names_every_cache() -> None:

@@ -50,10 +50,11 @@ def test_it_is_small() -> None:
     assert (FOLDER / "model.safetensors").stat().st_size < 8_000_000
 
 
+@pytest.mark.defect(1)
 @pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
 @pytest.mark.parametrize("block_size", [20, 10])
 def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_size: int) -> None:
-    """The published prefix mode loses half of them or all of them (facts.md, section 1c)."""
+    """The published prefix mode loses half of them or all of them."""
     wanted = grid(["confidence"], caches=[cache], tokens_per_step=[1], block_sizes=[block_size])
     found = compare(mdm.load(), mdm.Sudoku(form="prompt"), wanted, items=60, item_seed=1)
     assert found.summaries[0].accuracy.mean >= 0.9

@@ -206,7 +206,7 @@ def test_a_job_goes_on_where_it_was_cut_off(sampler: mdm.Sampler, tear: int, tmp
 def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
     prompts = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(300, 1)]
     file = write_jsonl(tmp_path / "in.jsonl", prompts)
-    script = Path(__file__).parent / "killing.py"
+    script = Path(__file__).parent / "helpers" / "killing.py"
 
     def run(output: str, kills: int) -> dict[str, Any]:
         done = subprocess.run(

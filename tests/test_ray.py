@@ -79,7 +79,7 @@ def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: md
         command(file, output, "--engine", "ray", "--workers", "1")[3:],
         ["compare", "--config", str(config), "--out", str(tmp_path / "ray")],
     ]
-    script = Path(__file__).parent / "on_ray.py"
+    script = Path(__file__).parent / "helpers" / "on_ray.py"
     done = subprocess.run(
         [sys.executable, script, json.dumps(commands)], capture_output=True, text=True, env=environment(), timeout=300
     )

@@ -1,6 +1,6 @@
 """The page of traces in a browser: Chromium without a window, and without a network.
 
-Where Chromium is missing these tests are skipped; see tests/extras.py.
+Where Chromium is missing these tests are skipped; see tests/helpers/extras.py.
 """
 
 import tempfile

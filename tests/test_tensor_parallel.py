@@ -21,7 +21,7 @@ PROMPTS = ["hello", "a b c", "is it so?"]
 CACHES = {"none": mdm.NoCache(), "prefix": mdm.PrefixCache(), "dual": mdm.DualCache()}
 SCRIPT = """
     import json, sys, torch
-    sys.path.insert(0, {tests!r})
+    sys.path[:0] = [{tests!r}, {tests!r} + "/helpers"]
     from test_tensor_parallel import decoded
     torch.set_num_threads(1)
     found = {{folder: decoded(folder, tp_plan="auto") for folder in sys.argv[2:]}}

@@ -1,7 +1,7 @@
 """Keys and values in slots, one for each position of the canvas, behind transformers' `Cache` interface.
 
-A forward over a span overwrites the span's slots and attends to all slots (design: a cache strategy is a choice of
-span). A fork reads the slots of the row it came from, with its own keys and values in place of its span, and writes
+A forward over a span overwrites the span's slots and attends to all slots (a cache strategy is a choice of span). A
+fork reads the slots of the row it came from, with its own keys and values in place of its span, and writes
 nothing: see `forks` for how it shares the slots; `CopyingCache` is the plain way, which copies them.
 """
 

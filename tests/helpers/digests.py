@@ -1,7 +1,7 @@
 """Decodes a fixed set of rows in every way and prints a digest of each, so that two states of the code can be compared.
 
-    python tests/digests.py > before.txt       # then change what must not change an answer
-    python tests/digests.py | diff before.txt -
+    python tests/helpers/digests.py > before.txt       # then change what must not change an answer
+    python tests/helpers/digests.py | diff before.txt -
 
 Every planner, cache, schedule and token sampler, both families, ragged rows, infilling, token temperature, remasking,
 records and jobs. In float64, so that rounding decides nothing. A digest covers tokens, order, entropies and counts.
