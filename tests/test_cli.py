@@ -354,7 +354,7 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["generate", "hello"], ["tokenizer does not know", "'h'"]),
+        (["generate", "hello"], ["tokenizer does not know", "'h'", "only knows Sudoku and Countdown; pass --model"]),
         (["generate", PUZZLE, "1\x002"], ["tokenizer does not know", r"'\x00'"]),
         (["generate", "1" * 300], ["302 tokens", "context of 256"]),
         (["generate", PUZZLE, "1" * 300], ["row 1", "context of 256"]),

@@ -1,5 +1,6 @@
 """Documentation that runs: every Python block, every offline command, and the promises about files and links."""
 
+import json
 import os
 import re
 import runpy
@@ -125,6 +126,14 @@ def test_the_first_command_of_the_readme_solves_its_puzzle() -> None:
     columns = ["".join(column) for column in zip(*answer, strict=True)]
     boxes = [answer[r][c : c + 2] + answer[r + 1][c : c + 2] for r in (0, 2) for c in (0, 2)]
     assert all(sorted(unit) == list("1234") for unit in [*answer, *columns, *boxes])
+
+
+def test_the_steps_that_the_readme_counts_are_those_that_its_puzzle_takes() -> None:
+    (few, many) = re.findall(r"this puzzle takes (\d+) instead of (\d+)", (ROOT / "README.md").read_text())[0]
+    command = shlex.split(blocks(ROOT / "README.md", "sh")[0].split("&& mdm-sampling ")[1])
+    for options, steps in (([], few), (["--threshold", "none"], many)):
+        row = json.loads(CliRunner().invoke(main, [*command, "--json", *options]).stdout)
+        assert row["steps"] == int(steps)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

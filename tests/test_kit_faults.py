@@ -255,3 +255,30 @@ class CutsTheQuota(mdm.PositionPlanner):
 def test_a_planner_that_takes_more_steps_than_it_has_is_found() -> None:
     with pytest.raises(testing.ConformanceError, match=r"CutsTheQuota\(\) left positions masked at a row's last step"):
         testing.check_planner(CutsTheQuota(), examples=5)
+
+
+@dataclass(frozen=True, repr=False)
+class Shy(mdm.ScorePlanner):
+    """A planner that cannot say what it is."""
+
+    def score(self, step: mdm.Step) -> torch.Tensor:
+        return step.confidence
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no name")
+
+
+@dataclass(frozen=True, repr=False)
+class ShyAndEarly(Shy):
+    """The same, and one that unmasks what is not masked."""
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        return mdm.Plan(torch.ones_like(step.masked))
+
+
+def test_a_part_whose_own_description_fails_is_checked_all_the_same() -> None:
+    with registered("shy", Shy):
+        result = CliRunner().invoke(main, ["plugins", "check", "shy", "--examples", "2"])
+    assert result.exit_code == 0, result.output
+    with pytest.raises(testing.ConformanceError, match=r"<ShyAndEarly object> breaks its contract"):
+        testing.check_planner(ShyAndEarly(), examples=2)

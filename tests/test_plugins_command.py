@@ -211,6 +211,7 @@ def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: P
         (["check", "llada", "--model", "embedded"], "embedded is read by embedded, not by llada"),
         (["check", "info-gain", "--kind", "cache"], "unknown name 'info-gain' in caches"),
         (["new", "entropy"], "'entropy' in planners is already taken by mdm-sampling"),
+        (["new", "true"], "would make a class True, which is Python's own name"),
         (["new", "prefix"], "'prefix' in caches is already taken by mdm-sampling"),
         (["show", "info-gian"], "nothing installed is called 'info-gian'; did you mean 'info-gain'?"),
         (["show", "xyzzy"], "`mdm-sampling plugins list` shows what is"),

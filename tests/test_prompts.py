@@ -140,6 +140,15 @@ def test_one_chat_is_one_prompt() -> None:
         prompts_of(USER)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("given", [None, 5, 1.5, [None], [5], b"Hi"], ids=repr)
+def test_what_is_no_prompt_is_refused_in_a_sentence(given: Any) -> None:
+    codec = codec_of(template=PLAIN)
+    with pytest.raises(mdm.CanvasError, match="a text or a list of messages"):
+        [codec.encode(prompt) for prompt in prompts_of(given)]
+    with pytest.raises(mdm.CanvasError, match="a text with masks is needed"):
+        codec.encode_masked(given[0] if isinstance(given, list) else given)
+
+
 # --- What a tokenizer puts around a text --------------------------------------------------------------------------
 
 

@@ -182,3 +182,18 @@ def test_a_plugin_does_not_move_what_a_command_writes(
     assert found.get("planners", "wandering").part is TopMass
     assert Path.cwd() == tmp_path
     assert capsys.readouterr().out == ""
+
+
+def test_a_distribution_without_readable_metadata_is_left_out_with_one_warning(tmp_path: Path) -> None:
+    """An empty `.dist-info`, as an interrupted installation leaves it, makes Python's own look-up raise."""
+    (tmp_path / ".dist-info").mkdir()
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    asked = "import importlib.metadata as m; m.entry_points()"
+    command = ["-m", "mdm_sampling", "generate", "1... ..3. .1.. ...4"]
+    raised, done = (
+        subprocess.run([sys.executable, *each], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
+        for each in (["-c", asked], command)
+    )
+    assert raised.returncode == 1, "Python reads it after all: break it in another way"
+    assert (done.returncode, done.stdout.split()) == (0, ["1342", "2431", "4123", "3214"]), done.stderr
+    assert done.stderr.count("its metadata cannot be read, so it is left out") == done.stderr.count("\n") == 1

@@ -76,6 +76,7 @@ try:
     sum(range(10**6))
 except BaseException as error:
     raise ModuleNotFoundError("no such module") from error  # as lazy imports do
+print("imported", flush=True)
 """
 
 
@@ -90,13 +91,51 @@ def test_an_interrupt_waits_for_an_import(tmp_path: Path) -> None:
         import mdm_sampling.cli.list as command
         def slow(**options):
             import slow_module
-            print("imported", flush=True)
             time.sleep(30)
         command.command.callback = slow
         main(["list"])
     """
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "imported\n", "\nStopped.\n")
+
+
+def test_an_interrupt_waits_for_a_callback_of_the_collector() -> None:
+    """Hypothesis has one of this name. An exception that is raised in it is printed, and the program goes on."""
+    script = """
+        import gc, os, signal, time
+        from mdm_sampling.cli.interrupts import patient_interrupts
+        def gc_callback(phase, info):
+            gc.callbacks.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+            sum(range(10**6))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with patient_interrupts():
+            gc.callbacks.append(gc_callback)
+            try:
+                gc.collect()
+                time.sleep(30)
+            except KeyboardInterrupt:
+                print("heard")
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
+def test_an_interrupt_in_an_import_that_hangs_ends_the_process_whatever_guards_it(tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(30)\n")
+    script = f"""
+        import os, signal, sys, threading
+        from mdm_sampling.at_work import no_way_out
+        from mdm_sampling.cli import interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        interrupts.LONGEST = 0.2
+        sys.path.insert(0, {str(tmp_path)!r})
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with interrupts.patient_interrupts(), no_way_out():
+            import hanging
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "\nStopped.\n")
 
 
 def test_an_interrupt_is_known_whatever_it_became() -> None:

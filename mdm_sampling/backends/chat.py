@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ def prompts_of(given: Prompts) -> list[Any]:
         return [given]
     if isinstance(given, Mapping):
         raise CanvasError(f"{WRONG}, got a single message; put it into a list")
+    if not isinstance(given, Iterable):
+        raise CanvasError(f"{WRONG}, or several of them, got {given!r:.80}")
     prompts = list(given)
     return [prompts] if prompts and all(isinstance(each, Mapping) for each in prompts) else prompts
 

@@ -87,6 +87,8 @@ class TextCodec:
         Args:
             limit: most masks; a text with more is refused before any is made.
         """
+        if not isinstance(text, str):
+            raise CanvasError(f"a text with masks is needed, got {text!r:.80}")
         body: list[int] = []
         for part in parts_of(text, self._mask_text, limit):
             if isinstance(part, int):

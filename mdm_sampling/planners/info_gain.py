@@ -35,7 +35,8 @@ class InfoGain(PositionPlanner):
         candidates: moves tried at a step.
         position_temperature: how far the positions may stray from the most confident ones.
         scope: mean next entropy over the masked positions of the "block" (the paper), or of the "canvas", that is of
-            every masked position of the recomputed span.
+            every masked position of the recomputed span: under a cache whose span changes from step to step
+            (`refresh`) so does what the mean is over.
         variant: "info-gain" maximises -C - w H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
         future: w, the weight of the mean next entropy H: "mean" is 1 (the paper), "step" the positions k that the move
             fills, "half-step" k/2, and "sum" the positions left, so that w H is the sum of their entropies.

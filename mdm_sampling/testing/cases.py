@@ -9,6 +9,7 @@ from itertools import product
 from hypothesis import strategies as st
 
 from ..caches import CacheStrategy, DualCache, NoCache, PrefixCache, Refresh
+from ..errors import repr_of
 from ..planners.base import PositionPlanner
 from ..planners.bypass import Bypass
 from ..planners.info_gain import InfoGain
@@ -81,7 +82,7 @@ def _shown(part: object) -> str:
     try:
         return describe(part)
     except Exception:  # a part that is not registered, or that is broken: that is for its own check to say
-        return repr(part)
+        return repr_of(part)
 
 
 @st.composite

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ..at_work import no_way_out
-from ..errors import ContractError, MDMError, SpecError
+from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..registry.registry import KINDS, registry
 from ..registry.specs import build, describe
 
@@ -61,7 +61,7 @@ def expect(condition: bool, part: Any, expected: str, got: str, case: object = N
 
 def breach(part: Any, expected: str, got: str, case: object = None) -> str:
     """What a broken rule says."""
-    lines = [f"{part!r} breaks its contract.", f"  expected: {expected}", f"  got: {got}"]
+    lines = [f"{repr_of(part)} breaks its contract.", f"  expected: {expected}", f"  got: {got}"]
     return "\n".join([*lines, f"  smallest case: {case}"] if case is not None else lines)
 
 
@@ -80,7 +80,9 @@ def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
         where = "" if found is None or isinstance(found, MDMError) else _place_of(found)
         raise ConformanceError(breach(part, expected, told + where, case)) from error
     if before is not None and part != before:
-        raise ConformanceError(breach(part, "a part that stays as it is", f"it changed itself, from {before!r}", case))
+        raise ConformanceError(
+            breach(part, "a part that stays as it is", f"it changed itself, from {repr_of(before)}", case)
+        )
 
 
 def copy_of(part: Any) -> Any:
@@ -145,14 +147,14 @@ def check_value(part: Any, examples: int) -> None:
         copy = pickle.loads(pickle.dumps(part))
     with blamed(part, "a part that can be compared with its copies"):
         same = bool(copy == part)
-    expect(same, part, "a part that is equal to its pickled copy", repr(copy))
+    expect(same, part, "a part that is equal to its pickled copy", repr_of(copy))
     kind = next(kind for kind, base in KINDS.items() if isinstance(part, base))
     if registry().name_of(kind, type(part)) is None:
         return  # a part that is not registered has no spec
     with blamed(part, "a part whose parameters can stand in a spec"):
         spec = describe(part)
         again = build(kind, spec)
-    expect(again == part, part, f"a part that its spec {spec!r} rebuilds", repr(again))
+    expect(again == part, part, f"a part that its spec {spec!r} rebuilds", repr_of(again))
 
 
 VALUE = Rule("is a value: frozen, hashable, pickled and rebuilt from its spec", check_value)
@@ -162,4 +164,4 @@ def require_kind(part: Any, base: type[Any]) -> None:
     """Raise `SpecError` for something that is no part of the kind that a check is for."""
     if not isinstance(part, base):
         hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
-        raise SpecError(f"{part!r} is no {base.__name__}{hint}")
+        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")
