@@ -33,32 +33,13 @@ from .contract import (
     reads_slots,
 )
 from .planners.base import Scope, Step
-from .prediction import Head, Prediction
+from .prediction import Prediction
 from .processors import Processor
 from .randomness import RowNoise
 from .records import Filled, Plan, Proposal, StepRecord
-from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
     from .sampler import Sampler
-
-
-def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()) -> Head:
-    """What turns a model's hidden states into logits and statistics; without processors the logits are its own."""
-
-    def project(hidden: Tensor) -> Tensor:
-        with at_work("model", backend):
-            return backend.head(hidden)
-
-    return Head(
-        project,
-        processors,
-        backend.mask_id,
-        backend.vocab_size,
-        backend.head_matrix,
-        compiled_slice_statistics() if backend.compiled else slice_statistics,
-        backend.unused_ids,
-    )
 
 
 def built(processor: Processor, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
@@ -87,7 +68,7 @@ class Run:
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(built(processor, sampler.backend) for processor in sampler.processors)
-        self.head = head_of(self.backend, processors)
+        self.head = self.backend.distributions(processors)
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""

@@ -23,7 +23,6 @@ from ..backends.base import ModelBackend
 from ..canvas import Canvas, Span
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
-from ..loop import head_of
 from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
@@ -94,7 +93,7 @@ def log_likelihoods(
     """
     require(samples >= 1, f"samples must be at least 1, got {samples}")
     check_pairs(backend, pairs, batch_size)
-    head = replace(head_of(backend), unused=())
+    head = replace(backend.distributions(), unused=())
     means, squares, forwards = ([0.0] * len(pairs) for _ in range(3))
     evaluating = EvaluationMode(backend)
     for batch in batches(questions(backend, pairs, samples, seed), batch_size):
@@ -122,7 +121,7 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
     token that differs, so most cost one forward. For the arguments see `log_likelihoods`.
     """
     check_pairs(backend, pairs, batch_size)
-    head = head_of(backend)
+    head = backend.distributions()
     bodies = [[backend.mask_id] * len(continuation) for _, continuation in pairs]
     forwards, matches = [0] * len(pairs), [True] * len(pairs)
     evaluating = EvaluationMode(backend)
