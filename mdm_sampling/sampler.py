@@ -157,16 +157,19 @@ class Sampler:
         observers = checked_observers(observers)
         self.check(rows)
         seeds = row_seeds(seed, len(rows))
-        collector = Collector(self.backend, until_eos)
-        for first in range(0, len(rows), batch_size):
-            part = slice(first, first + batch_size)
-            canvas = self._laid_out(rows[part])
-            for observer in (collector, *observers):
-                observer.begin(canvas, seeds[part])
-            for record in self.iterate(canvas, seeds[part]):
-                for observer in (collector, *observers):
-                    observer.add(record)
-                collector.go_on()
+        parts = [slice(first, first + batch_size) for first in range(0, len(rows), batch_size)]
+        return Result.joined([self._fill_batch(rows[part], seeds[part], observers, until_eos) for part in parts])
+
+    def _fill_batch(self, rows: Rows, seeds: list[int], observers: Sequence[Observer], until_eos: bool) -> Result:
+        canvas = self._laid_out(rows)
+        for observer in observers:
+            observer.begin(canvas, seeds)
+        collector = Collector(canvas, seeds, self.backend.codec, until_eos)
+        for record in self.iterate(canvas, seeds):
+            collector.add(record)
+            for observer in observers:
+                observer.add(record)
+            collector.go_on()
         return collector.result(self.spec())
 
     def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> Rows:
