@@ -36,7 +36,7 @@ from .contract import (
 from .planners.base import Scope, Step
 from .prediction import Prediction
 from .processors import Processor
-from .randomness import RowNoise
+from .randomness import RowNoise, StepNoise
 from .records import Filled, Plan, Proposal, StepRecord
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class BlockWork:
 
     def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor, spent: Tensor) -> Step:
         """What the planner may see of this step."""
-        sampler, rows, offset = self.run.sampler, self.rows, self.block.start - self.rows.canvas.start
+        rows, offset = self.rows, self.block.start - self.rows.canvas.start
         noise = RowNoise.from_seeds(rows.seeds, self.run.backend.device, offset, taken)
         # Reopening ends with the last step that a row was given, so that every block comes to an end.
         reopenable = (rows.filled.at >= 0) & (steps - taken > 1).unsqueeze(-1)
@@ -195,8 +195,7 @@ class BlockWork:
             proposal=self._proposal(prediction, noise, 1),
             quota=self._quota(taken, steps),
             memory=rows.memory,
-            noise=noise,
-            width=sampler.block_size,
+            noise=StepNoise(noise, self.run.sampler.block_size, len(self.block)),
             offset=offset,
             taken=taken,
             steps=steps,

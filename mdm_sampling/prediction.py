@@ -124,6 +124,11 @@ class Prediction:
     _known: Statistics | None = field(default=None, init=False, repr=False)
 
     @property
+    def vocab_size(self) -> int:
+        """v, how many token ids there are."""
+        return self.head.vocab_size
+
+    @property
     def entropy(self) -> Tensor:
         """Entropy in nats, [b l]; 0 at positions that are not masked."""
         return self.statistics.entropy
