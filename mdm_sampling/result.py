@@ -41,7 +41,7 @@ class RowCost:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run produced.
 
@@ -58,8 +58,12 @@ class Result:
     sequences: list[list[int]]
     rows: list[RowCost]
     spec: dict[str, Any]
-    histories: list[RowHistory] = field(repr=False)
-    codec: TextCodec | None = field(default=None, repr=False, compare=False)
+    histories: list[RowHistory]
+    codec: TextCodec | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        first = f", the first of them {self.texts[0]!r:.60}" if self.texts else ""
+        return f"Result({len(self.rows)} row{'s' * (len(self.rows) != 1)}{first})"
 
     @classmethod
     def joined(cls, batches: Sequence[Result]) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from operator import index
 from typing import Any, Literal, Protocol, final
 
@@ -15,15 +15,16 @@ from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
 from .canvas import Canvas, Span, check_row
-from .errors import CanvasError, SpecError, require
+from .errors import CanvasError, SpecError, nearest, require
 from .evaluation_mode import EvaluationMode
 from .fields import is_whole
-from .kinds import require_kind
+from .kinds import as_kind, require_kind
 from .loop import Run
 from .planners.base import PositionPlanner
 from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
 from .processors import Processor
+from .prompts import Prompt
 from .records import StepRecord
 from .result import Collector, Result
 from .schedules import Schedule, Uniform
@@ -51,9 +52,11 @@ class Observer(Protocol):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sampler:
-    """A model and the parts that decode it. Swap a part with `dataclasses.replace`.
+    """A model and the parts that decode it. `replace` makes another one with other settings.
+
+    A part may be given as its spec: `Sampler(backend, planner="info-gain:4", cache="dual")`.
 
     Args:
         backend: the model.
@@ -85,11 +88,10 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for name, kind in PART_KINDS.items():
-            require_kind(name, getattr(self, name), kind)
+            object.__setattr__(self, name, as_kind(name, getattr(self, name), kind))
         require(isinstance(self.processors, tuple | list), f"processors must be a tuple, got {self.processors!r:.80}")
-        for processor in self.processors:
-            require_kind("each of processors", processor, Processor)
-        object.__setattr__(self, "processors", tuple(self.processors))
+        processors = tuple(as_kind("each of processors", each, Processor) for each in self.processors)
+        object.__setattr__(self, "processors", processors)
         for name in ("max_new_tokens", "block_size", "steps", "lookahead_batch"):
             value = getattr(self, name)
             if value is None and name == "lookahead_batch":
@@ -99,6 +101,22 @@ class Sampler:
             object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
+
+    def replace(self, **settings: Any) -> Sampler:
+        """The same sampler but for these settings: `sampler.replace(planner="margin", steps=64)`.
+
+        Raises `SpecError` for a setting that there is not, and for a bad value.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            require(name in known, f"a sampler has no setting {name!r}; {nearest(name, known, ', '.join(known))}")
+        return replace(self, **settings)
+
+    def __repr__(self) -> str:
+        own = ((each.name, getattr(self, each.name)) for each in fields(self)[1:])
+        plain = Sampler(self.backend)
+        changed = [f"{name}={value!r}" for name, value in own if value != getattr(plain, name)]
+        return f"Sampler({', '.join([repr(self.backend), *changed])})"
 
     def generate(
         self,
@@ -122,6 +140,24 @@ class Sampler:
         """
         rows = self.prompt_rows(prompts, chat)
         return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True)
+
+    def stream(self, prompt: Prompt, seed: int = 0, *, chat: bool | None = None) -> Iterator[str]:
+        """Continue one prompt, and yield the text as it stands after each step; `_` is a token that is not filled yet.
+
+        The last text is that of `generate`. A token that is filled stays, and so does its place in the text; only a
+        planner that remasks may take back tokens of the block at work. So a text is final up to its first `_` where
+        nothing remasks, and else up to the block at work. It grows in the middle, since positions are not filled from
+        left to right, and it is cut at the first end token that stands in it.
+
+        Args:
+            prompt: a text or a list of chat messages.
+            seed, chat: as `generate` takes them.
+        """
+        rows, codec = self.prompt_rows(prompt, chat), self._codec
+        if len(rows) != 1:
+            raise CanvasError(f"`stream` takes one prompt, got {len(rows)}")
+        steps = self.iterate(self.canvas(rows), seed)
+        return (codec.decode(record.canvas.body(0)) for record in steps)
 
     def infill(
         self,

@@ -314,7 +314,7 @@ def test_a_schedule_that_returns_fractions_is_named() -> None:
 @pytest.mark.parametrize(
     ("part", "fault"),
     [
-        ({"planner": "confidence"}, "planner must be a PositionPlanner object, got 'confidence'; build it"),
+        ({"planner": "confidance"}, "planner: unknown name 'confidance' in planners; did you mean 'confidence'"),
         ({"planner": mdm.Confidence}, "planner must be a PositionPlanner object"),
         ({"cache": mdm.Uniform()}, "cache must be a CacheStrategy object"),
         ({"backend": torch.nn.Linear(2, 2)}, "backend must be a ModelBackend object"),

@@ -59,6 +59,9 @@ class ModelBackend(ABC):
     unused_ids: tuple[range, ...] = ()
     module: torch.nn.Module | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source.model if self.source else 'in memory'})"
+
     @property
     def dtype(self) -> torch.dtype | None:
         """The type of the model's numbers; None if there are no weights to be seen."""

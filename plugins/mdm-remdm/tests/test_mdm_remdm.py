@@ -311,8 +311,8 @@ def test_bad_arguments_are_refused() -> None:
         ReMDM(math.nan)
     with pytest.raises(mdm.SpecError, match="strategy must be one of cap, rescale, conf, got 'loop'"):
         ReMDM(strategy="loop")  # type: ignore[arg-type]
-    with pytest.raises(mdm.SpecError, match="otherwise must be a PositionPlanner object, got 'confidence'"):
-        ReMDM(otherwise="confidence")  # type: ignore[arg-type]
+    with pytest.raises(mdm.SpecError, match="otherwise: unknown name 'confidenc'"):
+        ReMDM(otherwise="confidenc")  # type: ignore[arg-type]
 
 
 def test_it_is_built_from_its_spec_and_described_by_it() -> None:
