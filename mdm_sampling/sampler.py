@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from operator import index
 from typing import Any, Literal, Protocol, final
 
 import torch
@@ -14,10 +13,9 @@ from .backends.chat import Prompts, prompts_of
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
-from .canvas import Canvas, Span, check_row
+from .canvas import Canvas, Span, check_rows, whole_number
 from .errors import CanvasError, SpecError, nearest, require
 from .evaluation_mode import EvaluationMode
-from .fields import is_whole
 from .kinds import as_kind, require_kind
 from .loop import Run
 from .planners.base import PositionPlanner
@@ -231,25 +229,7 @@ class Sampler:
 
     def check(self, rows: Rows) -> None:
         """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
-        limit, vocabulary = self.backend.max_length, self.backend.vocab_size
-        if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
-            raise CanvasError(f"rows are a list of pairs (prefix ids, body ids), got {type(rows).__name__}")
-        if not rows:
-            raise CanvasError("there is no row to sample: the list of prompts is empty")
-        for i, row in enumerate(rows):
-            if not _is_pair(row):
-                raise CanvasError(f"row {i}: a row is a pair (prefix ids, body ids), got {row!r:.80}")
-            prefix, body = row
-            if limit is not None and len(prefix) + len(body) > limit:
-                raise CanvasError(
-                    f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} positions after it exceed the model's "
-                    f"context of {limit}; shorten one of them"
-                )
-            wrong = [token for token in (*prefix, *body) if not is_id(token, vocabulary)][:1]
-            if wrong:
-                kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
-                raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
-            check_row(i, prefix, body, self.backend.mask_id)
+        check_rows(self.backend, rows)
 
     def canvas(self, rows: Rows) -> Canvas:
         """A batch of (prefix, body) token ids as a canvas for `iterate`."""
@@ -317,25 +297,6 @@ def row_seeds(seed: Seeds, rows: int) -> list[int]:
     return seeds
 
 
-def whole_number(value: object) -> int | None:
-    """A whole number of at most 64 bits, numpy's and a tensor's included, as Python's own; None for anything else."""
-    if isinstance(value, torch.Tensor) and (value.ndim or value.dtype == torch.bool or value.is_complex()):
-        return None
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # which floats raise, and texts
-        return None
-    return number if is_whole(number) and not isinstance(value, bool) else None
-
-
-def is_id(token: object, vocabulary: int) -> bool:
-    """Whether it is a token id."""
-    if type(token) is int:  # as nearly all are; the general question costs ten times as much
-        return 0 <= token < vocabulary
-    number = whole_number(token)
-    return number is not None and 0 <= number < vocabulary
-
-
 def listed(values: Any, name: str) -> list[Any]:
     """What an iterable holds. Raises `CanvasError` for what is none."""
     if not isinstance(values, Iterable) or isinstance(values, bytes):
@@ -351,10 +312,3 @@ def checked_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:
         known = all(callable(getattr(each, name, None)) for name in ("begin", "add"))
         require(known, f"an observer has the methods begin and add, got {each!r:.80}")
     return found
-
-
-def _is_pair(row: object) -> bool:
-    """Whether a row is a pair of lists or the like; texts are none."""
-    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or len(row) != 2:
-        return False
-    return all(isinstance(part, Sequence) and not isinstance(part, str | bytes) for part in row)

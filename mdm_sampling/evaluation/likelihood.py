@@ -20,13 +20,12 @@ from torch import Tensor
 
 from ..at_work import at_work
 from ..backends.base import ModelBackend
-from ..canvas import Canvas, Span
+from ..canvas import Canvas, Span, check_rows
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
 from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
-from ..sampler import Sampler
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Token ids of a prefix and of the continuation whose likelihood is asked for."""
@@ -153,7 +152,7 @@ def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -
             raise CanvasError(f"row {i}: the continuation holds {wrong}, which is the mask or no token of the model")
     rows = [(prefix, [backend.mask_id] * max(1, len(continuation))) for prefix, continuation in pairs]
     if rows:
-        Sampler(backend).check(rows)
+        check_rows(backend, rows)
 
 
 def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[Question]:
