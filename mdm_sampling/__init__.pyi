@@ -42,10 +42,12 @@ from .planners.scores import LeftToRight as LeftToRight
 from .planners.scores import Margin as Margin
 from .planners.scores import Random as Random
 from .prediction import Prediction as Prediction
+from .prediction import Statistics as Statistics
 from .processors import Ban as Ban
 from .processors import Penalise as Penalise
 from .processors import Processor as Processor
 from .randomness import RowNoise as RowNoise
+from .randomness import StepNoise as StepNoise
 from .records import Candidates as Candidates
 from .records import Filled as Filled
 from .records import Plan as Plan

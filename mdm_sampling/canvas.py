@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import TYPE_CHECKING
 
 from .errors import CanvasError
+from .fields import is_whole
 from .lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .backends.base import ModelBackend
 
 
 @dataclass(frozen=True)
@@ -137,3 +141,52 @@ def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: 
         )
     if mask_id not in body:
         raise CanvasError(f"row {number}: there is nothing to fill, no position holds the mask token (id {mask_id})")
+
+
+def check_rows(backend: ModelBackend, rows: object) -> None:
+    """Raise `CanvasError`, naming the row, unless each is a (prefix, body) of token ids that the model can sample."""
+    limit, vocabulary = backend.max_length, backend.vocab_size
+    if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
+        raise CanvasError(f"rows are a list of pairs (prefix ids, body ids), got {type(rows).__name__}")
+    if not rows:
+        raise CanvasError("there is no row to sample: the list of prompts is empty")
+    for i, row in enumerate(rows):
+        if not _is_pair(row):
+            raise CanvasError(f"row {i}: a row is a pair (prefix ids, body ids), got {row!r:.80}")
+        prefix, body = row
+        if limit is not None and len(prefix) + len(body) > limit:
+            raise CanvasError(
+                f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} positions after it exceed the model's "
+                f"context of {limit}; shorten one of them"
+            )
+        wrong = [token for token in (*prefix, *body) if not _is_id(token, vocabulary)][:1]
+        if wrong:
+            kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
+            raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
+        check_row(i, prefix, body, backend.mask_id)
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number of at most 64 bits, numpy's and a tensor's included, as Python's own; None for anything else."""
+    if isinstance(value, torch.Tensor) and (value.ndim or value.dtype == torch.bool or value.is_complex()):
+        return None
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # which floats raise, and texts
+        return None
+    return number if is_whole(number) and not isinstance(value, bool) else None
+
+
+def _is_id(token: object, vocabulary: int) -> bool:
+    """Whether it is a token id."""
+    if type(token) is int:  # as nearly all are; the general question costs ten times as much
+        return 0 <= token < vocabulary
+    number = whole_number(token)
+    return number is not None and 0 <= number < vocabulary
+
+
+def _is_pair(row: object) -> bool:
+    """Whether a row is a pair of lists or the like; texts are none."""
+    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or len(row) != 2:
+        return False
+    return all(isinstance(part, Sequence) and not isinstance(part, str | bytes) for part in row)

@@ -18,11 +18,11 @@ class EvaluationMode:
     disturb each other, and a module that is trained between two steps is in its own mode there.
 
     Args:
-        backend: its `model` is the module, if it has one; a callable that only calls a module hides it.
+        backend: its `module` is meant; a callable that only calls a module hides it.
     """
 
     def __init__(self, backend: ModelBackend) -> None:
-        self.module = module_of(getattr(backend, "model", None))
+        self.module = backend.module
         # Walking through the modules of a large model takes as long as a few of its kernels, so it is done once.
         self.modules = [] if self.module is None else list(self.module.modules())
         self.training: list[torch.nn.Module] = []

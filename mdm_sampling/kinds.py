@@ -19,18 +19,41 @@ def check_fields(part: Any, name: str) -> None:
     """Raise `SpecError` for a field of a dataclass that holds another kind of value than its annotation names.
 
     For the `__post_init__` of parts, before their own checks, which may then compare and add. A list where a tuple is
-    meant becomes one, so that the part can be hashed.
+    meant becomes one, so that the part can be hashed, and a spec where a part is meant becomes that part.
 
     Args:
         part: the dataclass, at work on its `__post_init__`.
         name: of the part, as it stands in specs; the error begins with it.
     """
     for field, hint in _annotated(type(part)):  # type: ignore[arg-type]
-        value = getattr(part, field)
-        if isinstance(value, list) and get_origin(hint) is tuple:
-            value = tuple(value)
-            object.__setattr__(part, field, value)
-        require_kind(f"{name}: {field}", value, hint)
+        object.__setattr__(part, field, as_kind(f"{name}: {field}", getattr(part, field), hint))
+
+
+def as_kind(what: str, value: Any, hint: Any) -> Any:
+    """A value of the kind that an annotation names: lists become tuples where those are meant, and specs parts.
+
+    Raises `SpecError` for what is no such value.
+    """
+    if isinstance(value, list) and get_origin(hint) is tuple:
+        value = tuple(value)
+    if isinstance(value, str):
+        value = _built(what, value, hint)
+    elif isinstance(value, tuple):
+        value = tuple(_built(what, each, hint) if isinstance(each, str) else each for each in value)
+    require_kind(what, value, hint)
+    return value
+
+
+def _built(what: str, text: str, hint: Any) -> Any:
+    """The part that a text describes where the annotation names a kind of parts; else the text as it is."""
+    from .registry.registry import KINDS
+    from .registry.specs import build
+
+    kind = next((kind for kind, base in KINDS.items() if base in (hint, *get_args(hint))), None)
+    try:
+        return text if kind is None else build(kind, text)
+    except SpecError as error:
+        raise SpecError(f"{what}: {error}") from error
 
 
 def require_kind(what: str, value: Any, hint: Any) -> None:
@@ -82,9 +105,6 @@ def _scalar_missed(hint: type[Any], value: Any) -> str | None:
 
 
 def _advice(hint: Any, value: Any) -> str:
-    """How to come from a class or a spec to a part."""
-    if not isinstance(hint, type) or hint in (int, float, bool, str):
-        return ""
-    if isinstance(value, type):
-        return "; make an object of it"
-    return "; build it with mdm_sampling.build" if isinstance(value, str) else ""
+    """How to come from a class to a part."""
+    takes_parts = isinstance(hint, type) and hint not in (int, float, bool, str)
+    return "; make an object of it" if takes_parts and isinstance(value, type) else ""

@@ -9,8 +9,9 @@ further.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -33,32 +34,13 @@ from .contract import (
     reads_slots,
 )
 from .planners.base import Scope, Step
-from .prediction import Head, Prediction
+from .prediction import Prediction
 from .processors import Processor
-from .randomness import RowNoise
+from .randomness import RowNoise, StepNoise
 from .records import Filled, Plan, Proposal, StepRecord
-from .reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
     from .sampler import Sampler
-
-
-def head_of(backend: ModelBackend, processors: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()) -> Head:
-    """What turns a model's hidden states into logits and statistics; without processors the logits are its own."""
-
-    def project(hidden: Tensor) -> Tensor:
-        with at_work("model", backend):
-            return backend.head(hidden)
-
-    return Head(
-        project,
-        processors,
-        backend.mask_id,
-        backend.vocab_size,
-        backend.head_matrix,
-        compiled_slice_statistics() if backend.compiled else slice_statistics,
-        backend.unused_ids,
-    )
 
 
 def built(processor: Processor, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
@@ -87,7 +69,7 @@ class Run:
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(built(processor, sampler.backend) for processor in sampler.processors)
-        self.head = head_of(self.backend, processors)
+        self.head = self.backend.distributions(processors)
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""
@@ -96,9 +78,9 @@ class Run:
         work = BlockWork(self, block, rows)
         for taken in count():
             work.drop_finished_rows()
-            if not len(work.rows):
+            if not len(work.rows.numbers):
                 return
-            yield work.step(taken, steps[work.rows])
+            yield work.step(taken, steps[work.rows.numbers])
             self.step += 1
 
     def _block_steps(self, block: Span) -> Tensor:
@@ -110,47 +92,84 @@ class Run:
         return share.clamp(min=1)
 
 
-class BlockWork:
-    """The unfinished rows of one block, with their slots, what is remembered of them and the prediction that is due."""
+@dataclass(frozen=True, eq=False)
+class BlockRows:
+    """The unfinished rows of one block and all that is kept of each of them. No field has a default.
 
-    def __init__(self, run: Run, block: Span, rows: Tensor) -> None:
+    Attributes:
+        numbers: which rows of the run's canvas they are, int64 [b].
+        canvas: their part of it.
+        slots: their keys and values; None if the cache reads none.
+        seeds: one for each.
+        memory: what the planner remembers of them.
+        filled: when and how surely the block's positions were filled.
+        history: the block's earlier predictions, the latest first; as many as the planner needs.
+        ahead: the prediction that the next step may start from.
+    """
+
+    numbers: Tensor
+    canvas: Canvas
+    slots: Slots | None
+    seeds: list[int]
+    memory: Mapping[str, Tensor]
+    filled: Filled
+    history: tuple[Prediction, ...]
+    ahead: Prediction | None
+
+    def select(self, keep: Tensor) -> BlockRows:
+        """Only the rows with the indices `keep`, [n]. Slots that were selected from are not read again."""
+        return BlockRows(
+            numbers=self.numbers[keep],
+            canvas=self.canvas.select(keep),
+            slots=None if self.slots is None else self.slots.select(keep),
+            seeds=[self.seeds[row] for row in keep.tolist()],
+            memory={name: tensor[keep] for name, tensor in self.memory.items()},
+            filled=self.filled.select(keep),
+            history=tuple(prediction.select(keep) for prediction in self.history),
+            ahead=None if self.ahead is None else self.ahead.select(keep),
+        )
+
+
+class BlockWork:
+    """One block at work: its unfinished rows, step by step, until there are none."""
+
+    def __init__(self, run: Run, block: Span, numbers: Tensor) -> None:
         self.run = run
         self.block = block
-        self.rows = rows
-        self.canvas = run.canvas.select(rows)
-        self.slots = self._allocated() if reads_slots(run.sampler.cache) else None
-        self.seeds = [run.seeds[row] for row in rows.tolist()]
-        self.memory: dict[str, Tensor] = {}
-        self.filled = Filled.nothing(self.canvas.tokens[:, block.positions])
-        self.history: tuple[Prediction, ...] = ()
-        self.ahead: Prediction | None = None
         self.forwards = 0
+        canvas = run.canvas.select(numbers)
+        self.rows = BlockRows(
+            numbers=numbers,
+            canvas=canvas,
+            slots=self._allocated() if reads_slots(run.sampler.cache) else None,
+            seeds=[run.seeds[row] for row in numbers.tolist()],
+            memory={},
+            filled=Filled.nothing(canvas.tokens[:, block.positions]),
+            history=(),
+            ahead=None,
+        )
 
     def _allocated(self) -> Slots:
         with at_work("model", self.run.backend):
             return self.run.backend.allocate()
 
+    @property
+    def masked(self) -> Tensor:
+        """The block's masked positions, bool [b l]."""
+        return self.rows.canvas.masked[:, self.block.positions]
+
     def drop_finished_rows(self) -> None:
         """Keep only the rows that have a mask left in the block."""
-        unfinished = self.canvas.masked[:, self.block.positions].any(1)
-        if bool(unfinished.all()):
-            return
-        keep = unfinished.nonzero()[:, 0]
-        self.rows = self.rows[keep]
-        self.canvas = self.canvas.select(keep)
-        self.slots = None if self.slots is None else self.slots.select(keep)
-        self.seeds = [self.seeds[row] for row in keep.tolist()]
-        self.memory = {name: tensor[keep] for name, tensor in self.memory.items()}
-        self.filled = self.filled.select(keep)
-        self.history = tuple(prediction.select(keep) for prediction in self.history)
-        self.ahead = None if self.ahead is None else self.ahead.select(keep)
+        unfinished = self.masked.any(1)
+        if not bool(unfinished.all()):
+            self.rows = self.rows.select(unfinished.nonzero()[:, 0])
 
     def step(self, taken: int, steps: Tensor) -> StepRecord:
         """Predict, propose, plan and commit once."""
         sampler = self.run.sampler
-        self.spent = torch.zeros(2, len(self.rows), dtype=torch.long, device=self.rows.device)
-        prediction = self._prediction()
-        step = self._planner_step(prediction, taken, steps)
+        spent = torch.zeros(2, len(steps), dtype=torch.long, device=steps.device)  # forwards and tokens of each row
+        prediction = self._prediction(spent)
+        step = self._planner_step(prediction, taken, steps, spent)
         unchanged = Unchanged(step)
         with at_work("planner", sampler.planner):
             plan = sampler.planner.plan(step)
@@ -158,35 +177,36 @@ class BlockWork:
         check_plan(sampler.planner, plan, step, self.run.head)
         tokens = step.tokens if plan.tokens is None else plan.tokens
         confidence = self._confidence(prediction, plan, step.tokens, step.confidence)
-        self._remember(prediction)
-        return self._commit(plan, tokens, confidence, prediction, taken)
+        history = self._history(prediction)
+        self._commit(plan, tokens, confidence, taken)
+        self.rows = replace(self.rows, history=history, memory=dict(plan.memory), ahead=self._ahead(plan))
+        return self._record(plan, tokens, confidence, prediction, spent)
 
-    def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor) -> Step:
+    def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor, spent: Tensor) -> Step:
         """What the planner may see of this step."""
-        sampler, offset = self.run.sampler, self.block.start - self.canvas.start
-        noise = RowNoise.from_seeds(self.seeds, self.run.backend.device, offset, taken)
+        rows, offset = self.rows, self.block.start - self.rows.canvas.start
+        noise = RowNoise.from_seeds(rows.seeds, self.run.backend.device, offset, taken)
         # Reopening ends with the last step that a row was given, so that every block comes to an end.
-        reopenable = (self.filled.at >= 0) & (steps - taken > 1).unsqueeze(-1)
+        reopenable = (rows.filled.at >= 0) & (steps - taken > 1).unsqueeze(-1)
         return Step(
             prediction=prediction,
             masked=prediction.masked,
             fixed=torch.zeros_like(prediction.masked),
             proposal=self._proposal(prediction, noise, 1),
             quota=self._quota(taken, steps),
-            memory=self.memory,
-            noise=noise,
-            width=sampler.block_size,
+            memory=rows.memory,
+            noise=StepNoise(noise, self.run.sampler.block_size, len(self.block)),
             offset=offset,
             taken=taken,
             steps=steps,
-            valid=self.canvas.valid[:, self.block.positions],
-            block_tokens=self.canvas.tokens[:, self.block.positions],
-            filled=self.filled,
+            valid=rows.canvas.valid[:, self.block.positions],
+            block_tokens=rows.canvas.tokens[:, self.block.positions],
+            filled=rows.filled,
             reopenable=reopenable & self.run.needs.remasking,
-            history=self.history,
+            history=rows.history,
             eos_ids=self.run.backend.eos_ids,
             propose=lambda n: self._proposal(prediction, noise, n),
-            lookahead=self._lookahead,
+            lookahead=partial(self._lookahead, spent),
         )
 
     def _proposal(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
@@ -196,36 +216,37 @@ class BlockWork:
             proposal = sampler.propose(prediction, noise, count)
         return check_proposal(sampler, proposal, (count, *prediction.masked.shape))
 
-    def _remember(self, prediction: Prediction) -> None:
-        """Keep as many predictions as the planner needs; copies, which don't keep the whole span alive as views do."""
-        if self.run.needs.history:
-            kept = prediction.select(torch.arange(len(self.rows), device=self.rows.device))
-            self.history = (kept, *self.history)[: self.run.needs.history]
+    def _history(self, prediction: Prediction) -> tuple[Prediction, ...]:
+        """As many predictions as the planner needs; copies, which don't keep the whole span alive as views do."""
+        if not self.run.needs.history:
+            return ()
+        kept = prediction.select(torch.arange(len(self.rows.numbers), device=prediction.masked.device))
+        return (kept, *self.rows.history)[: self.run.needs.history]
 
     def _quota(self, taken: int, steps: Tensor) -> Tensor:
         """Positions to fill in each row, [b]: at least one, and all that are left at a row's last step."""
-        left = self.canvas.masked[:, self.block.positions].sum(1)
+        left = self.masked.sum(1)
         schedule = self.run.sampler.schedule
         with at_work("schedule", schedule):
             asked = schedule.quota(left, taken, steps)
         asked = check_quota(schedule, asked, left)
         return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
-    def _prediction(self) -> Prediction:
+    def _prediction(self, spent: Tensor) -> Prediction:
         """The block's prediction: the winner's lookahead if it was computed for this very canvas, else a forward."""
-        if self._reusable():
-            assert self.ahead is not None
+        rows, ahead = self.rows, self.rows.ahead
+        if ahead is not None and self._reusable(ahead):
             self.forwards += 1
-            return self.ahead
+            return ahead
         span = self._span(self.forwards)
         self.forwards += 1
         with at_work("model", self.run.backend):
-            hidden = self.run.backend.trunk(self.canvas, span, self.slots)
-        self._count(torch.ones_like(self.rows), span)
-        return self._predict(hidden, self.canvas, span, self.block)
+            hidden = self.run.backend.trunk(rows.canvas, span, rows.slots)
+        self._count(spent, torch.ones_like(rows.numbers), span)
+        return self._predict(hidden, rows.canvas, span, self.block)
 
-    def _reusable(self) -> bool:
-        if self.ahead is None or not torch.equal(self.ahead.context, self._context(self.canvas)):
+    def _reusable(self, ahead: Prediction) -> bool:
+        if not torch.equal(ahead.context, self._context(self.rows.canvas)):
             return False
         # A lookahead writes no slots. Skipping this forward is exact only if nobody reads what it would have written.
         span, following = self._span(self.forwards), self._span(self.forwards + 1)
@@ -234,25 +255,30 @@ class BlockWork:
     def _span(self, forward: int) -> Span:
         cache = self.run.sampler.cache
         with at_work("cache", cache):
-            span = cache.span(self.block, self.canvas.length, forward)
-        return check_span(cache, span, self.block, self.canvas.length, forward)
+            span = cache.span(self.block, self.run.canvas.length, forward)
+        return check_span(cache, span, self.block, self.run.canvas.length, forward)
 
-    def _lookahead(self, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block") -> Prediction:
+    def _count(self, spent: Tensor, forwards: Tensor, span: Span) -> None:
+        """Add so many forwards of each row, [b], over a span to what a step has spent, [2 b]."""
+        spent += torch.stack([forwards, forwards * self.run.backend.positions_computed(span, self.run.canvas.length)])
+
+    def _lookahead(
+        self, spent: Tensor, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block"
+    ) -> Prediction:
         """See `planners.base.Lookahead`: the forward that the next step would do, for each move."""
-        masked = self.canvas.masked[:, self.block.positions]
-        check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, masked, self.run.head.vocab_size)
+        check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, self.masked, self.run.head.vocab_size)
         span = self._span(self.forwards)
         seen = span if scope == "canvas" else self.block
         size = self.run.sampler.lookahead_batch or len(rows)
-        futures = self.canvas.fork(rows, self.block, unmask, tokens)
+        futures = self.rows.canvas.fork(rows, self.block, unmask, tokens)
         hidden = []
         for first in range(0, len(rows), size):
             part = futures.slice(first, first + size)
             with at_work("model", self.run.backend):
-                states = self.run.backend.trunk(part, span, self.slots, rows[first : first + size])
+                states = self.run.backend.trunk(part, span, self.rows.slots, rows[first : first + size])
             states = states[:, seen.start - span.start : seen.stop - span.start]
             hidden.append(states if seen == span else states.clone())  # a view would keep the whole span alive
-        self._count(torch.bincount(rows, minlength=len(self.rows)), span)
+        self._count(spent, torch.bincount(rows, minlength=len(self.rows.numbers)), span)
         return self._predict(torch.cat(hidden), futures, seen, seen)
 
     def _predict(self, hidden: Tensor, canvas: Canvas, span: Span, seen: Span) -> Prediction:
@@ -263,9 +289,6 @@ class BlockWork:
     def _context(self, canvas: Canvas) -> Tensor:
         """Canvas tokens for processors, [b t]; padding shows as masks, so that no processor counts it."""
         return canvas.tokens.masked_fill(~canvas.valid, canvas.mask_id) if canvas.padded else canvas.tokens
-
-    def _count(self, forwards: Tensor, span: Span) -> None:
-        self.spent += torch.stack([forwards, forwards * self.run.backend.positions_computed(span, self.canvas.length)])
 
     def _confidence(self, prediction: Prediction, plan: Plan, proposed: Tensor, confidence: Tensor) -> Tensor:
         """The model's probability of the tokens filled, [b l]; those that were not proposed are looked up."""
@@ -278,43 +301,44 @@ class BlockWork:
             confidence = confidence.masked_scatter(other, chosen.exp().to(confidence))
         return confidence
 
-    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, prediction: Prediction, taken: int) -> StepRecord:
-        """Write the plan to the canvas and report it. The entropies reported here are the cumulative entropy."""
-        run = self.run
-        self.canvas = self.canvas.commit(self.block, plan.unmask, tokens)
-        remask = torch.zeros_like(plan.unmask)
+    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, taken: int) -> None:
+        """Write the plan to the rows' canvas, and that to the run's."""
+        run, rows = self.run, self.rows
+        canvas = rows.canvas.commit(self.block, plan.unmask, tokens)
         if plan.remask is not None:
-            remask = plan.remask
-            self.canvas = self.canvas.reopen(self.block, remask)
-        self.filled = self.filled.after(plan.unmask, remask, confidence, taken)
+            canvas = canvas.reopen(self.block, plan.remask)
         if run.sampler.eos == "finish":
-            self.canvas = self._finish(self.canvas, run.fillable[self.rows])
-        run.canvas = replace(run.canvas, tokens=run.canvas.tokens.index_copy(0, self.rows, self.canvas.tokens))
-        self.memory = dict(plan.memory)
-        self.ahead = self._next(plan)
+            canvas = self._finish(canvas, run.fillable[rows.numbers])
+        self.rows = replace(rows, canvas=canvas, filled=rows.filled.after(plan.unmask, plan.remask, confidence, taken))
+        run.canvas = replace(run.canvas, tokens=run.canvas.tokens.index_copy(0, rows.numbers, canvas.tokens))
+
+    def _record(
+        self, plan: Plan, tokens: Tensor, confidence: Tensor, prediction: Prediction, spent: Tensor
+    ) -> StepRecord:
+        """What happened in a step. The entropies reported here are the cumulative entropy."""
         return StepRecord(
-            step=run.step,
+            step=self.run.step,
             block=self.block,
-            rows=self.rows,
+            rows=self.rows.numbers,
             unmask=plan.unmask,
             tokens=torch.where(plan.unmask, tokens, 0),
             confidence=torch.where(plan.unmask, confidence, 0),
             entropy=torch.where(plan.unmask, prediction.entropy, 0),
-            remask=remask,
+            remask=torch.zeros_like(plan.unmask) if plan.remask is None else plan.remask,
             candidates=plan.candidates,
-            forwards=self.spent[0],
-            token_forwards=self.spent[1],
-            finished=~self.canvas.masked.any(1),
-            canvas=run.canvas,
+            forwards=spent[0],
+            token_forwards=spent[1],
+            finished=~self.rows.canvas.masked.any(1),
+            canvas=self.run.canvas,
             prediction=prediction,
         )
 
-    def _next(self, plan: Plan) -> Prediction | None:
+    def _ahead(self, plan: Plan) -> Prediction | None:
         """The plan's prediction of the next step, cut to the block."""
         if plan.next is None:
             return None
         span = self._span(self.forwards)
-        ahead = check_next(self.run.sampler.planner, plan.next, len(self.rows), self.block, span)
+        ahead = check_next(self.run.sampler.planner, plan.next, len(self.rows.numbers), self.block, span)
         if ahead.masked.shape[1] == len(self.block):
             return ahead
         return ahead.narrow(self.block.start - span.start, len(self.block))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .errors import PredictionError
@@ -102,6 +101,10 @@ class Statistics:
     second: Tensor
     entropy: Tensor
 
+    def select(self, rows: Tensor) -> Statistics:
+        """Only the rows with the indices `rows`, [n]."""
+        return Statistics(self.token[rows], self.confidence[rows], self.second[rows], self.entropy[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -118,15 +121,28 @@ class Prediction:
     masked: Tensor
     head: Head
     context: Tensor
+    _known: Statistics | None = field(default=None, init=False, repr=False)
+
+    @property
+    def vocab_size(self) -> int:
+        """v, how many token ids there are."""
+        return self.head.vocab_size
 
     @property
     def entropy(self) -> Tensor:
         """Entropy in nats, [b l]; 0 at positions that are not masked."""
         return self.statistics.entropy
 
-    @cached_property
+    @property
     def statistics(self) -> Statistics:
-        """Top-1, top-2 and entropy of every masked position, computed chunk by chunk and kept."""
+        """Top-1, top-2 and entropy of every masked position, computed chunk by chunk when first read, and kept."""
+        return self._known or self._keep(self._computed())
+
+    def _keep(self, statistics: Statistics) -> Statistics:
+        object.__setattr__(self, "_known", statistics)
+        return statistics
+
+    def _computed(self) -> Statistics:
         rows, columns = self.masked.nonzero(as_tuple=True)
         if not len(rows):
             return self._empty
@@ -164,10 +180,8 @@ class Prediction:
     def select(self, rows: Tensor) -> Prediction:
         """Only the rows with the indices `rows`, [n]."""
         chosen = replace(self, hidden=self.hidden[rows], masked=self.masked[rows], context=self.context[rows])
-        known = self.__dict__.get("statistics")
-        if known is not None:
-            parts = (known.token, known.confidence, known.second, known.entropy)
-            chosen.__dict__["statistics"] = Statistics(*(part[rows] for part in parts))
+        if self._known is not None:
+            chosen._keep(self._known.select(rows))
         return chosen
 
     def at(self, masked: Tensor) -> Prediction:

@@ -11,18 +11,14 @@ import transformers
 from torch.distributed.tensor import DTensor
 
 from . import __version__
-from .backends.base import ModelBackend
 
 SAMPLED = 64  # numbers of each weight that tell models apart
 
 
-def fingerprint(backend: ModelBackend) -> str | None:
-    """A few characters that differ between models with different weights; None if there are no weights to be seen."""
-    model = getattr(backend, "model", None)
-    if not isinstance(model, torch.nn.Module):
-        return None
+def fingerprint_of(module: torch.nn.Module) -> str:
+    """A few characters that differ between modules with different weights."""
     digest = sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in module.state_dict().items():
         digest.update(f"{name} {list(tensor.shape)}".encode())
         if tensor.device.type != "meta":
             own = tensor.to_local() if isinstance(tensor, DTensor) else tensor  # the part that this process holds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -42,6 +42,33 @@ class RowNoise:
         Single or half precision would cap the noise and tie its largest values, which favours low token ids.
         """
         return -torch.log(-torch.log(self.uniform(rows, *shape)))
+
+
+@dataclass(frozen=True)
+class StepNoise:
+    """A planner's random numbers in one step: some for each position of the block.
+
+    Attributes:
+        rows: the rows' generators.
+        width: positions of a full block. Numbers are drawn for all of them, so that a block cut short gets the same.
+        length: positions of this block.
+    """
+
+    rows: RowNoise
+    width: int
+    length: int
+
+    def uniform(self, count: int) -> Tensor:
+        """`count` numbers in [0, 1) for each position, float64 [n b l]."""
+        return self._by_position(self.rows.uniform, count)
+
+    def gumbel(self, count: int) -> Tensor:
+        """`count` draws of standard Gumbel noise for each position, float64 [n b l]."""
+        return self._by_position(self.rows.gumbel, count)
+
+    def _by_position(self, draw: Callable[..., Tensor], count: int) -> Tensor:
+        draws = draw(range(len(self.rows.generators)), count, self.width)
+        return draws[..., : self.length].transpose(0, 1)
 
 
 def _mixed(*numbers: int) -> int:

@@ -46,10 +46,13 @@ class Filled:
         """For positions [b l] of which none has been filled yet."""
         return cls(torch.full_like(masked, -1, dtype=torch.long), torch.zeros_like(masked, dtype=torch.float32))
 
-    def after(self, unmask: Tensor, remask: Tensor, confidence: Tensor, taken: int) -> Filled:
-        """With what step number `taken` filled and reopened: bool [b l], bool [b l] and the confidences [b l]."""
-        at = torch.where(unmask, taken, self.at).masked_fill(remask, -1)
-        return Filled(at, torch.where(unmask, confidence.to(self.confidence), self.confidence).masked_fill(remask, 0))
+    def after(self, unmask: Tensor, remask: Tensor | None, confidence: Tensor, taken: int) -> Filled:
+        """With what step number `taken` filled and reopened: bool [b l], bool [b l] or None, and confidences [b l]."""
+        at = torch.where(unmask, taken, self.at)
+        confidence = torch.where(unmask, confidence.to(self.confidence), self.confidence)
+        if remask is None:
+            return Filled(at, confidence)
+        return Filled(at.masked_fill(remask, -1), confidence.masked_fill(remask, 0))
 
     def select(self, rows: Tensor) -> Filled:
         """Only the rows with the indices `rows`, [n]."""

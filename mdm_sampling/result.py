@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .backends.base import ModelBackend
 from .canvas import Canvas
 from .history import HistoryKeeper, RowHistory
 from .lazy import torch
@@ -41,7 +41,7 @@ class RowCost:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run produced.
 
@@ -58,8 +58,23 @@ class Result:
     sequences: list[list[int]]
     rows: list[RowCost]
     spec: dict[str, Any]
-    histories: list[RowHistory] = field(repr=False)
-    codec: TextCodec | None = field(default=None, repr=False, compare=False)
+    histories: list[RowHistory]
+    codec: TextCodec | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        first = f", the first of them {self.texts[0]!r:.60}" if self.texts else ""
+        return f"Result({len(self.rows)} row{'s' * (len(self.rows) != 1)}{first})"
+
+    @classmethod
+    def joined(cls, batches: Sequence[Result]) -> Result:
+        """The rows of several batches of one sampler, at least one, as one result."""
+        return replace(
+            batches[0],
+            texts=[text for batch in batches for text in batch.texts],
+            sequences=[sequence for batch in batches for sequence in batch.sequences],
+            rows=[row for batch in batches for row in batch.rows],
+            histories=[history for batch in batches for history in batch.histories],
+        )
 
     def plot_order(self, row: int | None = None, ax: Axes | None = None) -> Figure:
         """When each position was filled, see `mdm_sampling.views.plots.plot_order`."""
@@ -86,35 +101,30 @@ class Result:
 
 
 class Collector:
-    """A consumer of `Sampler.iterate`.
+    """Sums up what the records of one batch say. The sums are kept on the canvas's device.
 
     Args:
-        backend: decodes the texts.
+        canvas: the batch as it is given.
+        seeds: of its rows.
+        codec: decodes the texts, if there is a tokenizer.
         until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
     """
 
-    def __init__(self, backend: ModelBackend, until_eos: bool) -> None:
-        self.backend = backend
+    def __init__(self, canvas: Canvas, seeds: list[int], codec: TextCodec | None, until_eos: bool) -> None:
+        self.canvas = canvas
+        self.seeds = seeds
+        self.codec = codec
         self.until_eos = until_eos
-        self.texts: list[str] = []
-        self.sequences: list[list[int]] = []
-        self.reports: list[RowCost] = []
-        self.histories: list[RowHistory] = []
-        self.canvas: Canvas | None = None
-
-    def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        """Start a batch; the one before it is complete."""
-        self._end()
-        self.canvas, self.seeds, self.given = canvas, seeds, ~canvas.masked[:, canvas.start :]
+        self.given = ~canvas.masked[:, canvas.start :]
         self.history = HistoryKeeper(canvas)
-        self.began = time.perf_counter()
         self.seconds = [0.0] * canvas.batch
-        # Steps, forwards and token-forwards of each row, and its summed entropies, kept on the canvas's device.
+        # Steps, forwards and token-forwards of each row.
         self.counts = torch.zeros(3, canvas.batch, dtype=torch.long, device=canvas.tokens.device)
         self.entropy = torch.zeros(canvas.batch, dtype=torch.float64, device=canvas.tokens.device)
+        self.began = self.stopped = time.perf_counter()
 
     def add(self, record: StepRecord) -> None:
-        """Take in the next step of the current batch."""
+        """Take in the next step."""
         self.canvas = record.canvas
         self.history.add(record)
         spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
@@ -130,18 +140,19 @@ class Collector:
         self.began += time.perf_counter() - self.stopped
 
     def result(self, spec: dict[str, Any]) -> Result:
-        self._end()
-        return Result(self.texts, self.sequences, self.reports, spec, self.histories, self.backend.codec)
+        """What the batch came to."""
+        costs = zip(self.seeds, *self.counts.tolist(), self.entropy.tolist(), self.seconds, strict=True)
+        return Result(
+            texts=[self._text(i) for i in range(self.canvas.batch)],
+            sequences=[self.canvas.row(i) for i in range(self.canvas.batch)],
+            rows=[RowCost(*cost) for cost in costs],
+            spec=spec,
+            histories=self.history.histories(),
+            codec=self.codec,
+        )
 
-    def _end(self) -> None:
-        if self.canvas is None:
-            return
-        codec = self.backend.codec
-        totals = zip(self.seeds, *self.counts.tolist(), self.entropy.tolist(), self.seconds, strict=True)
-        self.histories += self.history.histories()
-        self.reports += [RowCost(*row) for row in totals]
-        self.sequences += [self.canvas.row(i) for i in range(self.canvas.batch)]
-        for i, given in enumerate(self.given):
-            where = set(given.nonzero()[:, 0].tolist())
-            self.texts.append("" if codec is None else codec.decode(self.canvas.body(i), self.until_eos, where))
-        self.canvas = None
+    def _text(self, row: int) -> str:
+        if self.codec is None:
+            return ""
+        given = set(self.given[row].nonzero()[:, 0].tolist())
+        return self.codec.decode(self.canvas.body(row), self.until_eos, given)

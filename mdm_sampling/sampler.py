@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from operator import index
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, final
 
 import torch
@@ -14,16 +13,16 @@ from .backends.chat import Prompts, prompts_of
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
-from .canvas import Canvas, Span, check_row
-from .errors import CanvasError, SpecError, require
+from .canvas import Canvas, Span, check_rows, whole_number
+from .errors import CanvasError, SpecError, nearest, require
 from .evaluation_mode import EvaluationMode
-from .fields import is_whole
-from .kinds import require_kind
+from .kinds import as_kind, require_kind
 from .loop import Run
 from .planners.base import PositionPlanner
 from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
 from .processors import Processor
+from .prompts import Prompt
 from .records import StepRecord
 from .result import Collector, Result
 from .schedules import Schedule, Uniform
@@ -51,9 +50,11 @@ class Observer(Protocol):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sampler:
-    """A model and the parts that decode it. Swap a part with `dataclasses.replace`.
+    """A model and the parts that decode it. `replace` makes another one with other settings.
+
+    A part may be given as its spec: `Sampler(backend, planner="info-gain:4", cache="dual")`.
 
     Args:
         backend: the model.
@@ -85,11 +86,10 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for name, kind in PART_KINDS.items():
-            require_kind(name, getattr(self, name), kind)
+            object.__setattr__(self, name, as_kind(name, getattr(self, name), kind))
         require(isinstance(self.processors, tuple | list), f"processors must be a tuple, got {self.processors!r:.80}")
-        for processor in self.processors:
-            require_kind("each of processors", processor, Processor)
-        object.__setattr__(self, "processors", tuple(self.processors))
+        processors = tuple(as_kind("each of processors", each, Processor) for each in self.processors)
+        object.__setattr__(self, "processors", processors)
         for name in ("max_new_tokens", "block_size", "steps", "lookahead_batch"):
             value = getattr(self, name)
             if value is None and name == "lookahead_batch":
@@ -99,6 +99,22 @@ class Sampler:
             object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
         require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
+
+    def replace(self, **settings: Any) -> Sampler:
+        """The same sampler but for these settings: `sampler.replace(planner="margin", steps=64)`.
+
+        Raises `SpecError` for a setting that there is not, and for a bad value.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            require(name in known, f"a sampler has no setting {name!r}; {nearest(name, known, ', '.join(known))}")
+        return replace(self, **settings)
+
+    def __repr__(self) -> str:
+        own = ((each.name, getattr(self, each.name)) for each in fields(self)[1:])
+        plain = Sampler(self.backend)
+        changed = [f"{name}={value!r}" for name, value in own if value != getattr(plain, name)]
+        return f"Sampler({', '.join([repr(self.backend), *changed])})"
 
     def generate(
         self,
@@ -122,6 +138,24 @@ class Sampler:
         """
         rows = self.prompt_rows(prompts, chat)
         return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True)
+
+    def stream(self, prompt: Prompt, seed: int = 0, *, chat: bool | None = None) -> Iterator[str]:
+        """Continue one prompt, and yield the text as it stands after each step; `_` is a token that is not filled yet.
+
+        The last text is that of `generate`. A token that is filled stays, and so does its place in the text; only a
+        planner that remasks may take back tokens of the block at work. So a text is final up to its first `_` where
+        nothing remasks, and else up to the block at work. It grows in the middle, since positions are not filled from
+        left to right, and it is cut at the first end token that stands in it.
+
+        Args:
+            prompt: a text or a list of chat messages.
+            seed, chat: as `generate` takes them.
+        """
+        rows, codec = self.prompt_rows(prompt, chat), self._codec
+        if len(rows) != 1:
+            raise CanvasError(f"`stream` takes one prompt, got {len(rows)}")
+        steps = self.iterate(self.canvas(rows), seed)
+        return (codec.decode(record.canvas.body(0)) for record in steps)
 
     def infill(
         self,
@@ -157,16 +191,19 @@ class Sampler:
         observers = checked_observers(observers)
         self.check(rows)
         seeds = row_seeds(seed, len(rows))
-        collector = Collector(self.backend, until_eos)
-        for first in range(0, len(rows), batch_size):
-            part = slice(first, first + batch_size)
-            canvas = self._laid_out(rows[part])
-            for observer in (collector, *observers):
-                observer.begin(canvas, seeds[part])
-            for record in self.iterate(canvas, seeds[part]):
-                for observer in (collector, *observers):
-                    observer.add(record)
-                collector.go_on()
+        parts = [slice(first, first + batch_size) for first in range(0, len(rows), batch_size)]
+        return Result.joined([self._fill_batch(rows[part], seeds[part], observers, until_eos) for part in parts])
+
+    def _fill_batch(self, rows: Rows, seeds: list[int], observers: Sequence[Observer], until_eos: bool) -> Result:
+        canvas = self._laid_out(rows)
+        for observer in observers:
+            observer.begin(canvas, seeds)
+        collector = Collector(canvas, seeds, self.backend.codec, until_eos)
+        for record in self.iterate(canvas, seeds):
+            collector.add(record)
+            for observer in observers:
+                observer.add(record)
+            collector.go_on()
         return collector.result(self.spec())
 
     def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> Rows:
@@ -192,25 +229,7 @@ class Sampler:
 
     def check(self, rows: Rows) -> None:
         """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
-        limit, vocabulary = self.backend.max_length, self.backend.vocab_size
-        if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
-            raise CanvasError(f"rows are a list of pairs (prefix ids, body ids), got {type(rows).__name__}")
-        if not rows:
-            raise CanvasError("there is no row to sample: the list of prompts is empty")
-        for i, row in enumerate(rows):
-            if not _is_pair(row):
-                raise CanvasError(f"row {i}: a row is a pair (prefix ids, body ids), got {row!r:.80}")
-            prefix, body = row
-            if limit is not None and len(prefix) + len(body) > limit:
-                raise CanvasError(
-                    f"row {i}: a prompt of {len(prefix)} tokens and {len(body)} positions after it exceed the model's "
-                    f"context of {limit}; shorten one of them"
-                )
-            wrong = [token for token in (*prefix, *body) if not is_id(token, vocabulary)][:1]
-            if wrong:
-                kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
-                raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
-            check_row(i, prefix, body, self.backend.mask_id)
+        check_rows(self.backend, rows)
 
     def canvas(self, rows: Rows) -> Canvas:
         """A batch of (prefix, body) token ids as a canvas for `iterate`."""
@@ -278,25 +297,6 @@ def row_seeds(seed: Seeds, rows: int) -> list[int]:
     return seeds
 
 
-def whole_number(value: object) -> int | None:
-    """A whole number of at most 64 bits, numpy's and a tensor's included, as Python's own; None for anything else."""
-    if isinstance(value, torch.Tensor) and (value.ndim or value.dtype == torch.bool or value.is_complex()):
-        return None
-    try:
-        number = index(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # which floats raise, and texts
-        return None
-    return number if is_whole(number) and not isinstance(value, bool) else None
-
-
-def is_id(token: object, vocabulary: int) -> bool:
-    """Whether it is a token id."""
-    if type(token) is int:  # as nearly all are; the general question costs ten times as much
-        return 0 <= token < vocabulary
-    number = whole_number(token)
-    return number is not None and 0 <= number < vocabulary
-
-
 def listed(values: Any, name: str) -> list[Any]:
     """What an iterable holds. Raises `CanvasError` for what is none."""
     if not isinstance(values, Iterable) or isinstance(values, bytes):
@@ -312,10 +312,3 @@ def checked_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:
         known = all(callable(getattr(each, name, None)) for name in ("begin", "add"))
         require(known, f"an observer has the methods begin and add, got {each!r:.80}")
     return found
-
-
-def _is_pair(row: object) -> bool:
-    """Whether a row is a pair of lists or the like; texts are none."""
-    if not isinstance(row, Sequence) or isinstance(row, str | bytes) or len(row) != 2:
-        return False
-    return all(isinstance(part, Sequence) and not isinstance(part, str | bytes) for part in row)

@@ -54,7 +54,15 @@ def test_each_property_that_a_part_may_override_is_there(kind: type) -> None:
             assert f"`{kind.__name__}.{name}`" in PAGE
 
 
-@pytest.mark.parametrize("record", [mdm.Step, mdm.Plan, mdm.Needs], ids=lambda record: record.__name__)
-def test_the_tables_list_the_fields_of_the_records_in_order(record: Any) -> None:
-    table = PAGE.split(f"| field of `{record.__name__}` |")[1].split("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == [field.name for field in fields(record)]
+@pytest.mark.parametrize("record", [mdm.Step, mdm.Plan, mdm.Needs, mdm.Prediction], ids=lambda record: record.__name__)
+def test_the_tables_list_the_members_of_the_records_in_order(record: Any) -> None:
+    table = re.split(rf"\| (?:field|member) of `{record.__name__}` \|", PAGE)[1].split("\n\n")[0]
+    members = [field.name for field in fields(record)]
+    for name, value in vars(record).items():
+        if inspect.isfunction(value):
+            given = list(inspect.signature(value).parameters.values())[1:]
+            members.append(f"{name}({', '.join(str(each.replace(annotation=each.empty)) for each in given)})")
+        elif isinstance(value, property):
+            members.append(name)
+    listed = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+    assert listed == [member for member in members if not member.startswith("_")]

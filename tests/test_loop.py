@@ -1,6 +1,8 @@
 """What the loop promises, for every planner, cache, schedule and token sampler, over batches of ragged canvases."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +22,10 @@ from strategies import (
 from toys import EOS, MASK, ToyModel, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.records import StepRecord
+from mdm_sampling.backends.slots import TransformerSlots
+from mdm_sampling.canvas import Span
+from mdm_sampling.loop import BlockWork, Run
+from mdm_sampling.records import Filled, StepRecord
 
 Rows = list[tuple[list[int], list[int]]]
 
@@ -271,3 +276,50 @@ def test_a_right_shifted_model_fills_the_first_position_too(
     )  # fmt: skip
     result = sampler.fill([([], [MASK] * 5), ([1, 2, 3], [MASK, 4, MASK])])
     assert all(MASK not in sequence for sequence in result.sequences)
+
+
+# --- Rows that leave ----------------------------------------------------------------------------------------------
+
+
+def row_by_row(value: Any) -> list[Any]:
+    """What a field of `BlockRows` holds of each row; `KeyError` for a kind that this test has not been taught."""
+    if isinstance(value, Mapping):
+        return list(zip(*(row_by_row(each) for each in value.values()), strict=True))
+    if isinstance(value, tuple):
+        return list(zip(*map(row_by_row, value), strict=True))
+    readers: dict[type, Any] = {
+        list: list,
+        torch.Tensor: torch.Tensor.tolist,
+        mdm.Canvas: lambda canvas: canvas.tokens.tolist(),
+        Filled: lambda filled: list(zip(filled.at.tolist(), filled.confidence.tolist(), strict=True)),
+        mdm.Prediction: lambda prediction: prediction.hidden.tolist(),
+        TransformerSlots: lambda slots: torch.stack([*slots.keys, *slots.values], 1).tolist(),
+    }
+    return readers[type(value)](value)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Remembers(mdm.PositionPlanner):
+    """Uses all that the loop keeps of a row: memory, history, the lookahead behind its move."""
+
+    needs = mdm.Needs(history=2)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        moves = mdm.top_positions(step.confidence, step.masked, step.quota)
+        ahead = step.lookahead(torch.arange(len(moves)), moves, step.tokens)
+        return mdm.Plan(moves, next=ahead, memory={"confidence": step.confidence})
+
+
+def test_whatever_is_kept_of_rows_is_selected_with_them() -> None:
+    """A field that `select` forgets would hand one row what belongs to another."""
+    sampler = mdm.Sampler(toy_transformer(), planner=Remembers(), cache=mdm.PrefixCache(), block_size=6, steps=6)
+    canvas = sampler.canvas([([1], [MASK] * 6), ([2, 3], [MASK] * 6), ([4], [MASK] * 6)])
+    with torch.no_grad():
+        work = BlockWork(Run(sampler, canvas, [5, 6, 7]), Span(canvas.start, canvas.length), torch.arange(3))
+        for taken in range(2):
+            work.step(taken, torch.full((3,), 6))
+    before = {field.name: row_by_row(getattr(work.rows, field.name)) for field in fields(work.rows)}
+    assert all(len({str(row) for row in each}) == 3 for each in before.values())  # a row is told from its neighbours
+    chosen = work.rows.select(torch.tensor([2, 0]))
+    for name, each in before.items():
+        assert row_by_row(getattr(chosen, name)) == [each[2], each[0]], name

@@ -48,8 +48,7 @@ def test_a_row_s_seconds_hold_the_wait_for_the_device(monkeypatch: pytest.Monkey
     sampler = mdm.Sampler(backend, steps=1)
     canvas = sampler.canvas([([1], [MASK] * 2)])
     record = next(sampler.iterate(canvas))
-    collector = Collector(backend, until_eos=False)
-    collector.begin(canvas, [0])
+    collector = Collector(canvas, [0], codec=None, until_eos=False)
     original = torch.Tensor.tolist
 
     def slow(tensor: Tensor) -> Any:

@@ -23,7 +23,7 @@ class Restless(mdm.PositionPlanner):
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         unmask = mdm.top_positions(step.confidence, step.masked, step.quota)
-        return mdm.Plan(unmask, remask=step.reopenable & (step.uniform(1)[0] < self.chance))
+        return mdm.Plan(unmask, remask=step.reopenable & (step.noise.uniform(1)[0] < self.chance))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import EOS, MASK, scripted, toy_transformer
+from strategies import rows
+from torch import Tensor
+from toys import EOS, MASK, scripted, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
+
+Rows = list[tuple[list[int], list[int]]]
 
 
 def order(
@@ -310,7 +314,7 @@ def test_a_schedule_that_returns_fractions_is_named() -> None:
 @pytest.mark.parametrize(
     ("part", "fault"),
     [
-        ({"planner": "confidence"}, "planner must be a PositionPlanner object, got 'confidence'; build it"),
+        ({"planner": "confidance"}, "planner: unknown name 'confidance' in planners; did you mean 'confidence'"),
         ({"planner": mdm.Confidence}, "planner must be a PositionPlanner object"),
         ({"cache": mdm.Uniform()}, "cache must be a CacheStrategy object"),
         ({"backend": torch.nn.Linear(2, 2)}, "backend must be a ModelBackend object"),
@@ -319,3 +323,42 @@ def test_a_schedule_that_returns_fractions_is_named() -> None:
 def test_a_part_of_the_wrong_kind_is_refused(part: dict[str, object], fault: str) -> None:
     with pytest.raises(mdm.SpecError, match=fault):
         mdm.Sampler(**({"backend": toy_transformer()} | part))  # type: ignore[arg-type]
+
+
+# --- What wrappers make of a step ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Changes(mdm.PositionPlanner):
+    """Changes the step by one method after the other, at positions drawn by chance, and fills what is left to fill."""
+
+    methods: tuple[str, ...]
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        rest = step
+        for method in self.methods:
+            drawn = step.noise.uniform(1)[0]
+            before, positions, quota = rest, drawn < 0.4, (drawn[:, 0] * 9).long()
+            rest = rest.asking(quota) if method == "asking" else getattr(rest, method)(positions)
+            self.check(before, rest, positions)
+        plan = mdm.Confidence().plan(rest)
+        return mdm.Plan(unmask=plan.unmask | rest.fixed)
+
+    def check(self, before: mdm.Step, after: mdm.Step, positions: Tensor) -> None:
+        assert bool((after.quota <= after.masked.sum(-1)).all())
+        assert not bool((after.masked & after.fixed).any())
+        assert bool((after.masked <= before.masked).all())
+        assert bool((after.fixed >= before.fixed).all())
+        assert bool(((after.quota > 0) | after.fixed.any(-1)).all())  # each row goes on
+        assert bool((after.masked <= after.open).all())
+        assert torch.equal(after.open, before.open & ~after.fixed)
+        last = before.is_last
+        assert all(torch.equal(getattr(after, name)[last], getattr(before, name)[last]) for name in ("masked", "quota"))
+
+
+@settings(max_examples=60)
+@given(rows=rows, methods=st.lists(st.sampled_from(["only", "decided", "asking"]), max_size=4), steps=st.integers(1, 9))
+def test_a_changed_step_keeps_its_promises(rows: Rows, methods: list[str], steps: int) -> None:
+    sampler = mdm.Sampler(toy_callable(), planner=Changes(tuple(methods)), block_size=4, steps=steps)
+    sequences = sampler.fill(rows).sequences
+    assert MASK not in [token for sequence in sequences for token in sequence]

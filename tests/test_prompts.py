@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from toys import scripted
 from transformers import PreTrainedTokenizerFast
 
 import mdm_sampling as mdm
@@ -180,11 +179,8 @@ def filled(codec: TextCodec, given: str, tokens: Sequence[str]) -> str:
     import torch
 
     prefix, body = codec.encode_masked(given)
-    backend = scripted(torch.zeros(1, len(VOCABULARY)), ID["<mask>"], (ID["</s>"],))
-    backend.codec = codec
     canvas = mdm.Canvas.from_rows([(prefix, body)], mask_id=ID["<mask>"], pad_id=0)
-    collector = Collector(backend, until_eos=False)
-    collector.begin(canvas, [0])
+    collector = Collector(canvas, [0], codec, until_eos=False)
     ids = iter([ID[token] for token in tokens])
     canvas.tokens[0] = torch.tensor([next(ids) if t == ID["<mask>"] else t for t in canvas.tokens[0].tolist()])
     return collector.result({}).texts[0]

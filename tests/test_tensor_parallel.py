@@ -14,6 +14,7 @@ import torch
 from extras import needs
 
 import mdm_sampling as mdm
+from mdm_sampling.backends.options import LoadOptions, ModelSource
 from mdm_sampling.backends.tensor_parallel import Follower, Leader
 from mdm_sampling.testing.models import random_llama
 
@@ -121,6 +122,19 @@ def recording(backend: mdm.ModelBackend, found: list[torch.Tensor]) -> mdm.Model
     for name in ("trunk", "head"):
         setattr(backend, name, kept(getattr(backend, name)))
     return backend
+
+
+def test_a_leader_is_described_as_its_model_is() -> None:
+    model = tiny()
+    model.source, model.compiled, model.max_length = ModelSource("a", "b", LoadOptions()), True, 17
+    leader = Leader(model, Wire(tiny()))
+    methods = {"trunk", "head", "allocate", "compile", "positions_computed", "distributions", "fingerprint"}
+    # The head's matrix would be read behind the followers' backs.
+    described = {name for name in dir(mdm.ModelBackend) if name[0] != "_"} | set(mdm.ModelBackend.__annotations__)
+    for name in described - methods - {"head_matrix"}:
+        assert getattr(leader, name) == getattr(model, name), name
+    assert leader.head_matrix is None
+    assert leader.fingerprint() == model.fingerprint() != random_llama(2, 1).fingerprint()
 
 
 @pytest.mark.parametrize("cache", CACHES.values(), ids=CACHES)

@@ -182,9 +182,8 @@ class ReopeningAnywhere(mdm.PositionPlanner):
     needs = mdm.Needs(remasking=True)
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        rows = range(len(step.masked))
-        unmask = mdm.top_positions(step.noise.uniform(rows, step.masked.shape[1]), step.masked, step.quota)
-        again = step.noise.uniform(rows, step.masked.shape[1]) < 0.5
+        unmask = mdm.top_positions(step.noise.uniform(1)[0], step.masked, step.quota)
+        again = step.noise.uniform(1)[0] < 0.5
         return mdm.Plan(unmask=unmask, remask=step.reopenable & again)
 
 

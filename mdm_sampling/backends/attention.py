@@ -7,6 +7,14 @@ from functools import partial
 from typing import Any
 
 
+def is_flash(model: Any) -> bool:
+    """Whether a transformers model was loaded with a kernel of flash attention, which is never wrapped.
+
+    transformers looks these kernels up by their names, and rounds float32 queries for them itself. They take no bias.
+    """
+    return "flash" in str(model.config._attn_implementation)
+
+
 def wrap_attention(model: Any, name: str, around: Callable[..., Any]) -> None:
     """Let `around(attend, module, query, key, value, mask, ...)` stand for the model's attention function `attend`.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..at_work import at_work
 from ..canvas import Canvas, Span
 from ..errors import ModelError
 from ..lazy import torch
+from ..prediction import Head
 from ..prompts import Message as Message
 from ..prompts import Prompt as Prompt
+from ..reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +44,7 @@ class ModelBackend(ABC):
         source: where the model came from, or None for a model that was passed in memory.
         compiled: whether `compile` was called.
         unused_ids: ids below `vocab_size` that have no token, as ranges; they are never predicted.
+        module: the module that computes, in evaluation mode while a run lasts; None if there is none to be seen.
     """
 
     mask_id: int
@@ -53,6 +57,47 @@ class ModelBackend(ABC):
     source: ModelSource | None = None
     compiled: bool = False
     unused_ids: tuple[range, ...] = ()
+    module: torch.nn.Module | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.source.model if self.source else 'in memory'})"
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type of the model's numbers; None if there are no weights to be seen."""
+        weights = () if self.module is None else self.module.parameters()
+        return next((each.dtype for each in weights if each.is_floating_point()), None)
+
+    def fingerprint(self) -> str | None:
+        """A few characters that differ between models with different weights; None if models cannot be told apart.
+
+        Without them nothing that this model began can be resumed.
+        """
+        from ..provenance import fingerprint_of
+
+        return None if self.module is None else fingerprint_of(self.module)
+
+    def distributions(self, processors: tuple[Callable[[Tensor, Tensor], Tensor], ...] = ()) -> Head:
+        """What turns hidden states into logits and statistics.
+
+        Args:
+            processors: functions of canvas tokens [r t] and logits [r v], applied in turn; none for the model's own
+                logits.
+        """
+
+        def project(hidden: Tensor) -> Tensor:
+            with at_work("model", self):
+                return self.head(hidden)
+
+        return Head(
+            project,
+            processors,
+            self.mask_id,
+            self.vocab_size,
+            self.head_matrix,
+            compiled_slice_statistics() if self.compiled else slice_statistics,
+            self.unused_ids,
+        )
 
     @property
     def head_matrix(self) -> Tensor | None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, final
 
 from ..errors import ModelError
-from .attention import wrap_attention
+from .attention import is_flash, wrap_attention
 from .base import BackendFamily, ModelBackend
 from .options import LoadOptions, ModelSource
 
@@ -148,8 +148,7 @@ def rotate_in_float32(model: Any) -> None:
     """
     rotary = model.model.rotary_emb
     rotary.forward = partial(_float32_rotation, *rotary.compute_default_rope_parameters(rotary.config))
-    # transformers looks the kernels of flash attention up by their name, and rounds float32 queries for them itself.
-    if "flash" not in model.config._attn_implementation:
+    if not is_flash(model):
         wrap_attention(model, "float32-rotation", _attend_after_rounding)
 
 

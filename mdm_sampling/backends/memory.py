@@ -69,13 +69,14 @@ class CallableBackend(ModelBackend):
         if not isinstance(takes_attention_mask, bool):
             raise ModelError(f"takes_attention_mask is {takes_attention_mask!r:.60}, expected True or False")
         self.model = model
+        self.module = module_of(model)
         self.mask_id = mask_id
         self.vocab_size = vocab_size
         self.eos_ids = tuple(eos_ids)
         self.pad_id = pad_id if pad_id is not None else next(i for i in (*eos_ids, 0, 1) if i != mask_id)
         self.max_length = max_length
         self.takes_attention_mask = takes_attention_mask
-        self.device = _device_of(model, device)
+        self.device = _device_of(self.module, device)
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, self.eos_ids)
         self.unused_ids = ids_without_token(tokenizer, vocab_size, self.eos_ids)
         self.source = None
@@ -112,6 +113,10 @@ class CallableBackend(ModelBackend):
     def positions_computed(self, span: Span, length: int) -> int:
         return length
 
+    def fingerprint(self) -> str | None:
+        # What a partial or a method adds to its module cannot be seen.
+        return super().fingerprint() if self.model is self.module else None
+
 
 def is_plain(logits: Tensor) -> bool:
     """Whether a tensor holds numbers that can be compared and added: neither complex, sparse, of 8 bits nor on meta."""
@@ -119,9 +124,8 @@ def is_plain(logits: Tensor) -> bool:
     return not (logits.is_complex() or logits.is_quantized or small or logits.layout != torch.strided or logits.is_meta)
 
 
-def _device_of(model: Callable[..., Any], device: torch.device | str | None) -> torch.device:
+def _device_of(module: torch.nn.Module | None, device: torch.device | str | None) -> torch.device:
     """The device that was named, else that of the module's first parameter, else the CPU."""
-    module = module_of(model)
     own = torch.device("cpu") if module is None else next((each.device for each in module.parameters()), None)
     if own is not None and own.type == "meta":
         raise ModelError("the model's weights lie on the device 'meta', which holds no numbers; load them first")

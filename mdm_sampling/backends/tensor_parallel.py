@@ -3,6 +3,9 @@
 In a script that torchrun starts, every process calls the sampler with the same arguments, and all get the same result.
 Where only one may read the input and write the output, as on the command line, that one leads: what it asks of its
 model it sends to the others first, and they do nothing but follow.
+
+Leading is experimental: it was tried on CPUs only. It sends hidden states by gloo for each chunk of logits, which costs
+time, and whatever is below `Channel` in this file may change or go.
 """
 
 from __future__ import annotations
@@ -88,20 +91,8 @@ class Leader(ModelBackend):
 
     def __init__(self, backend: ModelBackend, channel: Channel) -> None:
         self.backend = backend
-        self.model = getattr(backend, "model", None)  # by which models are told apart
-        for name in (
-            "mask_id",
-            "pad_id",
-            "eos_ids",
-            "vocab_size",
-            "max_length",
-            "device",
-            "codec",
-            "source",
-            "unused_ids",
-        ):
+        for name in ModelBackend.__annotations__:
             setattr(self, name, getattr(backend, name))
-        self.compiled = backend.compiled
         self.channel = channel
         self.numbers = count()
         self.unused: list[int] = []
@@ -123,6 +114,13 @@ class Leader(ModelBackend):
 
     def positions_computed(self, span: Span, length: int) -> int:
         return self.backend.positions_computed(span, length)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return self.backend.dtype
+
+    def fingerprint(self) -> str | None:
+        return self.backend.fingerprint()
 
     def stop(self) -> None:
         """Let the followers go."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from ..canvas import Canvas, Span
 from ..errors import ModelError
 from ..fields import is_whole
+from .attention import is_flash
 from .base import ModelBackend, Slots
 from .files import first_sentence
 from .forks import Fork, share_slots
@@ -30,9 +31,12 @@ from .visibility import bias_of, positions_of, visible_positions
 class TransformerBackend(ModelBackend):
     """Runs a transformers causal-LM class with `config.is_causal = False` as a masked diffusion model.
 
+    The model that it is given is adapted in place: an attention function that shares slots is put around its own, and
+    its config names it. A forward without slots gives what it gave before. The model is in evaluation mode while a run
+    lasts.
+
     Args:
-        model: such as `LlamaForCausalLM`; its config must say `is_causal = False`. It is in evaluation mode while a
-            run lasts.
+        model: such as `LlamaForCausalLM`; its config must say `is_causal = False`.
         mask_id: id of the mask token.
         look_back: 0 if row i of the output predicts position i; 1 for a right-shifted model such as Dream, which
             predicts position i from the hidden state at i - 1 and the first position of a row from its own.
@@ -65,7 +69,8 @@ class TransformerBackend(ModelBackend):
             raise ModelError(f"attention_block must be at least 1, got {attention_block!r:.60}")
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         check_ids(mask_id, eos_ids, self.vocab_size)
-        self.model = model
+        self.model = self.module = model
+        self.is_flash = is_flash(model)
         self._cache_argument = cache_argument(model.base_model)
         self.mask_id = mask_id
         self.look_back = look_back
@@ -79,14 +84,14 @@ class TransformerBackend(ModelBackend):
         self.unused_ids = ids_without_token(tokenizer, self.vocab_size, eos_ids)
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = source
-        self.shares_slots = not self._is_flash if shares_slots is None else shares_slots
+        self.shares_slots = not self.is_flash if shares_slots is None else shares_slots
         if self.shares_slots:
             share_slots(self.model)
 
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
         fed = Span(max(span.start - self.look_back, 0), span.stop)
         whole = len(fed) == canvas.length
-        if canvas.padded and not whole and self._is_flash:
+        if canvas.padded and not whole and self.is_flash:
             raise ModelError(
                 "flash attention cannot leave out padding in a part of the canvas; use attn_implementation='sdpa', "
                 "the cache 'none', or rows of one length"
@@ -111,7 +116,7 @@ class TransformerBackend(ModelBackend):
         """What hides positions from the forward over `fed`: a 2-D mask where padding alone does, else a bias."""
         if self.attention_block is None:
             return canvas.valid if canvas.padded else None
-        if self._is_flash:
+        if self.is_flash:
             raise ModelError("flash attention cannot be block-causal; use attn_implementation='sdpa'")
         visible = visible_positions(canvas, fed, self.attention_block)
         return None if visible is None else bias_of(visible, self.model.dtype)
@@ -160,10 +165,6 @@ class TransformerBackend(ModelBackend):
         if not isinstance(slots, TransformerSlots):
             raise TypeError(f"these slots belong to another backend: {type(slots).__name__}")
         return slots
-
-    @property
-    def _is_flash(self) -> bool:
-        return "flash" in str(self.model.config._attn_implementation)
 
     def _shifted(self, hidden: Tensor, positions: Tensor, fed: Span, span: Span) -> Tensor:
         """Row i becomes the hidden state at i - 1, or at i where i is the first position of its sequence."""

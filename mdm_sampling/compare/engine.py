@@ -22,7 +22,6 @@ from ..folders.store import Line, Store
 from ..jobs.batches import Batch, BatchSize, Ready, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
 from ..jobs.worker import Way, Worker
-from ..provenance import fingerprint
 from ..sampler import Sampler
 from ..tasks.base import Grade, Item, Task
 from ..tasks.split import MOST_ITEMS
@@ -300,7 +299,7 @@ def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, lo
         "item_seed": item_seed,
         "chat": chat,
         "backend": base.spec()["backend"],
-        "weights": fingerprint(base.backend),
+        "weights": base.backend.fingerprint(),
         "token_sampler": text_of_part(base.token_sampler),
         "processors": [text_of_part(processor) for processor in base.processors],
         "max_new_tokens": base.max_new_tokens,

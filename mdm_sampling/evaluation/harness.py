@@ -23,7 +23,6 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
-from ..provenance import fingerprint
 from ..registry.specs import NOT_REGISTERED, describe, split_spec
 from ..result import RowCost
 from ..sampler import Sampler
@@ -186,7 +185,7 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def identity(self) -> str:
         """What the answers depend on but for the prompt, as text."""
-        settings = self.settings() | {"weights": fingerprint(self.sampler.backend)}
+        settings = self.settings() | {"weights": self.sampler.backend.fingerprint()}
         text = json.dumps({name: value for name, value in settings.items() if name != "batch_size"}, sort_keys=True)
         if settings["weights"] is None or NOT_REGISTERED in text:
             raise SpecError(

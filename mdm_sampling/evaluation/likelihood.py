@@ -20,14 +20,12 @@ from torch import Tensor
 
 from ..at_work import at_work
 from ..backends.base import ModelBackend
-from ..canvas import Canvas, Span
+from ..canvas import Canvas, Span, check_rows
 from ..errors import CanvasError, PredictionError, require
 from ..evaluation_mode import EvaluationMode
-from ..loop import head_of
 from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
-from ..sampler import Sampler
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Token ids of a prefix and of the continuation whose likelihood is asked for."""
@@ -94,7 +92,7 @@ def log_likelihoods(
     """
     require(samples >= 1, f"samples must be at least 1, got {samples}")
     check_pairs(backend, pairs, batch_size)
-    head = replace(head_of(backend), unused=())
+    head = replace(backend.distributions(), unused=())
     means, squares, forwards = ([0.0] * len(pairs) for _ in range(3))
     evaluating = EvaluationMode(backend)
     for batch in batches(questions(backend, pairs, samples, seed), batch_size):
@@ -122,7 +120,7 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
     token that differs, so most cost one forward. For the arguments see `log_likelihoods`.
     """
     check_pairs(backend, pairs, batch_size)
-    head = head_of(backend)
+    head = backend.distributions()
     bodies = [[backend.mask_id] * len(continuation) for _, continuation in pairs]
     forwards, matches = [0] * len(pairs), [True] * len(pairs)
     evaluating = EvaluationMode(backend)
@@ -154,7 +152,7 @@ def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -
             raise CanvasError(f"row {i}: the continuation holds {wrong}, which is the mask or no token of the model")
     rows = [(prefix, [backend.mask_id] * max(1, len(continuation))) for prefix, continuation in pairs]
     if rows:
-        Sampler(backend).check(rows)
+        check_rows(backend, rows)
 
 
 def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[Question]:

@@ -15,7 +15,7 @@ import torch
 from ..device_faults import is_device_fault, is_out_of_memory
 from ..errors import MDMError, SpecError
 from ..folders.store import Line
-from ..provenance import describe_machine, fingerprint
+from ..provenance import describe_machine
 from ..registry.specs import NOT_REGISTERED, from_spec
 from ..sampler import Sampler
 from .batches import Batch, Ready
@@ -45,7 +45,7 @@ class Worker:
 
     Attributes:
         specs: what rebuilds the sampler of each way.
-        weights: tells the model from others, see `fingerprint`.
+        weights: tells the model from others, see `ModelBackend.fingerprint`.
         settings: for each way what tells its lines from those of another spec or model.
     """
 
@@ -56,7 +56,7 @@ class Worker:
         self.warm = not warms_up
         self.too_many: dict[int, int] = {}  # for a way the positions of its smallest batch that did not fit
         self.specs = [way.sampler.spec() for way in ways]
-        self.weights = fingerprint(ways[0].sampler.backend) if ways else None
+        self.weights = ways[0].sampler.backend.fingerprint() if ways else None
         self.machine = describe_machine(ways[0].sampler.backend.device if ways else None)
         self.settings = [digest([spec, self.weights, w.until_eos]) for spec, w in zip(self.specs, ways, strict=True)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..at_work import named
@@ -14,7 +14,7 @@ from ..lazy import torch
 from ..prediction import Prediction
 from ..prompts import Message as Message
 from ..prompts import Prompt as Prompt
-from ..randomness import RowNoise
+from ..randomness import StepNoise
 from ..records import Filled, Plan, Proposal
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Needs:
 class Step:
     """What a planner may see. It holds no canvas, model or cache.
 
-    Only the loop makes one, and wrappers change one with `dataclasses.replace`: later versions may add attributes.
+    Only the loop makes one. Wrappers change one with `only`, `decided` and `asking`, which keep `masked`, `fixed` and
+    `quota` consistent, and with `dataclasses.replace` for the rest: later versions may add attributes.
 
     Attributes:
         prediction: distributions at the block's positions, [b l].
@@ -75,9 +76,7 @@ class Step:
         quota: how many positions the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
             most the number of masked positions.
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
-        noise: the rows' random numbers; `uniform` and `gumbel` draw from it.
-        width: positions of a full block. Noise is drawn for all of them, so that a block cut short gets the same
-            numbers.
+        noise: `noise.uniform(n)` and `noise.gumbel(n)` are n random numbers for each position, float64 [n b l].
         offset: positions of the rows' bodies before the block.
         taken: steps taken in this block before this one.
         steps: steps that each row may take in this block, int64 [b]. At the last one, see `is_last`, the quota is all
@@ -100,8 +99,7 @@ class Step:
     proposal: Proposal
     quota: Tensor
     memory: Mapping[str, Tensor]
-    noise: RowNoise
-    width: int
+    noise: StepNoise
     offset: int
     taken: int
     steps: Tensor
@@ -134,16 +132,52 @@ class Step:
         """The block's positions, counted from the start of the rows' bodies, int64 [l]."""
         return self.offset + torch.arange(self.masked.shape[1], device=self.masked.device)
 
-    def uniform(self, count: int) -> Tensor:
-        """`count` numbers in [0, 1) for each position, float64 [n b l]."""
-        return self._by_position(self.noise.uniform(range(len(self.quota)), count, self.width))
+    @property
+    def open(self) -> Tensor:
+        """The masked positions that no wrapper has decided to fill in this step, bool [b l].
 
-    def gumbel(self, count: int) -> Tensor:
-        """`count` draws of standard Gumbel noise for each position, float64 [n b l]."""
-        return self._by_position(self.noise.gumbel(range(len(self.quota)), count, self.width))
+        A wrapper that keeps some of them from being chosen narrows `masked`, and leaves these as they are.
+        """
+        return self.prediction.masked & ~self.fixed
 
-    def _by_position(self, draws: Tensor) -> Tensor:
-        return draws[..., : self.masked.shape[1]].transpose(0, 1).to(self.masked.device)
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids there are."""
+        return self.prediction.vocab_size
+
+    def only(self, positions: Tensor) -> Step:
+        """The step in which a planner chooses among these positions, bool [b l], where there are any.
+
+        Left as they are: rows in which none of them may be chosen, and rows at their last step, which fill all.
+        """
+        chosen = self.masked & positions
+        narrowed = chosen.any(-1) & ~self.is_last
+        masked = torch.where(narrowed.unsqueeze(-1), chosen, self.masked)
+        return replace(self, masked=masked, quota=torch.minimum(self.quota, masked.sum(-1)))
+
+    def decided(self, positions: Tensor) -> Step:
+        """The step that is left when a wrapper fills these positions, bool [b l], itself: `fixed` names them as well.
+
+        Rows with any of them are asked for nothing more. Left as they are: rows that are asked for nothing already,
+        and rows at their last step, which fill all.
+        """
+        free = (self.quota > 0) & ~self.is_last
+        now = self.masked & positions & free.unsqueeze(-1)
+        return replace(
+            self,
+            masked=self.masked & ~now,
+            fixed=self.fixed | now,
+            quota=self.quota.masked_fill(now.any(-1), 0),
+        )
+
+    def asking(self, quota: Tensor) -> Step:
+        """The step with another quota, int64 [b], kept between 1 and what may be chosen.
+
+        Left as they are: rows that are asked for nothing, and rows at their last step, which fill all.
+        """
+        free = (self.quota > 0) & ~self.is_last
+        asked = torch.minimum(quota.clamp(min=1), self.masked.sum(-1))
+        return replace(self, quota=torch.where(free, asked, self.quota))
 
 
 class PositionPlanner(ABC):

@@ -42,19 +42,10 @@ class Bypass(PositionPlanner):
 
     def plan(self, step: Step) -> Plan:
         confidence = step.prediction.statistics.confidence
-        asked = (step.quota > 0) & ~step.is_last
-        sure = step.masked & (confidence >= self.threshold) & asked.unsqueeze(-1)
-        if self.capped:
-            sure = top_positions(confidence, sure, step.quota)
-        decided = sure.any(-1)
+        sure = step.masked & (confidence >= self.threshold)
+        rest = step.decided(top_positions(confidence, sure, step.quota) if self.capped else sure)
+        sure = rest.fixed & ~step.fixed
         # The other planner is always asked, so that its memory doesn't depend on a row's neighbours.
-        plan = self.otherwise.plan(
-            replace(
-                step,
-                masked=step.masked & ~sure,
-                fixed=step.fixed | sure,
-                quota=torch.where(decided, 0, step.quota),
-            )
-        )
+        plan = self.otherwise.plan(rest)
         tokens = None if plan.tokens is None else torch.where(plan.unmask, plan.tokens, step.tokens)
-        return replace(plan, unmask=torch.where(decided.unsqueeze(-1), sure, plan.unmask), tokens=tokens)
+        return replace(plan, unmask=torch.where(sure.any(-1, keepdim=True), sure, plan.unmask), tokens=tokens)

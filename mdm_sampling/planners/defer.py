@@ -38,10 +38,8 @@ class Defer(PositionPlanner):
 
     def plan(self, step: Step) -> Plan:
         late = torch.tensor(self.ids or step.eos_ids, dtype=torch.long, device=step.tokens.device)
-        early = step.masked & ~torch.isin(step.tokens, late)
-        defers = early.any(-1) & ~step.is_last
-        masked = torch.where(defers.unsqueeze(-1), early, step.masked)
-        held = early & defers.unsqueeze(-1)
+        early = ~torch.isin(step.tokens, late)
+        held = step.masked & early & ~step.is_last.unsqueeze(-1)
 
         def propose(count: int) -> Proposal:
             drawn = step.propose(count)
@@ -51,6 +49,4 @@ class Defer(PositionPlanner):
                 confidence=torch.where(again, step.confidence, drawn.confidence),
             )
 
-        return self.otherwise.plan(
-            replace(step, masked=masked, quota=torch.minimum(step.quota, masked.sum(-1)), propose=propose)
-        )
+        return self.otherwise.plan(replace(step.only(early), propose=propose))

@@ -65,7 +65,7 @@ class InfoGain(PositionPlanner):
         if self.candidates == 1 or self.position_temperature == 0:
             return greedy
         # The last step of a row fills what is left of its block, whatever the candidates are.
-        is_open = (step.prediction.masked & ~step.fixed).sum(-1) > step.quota
+        is_open = step.open.sum(-1) > step.quota
         if not bool((is_open & (step.quota > 0)).any()):
             return greedy
         unmask, tokens = self._moves(step, greedy.unmask)
@@ -80,7 +80,7 @@ class InfoGain(PositionPlanner):
         """Positions, bool [n b l], and tokens, [n b l], of all candidates; number 0 is the greedy one."""
         drawn = step.propose(self.candidates - 1)
         # Multiplying the noise orders positions as dividing the confidence does, and cannot overflow.
-        perturbed = drawn.confidence + self.position_temperature * step.gumbel(self.candidates - 1)
+        perturbed = drawn.confidence + self.position_temperature * step.noise.gumbel(self.candidates - 1)
         others = top_positions(perturbed, step.masked, step.quota)
         return torch.cat([greedy[None], others]), torch.cat([step.proposal.tokens, drawn.tokens])
 

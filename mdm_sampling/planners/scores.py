@@ -18,7 +18,7 @@ class Random(ScorePlanner):
     """Unmask positions in a random order."""
 
     def score(self, step: Step) -> Tensor:
-        return step.uniform(1)[0]
+        return step.noise.uniform(1)[0]
 
 
 @final

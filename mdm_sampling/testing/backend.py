@@ -63,11 +63,10 @@ def _logits(backend: ModelBackend, canvas: Canvas, span: Span, slots: Any, rows:
 
 
 def _close(backend: ModelBackend, found: Tensor, wanted: Tensor, expected: str, case: object) -> None:
-    weights = getattr(getattr(backend, "model", None), "dtype", found.dtype)
     scale = max(1.0, float(wanted[wanted.isfinite()].abs().max()))
     finite = wanted.isfinite()
     gap = float((found - wanted)[finite].abs().max()) / scale if bool(finite.any()) else 0.0
-    same = gap <= TOLERANCE.get(weights, 1e-3) and bool((found.isfinite() == finite).all())
+    same = gap <= TOLERANCE.get(backend.dtype or found.dtype, 1e-3) and bool((found.isfinite() == finite).all())
     expect(same, backend, expected, f"logits that differ by {gap:.2g} of their size", case)
 
 

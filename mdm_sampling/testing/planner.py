@@ -30,7 +30,7 @@ from .rules import (
     run_rules,
 )
 
-NOISE = "the step: step.uniform(n) or step.gumbel(n)"
+NOISE = "the step: step.noise.uniform(n) or step.noise.gumbel(n)"
 THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])
 
 

@@ -67,7 +67,7 @@ class PCSampler(mdm.ScorePlanner):
             raise mdm.SpecError(f"pc: alpha must be finite and above 0, got {self.alpha}")
 
     def score(self, step: mdm.Step) -> Tensor:
-        rarity = surprisals(self.frequencies, step.prediction.head.vocab_size, step.tokens.device)
+        rarity = surprisals(self.frequencies, step.vocab_size, step.tokens.device)
         tokens = step.tokens.masked_fill(~step.masked, 0)  # what is proposed elsewhere may be anything
         worth = (step.confidence.double() * rarity[tokens]).clamp(max=self.alpha)
         # The logarithm orders positions as the score does, and far from the start it does not underflow.

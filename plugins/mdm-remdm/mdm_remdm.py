@@ -50,10 +50,6 @@ class ReMDM(mdm.PositionPlanner):
     otherwise: mdm.PositionPlanner = field(default_factory=mdm.Confidence)
 
     def __post_init__(self) -> None:
-        if self.strategy not in ("cap", "rescale", "conf"):
-            raise mdm.SpecError(f"remdm: strategy must be cap, rescale or conf, got {self.strategy!r}")
-        if not isinstance(self.otherwise, mdm.PositionPlanner):
-            raise mdm.SpecError(f"remdm: otherwise must be a planner, got {self.otherwise!r}")
         mdm.check_fields(self, "remdm")
         if not 0 <= self.eta <= 1:
             raise mdm.SpecError(f"remdm: eta must be in [0, 1], got {self.eta}")
@@ -67,15 +63,9 @@ class ReMDM(mdm.PositionPlanner):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         due = self._due(step)
         reopenable = step.reopenable & (step.quota > 0).unsqueeze(-1)
-        reopen = reopenable & (step.uniform(1)[0] < self._sigma(step, reopenable, due))
-        asked = torch.maximum(step.quota, due + reopen.sum(-1))
-        plan = self.otherwise.plan(
-            replace(
-                step,
-                quota=torch.minimum(asked, step.masked.sum(-1)),
-                reopenable=reopenable & ~reopen,  # for one that reopens as well
-            )
-        )
+        reopen = reopenable & (step.noise.uniform(1)[0] < self._sigma(step, reopenable, due))
+        rest = step.asking(torch.maximum(step.quota, due + reopen.sum(-1)))
+        plan = self.otherwise.plan(replace(rest, reopenable=reopenable & ~reopen))  # for one that reopens as well
         return replace(plan, remask=reopen if plan.remask is None else reopen | plan.remask)
 
     def _due(self, step: mdm.Step) -> Tensor:
@@ -89,7 +79,7 @@ class ReMDM(mdm.PositionPlanner):
         """The probability with which each position is reopened, float64 [b l]; of use where it is reopenable."""
         filled = (step.filled.at >= 0).sum(-1)
         # What stays masked after this step is 1 - alpha(s) of the positions; those that a wrapper fills now do not.
-        left = step.prediction.masked.sum(-1) - step.fixed.sum(-1) - due
+        left = step.open.sum(-1) - due
         largest = (left.clamp(min=0).double() / filled.clamp(min=1)).clamp(max=1).unsqueeze(-1)
         if self.strategy == "cap":
             return largest.clamp(max=self.eta).expand(step.masked.shape)

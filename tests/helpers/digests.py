@@ -50,7 +50,7 @@ class Reopens(mdm.PositionPlanner):
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         plan = mdm.Confidence().plan(step)
-        return replace(plan, remask=step.reopenable & (step.uniform(1)[0] < 0.3))
+        return replace(plan, remask=step.reopenable & (step.noise.uniform(1)[0] < 0.3))
 
 
 PLANNERS: dict[str, mdm.PositionPlanner] = {

@@ -90,7 +90,7 @@ def naive_sigma(planner: ReMDM, step: mdm.Step, i: int) -> dict[int, float]:
 def naive_plan(planner: ReMDM, step: mdm.Step, i: int, seed: int) -> tuple[list[int], list[int]]:
     """The positions that row i fills, by confidence, and reopens."""
     noise = mdm.RowNoise.from_seeds([seed], torch.device("cpu"), step.offset, step.taken)
-    draws = noise.uniform([0], 1, step.width)[0, 0].tolist()
+    draws = noise.uniform([0], 1, step.noise.width)[0, 0].tolist()
     reopened = [j for j, sigma in naive_sigma(planner, step, i).items() if draws[j] < sigma]
     masked = step.masked[i].nonzero()[:, 0].tolist()
     count = max(int(step.quota[i]), naive_due(step, i) + len(reopened))
@@ -309,10 +309,10 @@ def test_bad_parameters_are_refused(spec: str, message: str) -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(mdm.SpecError, match="eta must be a number"):
         ReMDM(math.nan)
-    with pytest.raises(mdm.SpecError, match="strategy must be cap, rescale or conf, got 'loop'"):
+    with pytest.raises(mdm.SpecError, match="strategy must be one of cap, rescale, conf, got 'loop'"):
         ReMDM(strategy="loop")  # type: ignore[arg-type]
-    with pytest.raises(mdm.SpecError, match="otherwise must be a planner, got 'confidence'"):
-        ReMDM(otherwise="confidence")  # type: ignore[arg-type]
+    with pytest.raises(mdm.SpecError, match="otherwise: unknown name 'confidenc'"):
+        ReMDM(otherwise="confidenc")  # type: ignore[arg-type]
 
 
 def test_it_is_built_from_its_spec_and_described_by_it() -> None:
