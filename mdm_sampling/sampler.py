@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
 from operator import index
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, get_type_hints
 
 import torch
 
@@ -25,19 +26,14 @@ from .planners.bypass import Bypass
 from .planners.info_gain import InfoGain
 from .processors import Processor
 from .records import StepRecord
+from .registry.registry import KINDS
+from .registry.specs import NOT_REGISTERED, describe
 from .result import Collector, Result
 from .schedules import Schedule, Uniform
 from .token_samplers import Greedy, TokenSampler
 
 Seeds = int | Iterable[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
-PART_KINDS: dict[str, type[Any]] = {
-    "backend": ModelBackend,
-    "planner": PositionPlanner,
-    "cache": CacheStrategy,
-    "token_sampler": TokenSampler,
-    "schedule": Schedule,
-}
 
 
 class Observer(Protocol):
@@ -84,20 +80,16 @@ class Sampler:
     lookahead_batch: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in PART_KINDS.items():
-            require_kind(name, getattr(self, name), kind)
         require(isinstance(self.processors, tuple | list), f"processors must be a tuple, got {self.processors!r:.80}")
         for processor in self.processors:
             require_kind("each of processors", processor, Processor)
         object.__setattr__(self, "processors", tuple(self.processors))
-        for name in ("max_new_tokens", "block_size", "steps", "lookahead_batch"):
+        for name, hint in _kinds_of_settings().items():
             value = getattr(self, name)
-            if value is None and name == "lookahead_batch":
-                continue
-            require_kind(name, value, int)
-            require(value >= 1, f"{name} must be at least 1, got {value}")
-            object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
-        require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
+            require_kind(name, value, hint)
+            if hint in (int, int | None) and value is not None:
+                require(value >= 1, f"{name} must be at least 1, got {value}")
+                object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
 
     def generate(
@@ -244,16 +236,46 @@ class Sampler:
                 yield record
 
     def spec(self) -> dict[str, Any]:
-        """The settings that rebuild this sampler, see `from_spec`; the parts as text."""
-        from .registry.specs import sampler_spec
+        """The settings that rebuild this sampler, see `from_spec`, as JSON-able values; the parts as text.
 
-        return sampler_spec(self)
+        A part that is not registered is named, and cannot be rebuilt.
+        """
+        source = self.backend.source
+        settings = {name: _setting_as_json(getattr(self, name)) for name in SETTINGS}
+        return {"backend": source.spec() if source else None} | settings
 
     @property
     def _codec(self) -> TextCodec:
         if self.backend.codec is None:
             raise CanvasError("this model has no tokenizer; pass token ids to `fill`, or a tokenizer to the backend")
         return self.backend.codec
+
+
+SETTINGS = tuple(f.name for f in fields(Sampler) if f.name != "backend")
+"""The names of a sampler's settings, as they stand in specs and in the options of the command line."""
+
+
+@cache
+def _kinds_of_settings() -> dict[str, Any]:
+    return get_type_hints(Sampler)
+
+
+@cache
+def part_settings() -> dict[str, str]:
+    """The settings that are parts, each with its kind in the registry. Processors, which are several, are not here."""
+    kinds = {base: kind for kind, base in KINDS.items()}
+    return {name: kinds[hint] for name, hint in _kinds_of_settings().items() if hint in kinds}
+
+
+def _setting_as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_setting_as_json(each) for each in value]
+    if not isinstance(value, tuple(KINDS.values())):
+        return value
+    try:
+        return describe(value)
+    except SpecError:
+        return f"{NOT_REGISTERED} {type(value).__module__}.{type(value).__qualname__}"
 
 
 def row_seeds(seed: Seeds, rows: int) -> list[int]:

@@ -79,7 +79,7 @@ def test_one_seed_may_be_of_another_library(seed: Any) -> None:
         (lambda: replace(SAMPLER, steps=3.5), "steps must be a whole number, got 3.5"),
         (lambda: replace(SAMPLER, steps=True), "steps must be a whole number, got True"),
         (lambda: replace(SAMPLER, block_size=None), "block_size must be a whole number, got None"),
-        (lambda: replace(SAMPLER, lookahead_batch=1.5), "lookahead_batch must be a whole number, got 1.5"),
+        (lambda: replace(SAMPLER, lookahead_batch=1.5), "lookahead_batch must be a whole number or None, got 1.5"),
         (lambda: mdm.Needs(history=1.5), "needs: history must be 0 or more, got 1.5"),
         (lambda: mdm.Needs(remasking=1), "needs: remasking must be True or False, got 1"),
     ],

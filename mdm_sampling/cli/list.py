@@ -27,7 +27,8 @@ def command(kind: str | None, as_json: bool) -> None:
     KIND is planners, caches, token-samplers, schedules, processors, backends or tasks; all of them without it.
     """
     with plain_errors():
-        from ..registry.registry import parameters, registry
+        from ..registry.registry import registry
+        from ..registry.specs import parameters
 
         for name in [kind] if kind else KINDS:
             if not as_json:

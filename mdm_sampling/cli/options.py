@@ -365,10 +365,11 @@ def make_planner(options: dict[str, Any], others: Sequence[str] = (), written_in
 def planner_parameters(spec: str, written_in: str = "--planner") -> tuple[str, dict[str, str]]:
     """The name and the written parameters of a planner's spec. Raises a usage error that names the option."""
     from ..errors import SpecError
-    from ..registry.specs import parameters_of
+    from ..registry.specs import Spec
 
     try:
-        return parameters_of("planners", spec)
+        parsed = Spec.parse(spec).named("planners")
+        return parsed.name, parsed.given
     except SpecError as error:
         raise click.BadParameter(str(error), param_hint=written_in) from error
 

@@ -74,8 +74,8 @@ def _by_kind(plugin: Plugin) -> list[str]:
 def show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
-        from ..registry.registry import parameters, registry
-        from ..registry.specs import build
+        from ..registry.registry import registry
+        from ..registry.specs import build, parameters
 
         claims, plugin = _named(name, kind)
         if ":" in name:

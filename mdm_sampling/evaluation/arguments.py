@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import SpecError, nearest
 from ..fields import is_number, is_whole
-from ..loading import default_new_tokens, load_backend
-from ..registry.specs import from_spec
+from ..loading import default_new_tokens, from_spec, load_backend
 from ..sampler import Sampler
 from ..token_samplers import Greedy, GumbelMax, TokenSampler
 
