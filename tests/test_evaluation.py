@@ -17,12 +17,14 @@ from toys import MASK, ToyModel, toy_callable
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.evaluation import answer_seed, greedy_checks, log_likelihoods
+from mdm_sampling.sampler import SETTINGS
 from mdm_sampling.tasks.grids import as_text, solutions
 
 pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
 from lm_eval.api.instance import Instance
 
-from mdm_sampling.evaluation.arguments import read_generation, read_model_args
+from mdm_sampling.backends.options import LoadOptions
+from mdm_sampling.evaluation.arguments import ARGUMENTS, read_generation, read_model_arg, read_model_args
 from mdm_sampling.evaluation.harness import HarnessModel
 
 _offline = pytest.fixture(autouse=True)(go_offline)
@@ -271,6 +273,8 @@ def test_model_args_build_the_sampler() -> None:
     assert (sampler.steps, sampler.max_new_tokens, made.max_new_tokens) == (7, 20, None)
     assert (made.samples, made.seed, made.batch_size) == (9, 2, 4)
     assert HarnessModel.create_from_arg_string("").sampler.spec() == mdm.load().spec()
+    several = HarnessModel.create_from_arg_string("processors=[ban:ids=[3],penalise:by=2,ids=[5]]")
+    assert several.sampler.processors == (mdm.Ban((3,)), mdm.Penalise((5,), by=2.0))
     named = HarnessModel.create_from_arg_obj(
         {"pretrained": "embedded", "max_new_tokens": 5, "processors": ["ban", "ban"]}
     )
@@ -279,6 +283,12 @@ def test_model_args_build_the_sampler() -> None:
         5,
         (mdm.Ban(), mdm.Ban()),
     )
+
+
+def test_model_args_know_all_options_of_a_model_and_all_settings_of_a_sampler() -> None:
+    assert {"model", "family", *LoadOptions.__dataclass_fields__, *SETTINGS} < set(ARGUMENTS)
+    assert read_model_arg("quantization_config", {"load_in_4bit": True}) == {"load_in_4bit": True}
+    assert read_model_arg("mask_id", "5") == 5
 
 
 @pytest.mark.parametrize(
