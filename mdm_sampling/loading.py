@@ -145,19 +145,13 @@ def load(
         max_new_tokens: positions to generate; None for the checkpoint's generation config, else 128.
     """
     backend = load_backend(model, family=family, **loading)
-    length = max_new_tokens
-    if length is None:
-        length = default_new_tokens(model, loading.get("revision"))
-        if backend.max_length is not None and length > max(backend.max_length, DEFAULT_NEW_TOKENS):
-            raise ModelError(
-                f"{name_of(model)}: generation_config.json says max_new_tokens={length}, which exceeds the model's "
-                f"context of {backend.max_length}; pass max_new_tokens"
-            )
-    return Sampler(backend, max_new_tokens=length, block_size=block_size, steps=steps)
+    if max_new_tokens is None:
+        max_new_tokens = default_new_tokens(model, loading.get("revision"), backend.max_length)
+    return Sampler(backend, max_new_tokens=max_new_tokens, block_size=block_size, steps=steps)
 
 
-def default_new_tokens(model: str | os.PathLike[str], revision: str | None = None) -> int:
-    """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
+def default_new_tokens(model: str | os.PathLike[str], revision: str | None = None, context: int | None = None) -> int:
+    """The `max_new_tokens` of a checkpoint's generation_config.json, which must fit into the context, else 128."""
     from .backends.embedded import FOLDER
     from .backends.files import read_generation_config
 
@@ -168,6 +162,11 @@ def default_new_tokens(model: str | os.PathLike[str], revision: str | None = Non
     if not is_whole(length) or length < 1:
         raise ModelError(
             f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"
+        )
+    if context is not None and length > max(context, DEFAULT_NEW_TOKENS):
+        raise ModelError(
+            f"{name}: generation_config.json says max_new_tokens={length}, which exceeds the model's context of "
+            f"{context}; pass max_new_tokens"
         )
     return int(length)
 

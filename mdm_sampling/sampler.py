@@ -166,7 +166,8 @@ class Sampler:
         codec = self._codec
         if self.backend.max_length is not None and self.max_new_tokens > self.backend.max_length:
             raise CanvasError(
-                f"{self.max_new_tokens} new tokens exceed the model's context of {self.backend.max_length}"
+                f"{self.max_new_tokens} new tokens exceed the model's context of {self.backend.max_length}; lower "
+                "max_new_tokens"
             )
         check_count(self.max_new_tokens, None)
         body = [self.backend.mask_id] * self.max_new_tokens  # one for all: rows are read and never written

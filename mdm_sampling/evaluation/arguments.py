@@ -123,7 +123,7 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
             raise SpecError(f"mdm-sampling: unknown model argument {name!r}; {hint}")
     values = {name: read_model_arg(name, value) for name, value in given.items() if value is not None}
     backend = load_backend(**{name: values[name] for name in BACKEND if name in values})
-    length = default_new_tokens(values.get("model", "embedded"), values.get("revision"))
+    length = default_new_tokens(values.get("model", "embedded"), values.get("revision"), backend.max_length)
     spec = {name: values[name] for name in SETTINGS if name in values and name not in HARNESS}
     own = {name: values[name] for name in HARNESS if name in values}
     return from_spec({"max_new_tokens": length, **spec}, backend), own
