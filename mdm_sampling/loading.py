@@ -15,7 +15,7 @@ from .fields import is_whole
 from .kinds import require_kind
 from .registry.registry import Registration, registry
 from .registry.specs import NOT_REGISTERED, build
-from .sampler import SETTINGS, Sampler, part_settings
+from .sampler import PARTS, SETTINGS, Sampler
 
 DEFAULT_NEW_TOKENS = 128
 
@@ -78,19 +78,11 @@ def _options(family: object, loading: Loading) -> LoadOptions:
     given["dtype"] = str(given["dtype"]).removeprefix("torch.")
     given["device"] = None if str(given["device"]) in ("None", "auto") else str(given["device"])
     options = LoadOptions(**given)
-    for name, hint in get_type_hints(LoadOptions).items():
-        _check_kind(name, getattr(options, name), hint)
-    _check_kind("family", family, str | None)
+    for name, hint in {"family": str | None, **get_type_hints(LoadOptions)}.items():
+        require_kind(name, family if name == "family" else getattr(options, name), hint, ModelError)
     if sum(each is not None for each in (options.device, options.device_map, options.tp_plan)) > 1:
         raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
     return options
-
-
-def _check_kind(name: str, value: object, hint: Any) -> None:
-    try:
-        require_kind(name, value, hint)
-    except SpecError as error:
-        raise ModelError(str(error)) from error
 
 
 def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, options: LoadOptions) -> ModelBackend:
@@ -185,7 +177,7 @@ def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> S
     if backend is None:
         backend = _named_backend(settings.get("backend"))
     made = {name: settings[name] for name in SETTINGS if name in settings}
-    made |= {name: _rebuilt(name, kind, made[name]) for name, kind in part_settings().items() if name in made}
+    made |= {name: _rebuilt(name, kind, made[name]) for name, kind in PARTS.items() if name in made}
     given = settings.get("processors", ())
     if not isinstance(given, list | tuple):
         raise SpecError(f"the spec's processors must be a list of specs, got {given!r:.200}")
@@ -221,10 +213,7 @@ def _named_backend(given: Any) -> ModelBackend:
         raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
     if not isinstance(given, Mapping) or not isinstance(given.get("model"), str):
         raise SpecError(f'the spec\'s backend must be an object such as {{"model": "embedded"}}, got {given!r:.200}')
-    known = {"model": str, "family": str | None} | get_type_hints(LoadOptions)
-    unknown = [str(name) for name in given if name not in known]
+    unknown = [str(name) for name in given if name not in ("model", "family", *LoadOptions.__dataclass_fields__)]
     if unknown:
         raise SpecError(f"unknown settings in the spec's backend: {', '.join(sorted(unknown))[:200]}")
-    for name, value in given.items():
-        require_kind(f"the spec's backend: {name}", value, known[name])
     return load_backend(**given)

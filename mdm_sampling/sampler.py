@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
 from operator import index
 from typing import Any, Literal, Protocol, final, get_type_hints
 
@@ -84,7 +83,7 @@ class Sampler:
         for processor in self.processors:
             require_kind("each of processors", processor, Processor)
         object.__setattr__(self, "processors", tuple(self.processors))
-        for name, hint in _kinds_of_settings().items():
+        for name, hint in _KINDS_OF_FIELDS.items():
             value = getattr(self, name)
             require_kind(name, value, hint)
             if hint in (int, int | None) and value is not None:
@@ -256,16 +255,10 @@ SETTINGS = tuple(f.name for f in fields(Sampler) if f.name != "backend")
 """The names of a sampler's settings, as they stand in specs and in the options of the command line."""
 
 
-@cache
-def _kinds_of_settings() -> dict[str, Any]:
-    return get_type_hints(Sampler)
-
-
-@cache
-def part_settings() -> dict[str, str]:
-    """The settings that are parts, each with its kind in the registry. Processors, which are several, are not here."""
-    kinds = {base: kind for kind, base in KINDS.items()}
-    return {name: kinds[hint] for name, hint in _kinds_of_settings().items() if hint in kinds}
+_KINDS_OF_FIELDS = get_type_hints(Sampler)
+_KINDS_BY_BASE = {base: kind for kind, base in KINDS.items()}
+PARTS = {name: _KINDS_BY_BASE[hint] for name, hint in _KINDS_OF_FIELDS.items() if hint in _KINDS_BY_BASE}
+"""The settings that are parts, each with its kind in the registry. Processors, which are several, are not here."""
 
 
 def _setting_as_json(value: Any) -> Any:

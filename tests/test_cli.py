@@ -300,15 +300,14 @@ USAGE = [
     (["--top-p", "0.5"], ["--top-p would be ignored", "--temperature"]),
     (["--planner", "confidence", "--candidate_number", "8"], ["--candidate-number would be ignored", "confidence"]),
     (["--planner", "margin", "--position_temperature", "1"], ["--position-temperature would be ignored", "margin"]),
-    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["does not set candidates"]),
+    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["write candidates into info-gain"]),
     (
         ["--planner", "bypass:otherwise=(info-gain)", "--candidate-number", "5"],
-        ["ignored", "not set candidates"],
+        ["ignored", "write candidates"],
     ),
     (["--planner", "bypass", "--threshold", "0.5"], ["--threshold would be ignored"]),
     (["--planner", "entropy", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored", "never looks ahead"]),
     (["--planner", "bypass", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored"]),
-    (["--device", "cpu", "--device-map", "auto"], ["--device or --device-map"]),
     # outputs
     (["--trace", ""], ["--trace"]),
     (["--trace", "-"], ["--trace", "standard output"]),
@@ -359,6 +358,7 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
     [
         (["generate", "hello"], ["tokenizer does not know", "'h'"]),
         (["generate", PUZZLE, "1\x002"], ["tokenizer does not know", r"'\x00'"]),
+        (["generate", "1", "--device", "cpu", "--device-map", "auto"], ["device, device_map and tp_plan exclude"]),
         (["generate", "1" * 300], ["302 tokens", "context of 256"]),
         (["generate", PUZZLE, "1" * 300], ["row 1", "context of 256"]),
         (["generate", PUZZLE, "--max-new-tokens", "300"], ["300", "context of 256", "max_new_tokens"]),

@@ -235,11 +235,11 @@ def test_a_samplers_spec_of_the_wrong_kinds_is_refused(spec: object, words: str)
         ({}, "backend must be an object such as"),
         ({"model": 5}, "backend must be an object such as"),
         ({"model": "embedded", "x": 1}, "unknown settings in the spec's backend: x"),
-        ({"model": "embedded", "family": 5}, "the spec's backend: family must be a text or None"),
-        ({"model": "embedded", "mask_id": True}, "the spec's backend: mask_id must be a whole number or None"),
-        ({"model": "embedded", "compile": "no"}, "the spec's backend: compile must be true or false"),
+        ({"model": "embedded", "family": 5}, "family must be a text or None"),
+        ({"model": "embedded", "mask_id": True}, "mask_id must be a whole number or None"),
+        ({"model": "embedded", "compile": "no"}, "compile must be true or false"),
     ],
 )
 def test_a_specs_backend_of_the_wrong_kind_is_refused(backend: object, words: str) -> None:
-    with pytest.raises(mdm.SpecError, match=words):
+    with pytest.raises(mdm.MDMError, match=words):
         mdm.from_spec({"backend": backend})

@@ -38,10 +38,7 @@ class LoadOptions:
 
 
 class Loading(TypedDict, total=False):
-    """What `load` and `load_backend` take by name: the fields of `LoadOptions`, more freely written.
-
-    The number format may be torch's own, and the device too; "auto" is another word for no device.
-    """
+    """The fields of `LoadOptions` as `load` takes them: dtype and device may be torch's own, and the device "auto"."""
 
     dtype: str | torch.dtype
     device: str | torch.device | None

@@ -59,14 +59,11 @@ def load_named(options: dict[str, Any]) -> ModelBackend:
     from ..backends.options import LoadOptions
     from ..loading import load_backend
 
-    placed = [name for name in ("device", "device_map", "tp_plan") if options[name] is not None]
-    placed = [name for name in placed if (name, options[name]) != ("device", "auto")]
-    if len(placed) > 1:
-        raise click.UsageError(f"give --{' or --'.join(placed)}, not both.".replace("_", "-"))
     given = {field.name: options[field.name] for field in fields(LoadOptions) if field.name in options}
     backend = load_backend(options["model"], family=options["family"], **given)
     loaded()
-    if not placed and sys.stderr.isatty():
+    is_chosen = options["device"] == "auto" and options["device_map"] is None and options["tp_plan"] is None
+    if is_chosen and sys.stderr.isatty():
         from ..backends.devices import describe_choice
 
         click.echo(f"Device: {describe_choice(backend.device)}", err=True)
@@ -91,7 +88,7 @@ def make_sampler(options: dict[str, Any], continues: bool = True) -> Sampler:
 def sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
     """The options' settings as `from_spec` takes them, its parts checked. Errors name the option."""
     from ..registry.specs import describe
-    from ..sampler import SETTINGS, part_settings
+    from ..sampler import PARTS, SETTINGS
 
     spec = {name: options[name] for name in SETTINGS if options.get(name) is not None}
     spec["token_sampler"] = "greedy"
@@ -100,7 +97,7 @@ def sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
         spec["token_sampler"] = f"gumbel:{chosen}"
     if "planner" in options:
         spec["planner"] = describe(planners_of(options)[0])
-    for name, kind in part_settings().items():
+    for name, kind in PARTS.items():
         if name in spec:
             make_part(kind, f"--{name}", spec[name])
     for text in spec["processors"]:
@@ -113,29 +110,23 @@ def planners_of(options: dict[str, Any]) -> list[PositionPlanner]:
 
     Without `--planner` it is the published one: Info-Gain behind a bypass, whose threshold `--threshold` sets.
     """
-    threshold = options.get("threshold")
-    if is_unwritten(options["planner"]) and not was_given("threshold"):
+    threshold, specs = options.get("threshold"), planner_specs(options["planner"])
+    if not options["planner"] and not was_given("threshold"):
         threshold = DEFAULT_THRESHOLD
-    planners = [make_part("planners", "--planner", spec) for spec in planner_specs(options)]
+    for option, parameter in INFO_GAIN.items():
+        if option in options:
+            specs = [s.with_default(parameter, options[option]) if s.name == "info-gain" else s for s in specs]
+    planners = [make_part("planners", "--planner", spec) for spec in specs]
     return planners if threshold is None else [with_bypass(planner, threshold) for planner in planners]
 
 
-def is_unwritten(planner: str | Sequence[str] | None) -> bool:
-    """Whether there is no `--planner`, which some commands take once and others several times."""
-    return planner is None or planner == ()
-
-
-def planner_specs(options: dict[str, Any]) -> list[Spec]:
-    """The specs of `--planner`, with info-gain's published options where a spec does not set them itself."""
+def planner_specs(written: str | Sequence[str] | None) -> list[Spec]:
+    """The specs of `--planner`, which some commands take once and others several times; without one, the default."""
     from ..registry.specs import Spec
 
-    written = [DEFAULT_PLANNER] if is_unwritten(options["planner"]) else options["planner"]
+    texts = [written] if isinstance(written, str) else written or [DEFAULT_PLANNER]
     with errors_of("--planner"):
-        specs = [Spec.parse(text).named("planners") for text in ([written] if isinstance(written, str) else written)]
-    given = {parameter: options[option] for option, parameter in INFO_GAIN.items() if option in options}
-    for parameter, value in given.items():
-        specs = [spec.with_default(parameter, value) if spec.name == "info-gain" else spec for spec in specs]
-    return specs
+        return [Spec.parse(text).named("planners") for text in texts]
 
 
 def with_bypass(planner: PositionPlanner, threshold: float) -> PositionPlanner:

@@ -3,122 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import not_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from .assembly import INFO_GAIN, planners_of
+from .assembly import INFO_GAIN, make_part, planner_specs
 from .options import was_given
 
 if TYPE_CHECKING:
     from ..planners.base import PositionPlanner
 
 
-@dataclass(frozen=True)
-class ReadingRule:
+class ReadingRule(NamedTuple):
     """When some options are read.
 
     Attributes:
         options: their names.
         decider: the option that decides; the rule is for commands that have it.
-        read: whether the options are read, given the values of all options.
-        why_not: the end of the sentence "--x would be ignored ..."; `{planner}` stands for the value of `--planner`.
+        is_read: whether the options are read, given the decider's value.
+        why_not: the end of the sentence "--x would be ignored ..."; `{}` stands for the decider's value.
     """
 
     options: tuple[str, ...]
     decider: str
-    read: Callable[[dict[str, Any]], bool]
+    is_read: Callable[[Any], bool]
     why_not: str
 
 
-def _written_planners(options: dict[str, Any]) -> list[PositionPlanner]:
-    return planners_of(options | {"threshold": None})
-
-
-def _from_outside_in(planner: PositionPlanner) -> Iterator[PositionPlanner]:
-    """A planner and those inside its bypasses and defers."""
+def _planners_within(written: Any) -> Iterator[list[PositionPlanner]]:
+    """Each planner of `--planner`, followed by those inside its bypasses and defers."""
     from ..planners.bypass import Bypass
     from ..planners.defer import Defer
 
-    yield planner
-    if isinstance(planner, Bypass | Defer):
-        yield from _from_outside_in(planner.otherwise)
+    for spec in planner_specs(written):
+        found = [make_part("planners", "--planner", spec)]
+        while isinstance(found[-1], Bypass | Defer):
+            found.append(found[-1].otherwise)
+        yield found
 
 
-def _looks_ahead(planner: PositionPlanner) -> bool:
+def _some_look_ahead(written: Any) -> bool:
     """Whether a planner might look ahead: all do but those that only score positions."""
     from ..planners.base import ScorePlanner
 
-    return not isinstance(list(_from_outside_in(planner))[-1], ScorePlanner)
+    return any(not isinstance(found[-1], ScorePlanner) for found in _planners_within(written))
 
 
-def _has_bypass(planner: PositionPlanner) -> bool:
+def _none_has_a_bypass(written: Any) -> bool:
     from ..planners.bypass import Bypass
 
-    return any(isinstance(inner, Bypass) for inner in _from_outside_in(planner))
+    return not any(isinstance(planner, Bypass) for found in _planners_within(written) for planner in found)
 
 
-def _is_open_to(parameter: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether the planner is an info-gain that does not set a parameter itself."""
+def _is_ray(engine: str) -> bool:
+    return engine == "ray"
 
-    def read(options: dict[str, Any]) -> bool:
-        from ..registry.specs import Spec
 
-        spec = Spec.parse(options["planner"] or "info-gain").named("planners")
-        return spec.name == "info-gain" and parameter not in spec.given
-
-    return read
+def _leaves_open(parameter: str) -> Callable[[Any], bool]:
+    """Whether an info-gain does not set a parameter itself."""
+    return lambda written: any(s.name == "info-gain" and parameter not in s.given for s in planner_specs(written))
 
 
 RULES = (
-    ReadingRule(("max_new_tokens", "chat"), "infill", lambda o: not o["infill"], "with --infill"),
-    ReadingRule(("top_k", "top_p"), "temperature", lambda o: o["temperature"] > 0, "without --temperature above 0"),
-    ReadingRule(("overwrite",), "trace_file", lambda o: o["trace_file"] is not None, "without --trace"),
-    ReadingRule(("overwrite",), "export_file", lambda o: o["export_file"] is not None, "without --export"),
-    ReadingRule(("where",), "merge_into", lambda o: o["merge_into"] is None, "by --merge, which takes all rows"),
-    ReadingRule(
-        ("workers", "gpus_per_worker", "ray_address"), "engine", lambda o: o["engine"] == "ray", "without --engine ray"
-    ),
-    ReadingRule(
-        ("fewshot_as_multiturn",),
-        "apply_chat_template",
-        lambda o: o["apply_chat_template"],
-        "without --apply-chat-template",
-    ),
+    ReadingRule(("max_new_tokens", "chat"), "infill", not_, "with --infill"),
+    ReadingRule(("top_k", "top_p"), "temperature", bool, "without --temperature above 0"),
+    ReadingRule(("overwrite",), "trace_file", bool, "without --trace"),
+    ReadingRule(("overwrite",), "export_file", bool, "without --export"),
+    ReadingRule(("where",), "merge_into", not_, "by --merge, which takes all rows"),
+    ReadingRule(("workers", "gpus_per_worker", "ray_address"), "engine", _is_ray, "without --engine ray"),
+    ReadingRule(("fewshot_as_multiturn",), "apply_chat_template", bool, "without --apply-chat-template"),
+    ReadingRule(("threshold",), "planner", _none_has_a_bypass, "by --planner {}: it already has a bypass"),
+    ReadingRule(("lookahead_batch",), "planner", _some_look_ahead, "by --planner {}: it never looks ahead"),
     *(
-        ReadingRule(
-            (option,),
-            "planner",
-            _is_open_to(parameter),
-            f"by --planner {{planner}}: only an info-gain that does not set {parameter} reads it",
-        )
-        for option, parameter in INFO_GAIN.items()
-    ),
-    ReadingRule(
-        ("threshold",),
-        "planner",
-        lambda o: not any(_has_bypass(planner) for planner in _written_planners(o)),
-        "by --planner {planner}: it already has a bypass",
-    ),
-    ReadingRule(
-        ("lookahead_batch",),
-        "planner",
-        lambda o: any(_looks_ahead(planner) for planner in _written_planners(o)),
-        "by --planner {planner}: it never looks ahead",
+        ReadingRule((name,), "planner", _leaves_open(parameter), f"by --planner {{}}: write {parameter} into info-gain")
+        for name, parameter in INFO_GAIN.items()
     ),
 )
 
 
 def refuse_ignored() -> None:
     """Raise a usage error for an option of the running command that would be ignored."""
-    options = click.get_current_context().params
-    for rule in RULES:
-        given = [name for name in rule.options if name in options and was_given(name)]
-        if given and rule.decider in options and not rule.read(options):
-            planner = options.get("planner")
-            shown = planner if isinstance(planner, str) else ", ".join(planner or ())
-            refuse_given(given, rule.why_not.format(planner=shown))
+    values = click.get_current_context().params
+    for options, decider, is_read, why_not in RULES:
+        given = [name for name in options if name in values and was_given(name)]
+        if given and decider in values and not is_read(values[decider]):
+            value = values[decider]
+            refuse_given(given, why_not.format(", ".join(value) if isinstance(value, tuple) else value))
 
 
 def refuse_given(names: Iterable[str], why: str) -> None:

@@ -136,12 +136,7 @@ ROW_OPTIONS = [
         help="Token temperature; 0 takes the likeliest token.",
     ),
     cli_option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
-    cli_option(
-        "--top-p",
-        type=Finite(0, 1, min_open=True),
-        default=1.0,
-        help="Draw from the top-p tokens.",
-    ),
+    cli_option("--top-p", type=Finite(0, 1, min_open=True), default=1.0, help="Draw from the top-p tokens."),
     cli_option(
         "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
     ),
@@ -152,11 +147,7 @@ ROW_OPTIONS = [
         show_default=True,
         help="finish: end a row once everything before its end token is final.",
     ),
-    cli_option(
-        "--lookahead-batch",
-        type=Whole(min=1),
-        help="Most candidates in one forward, to save memory.",
-    ),
+    cli_option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
 ]
 FILE_OPTION = cli_option(
     "--file",

@@ -76,8 +76,8 @@ def command(
     mdm-sampling results here there --merge both
     """
     refuse_ignored()
-    target = export_file and export_file.absolute()  # before any plug-in is loaded
-    merged = merge_into and merge_into.absolute()
+    # Before any plug-in is loaded:
+    target, merged = export_file and export_file.absolute(), merge_into and merge_into.absolute()
     with plain_errors():
         from ..folders.read import export, filtered, merge, read_folder, summary
 
