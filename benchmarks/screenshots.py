@@ -61,7 +61,7 @@ def drawn(lanes: list[Lane]) -> str:
     console = Console(file=io.StringIO(), force_terminal=True, width=COLUMNS, height=LINES, record=True)
     screen = Screen(console, speed=4.0, together=True)
     console.print(screen.render([cut(lane) for lane in lanes]))
-    return console.export_svg(title="mdm-sampling watch --compare confidence,info-gain", theme=MONOKAI)
+    return console.export_svg(title="mdm-sampling watch --planner confidence --planner info-gain", theme=MONOKAI)
 
 
 def cut(lane: Lane) -> Lane:

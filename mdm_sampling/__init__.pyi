@@ -26,6 +26,7 @@ from .errors import ModelError as ModelError
 from .errors import PredictionError as PredictionError
 from .errors import SpecError as SpecError
 from .kinds import check_fields as check_fields
+from .loading import from_spec as from_spec
 from .loading import load as load
 from .loading import load_backend as load_backend
 from .planners.base import Needs as Needs
@@ -57,7 +58,6 @@ from .registry.hookspecs import Register as Register
 from .registry.hookspecs import hookimpl as hookimpl
 from .registry.specs import build as build
 from .registry.specs import describe as describe
-from .registry.specs import from_spec as from_spec
 from .result import Result as Result
 from .result import RowCost as RowCost
 from .sampler import Observer as Observer

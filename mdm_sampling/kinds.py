@@ -9,7 +9,7 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import SpecError, repr_of
+from .errors import MDMError, SpecError, repr_of
 
 LARGEST = 2**31 - 1
 """The largest parameter that is a whole number; a tensor's size cannot be larger."""
@@ -56,11 +56,11 @@ def _built(what: str, text: str, hint: Any) -> Any:
         raise SpecError(f"{what}: {error}") from error
 
 
-def require_kind(what: str, value: Any, hint: Any) -> None:
-    """Raise `SpecError` unless a value is of the kind that an annotation names."""
+def require_kind(what: str, value: Any, hint: Any, kind: type[MDMError] = SpecError) -> None:
+    """Raise `SpecError`, or another `kind` of error, unless a value is of the kind that an annotation names."""
     wanted = _missed(hint, value)
     if wanted is not None:
-        raise SpecError(f"{what} must be {wanted}, got {repr_of(value):.80}{_advice(hint, value)}")
+        raise kind(f"{what} must be {wanted}, got {repr_of(value):.80}{_advice(hint, value)}")
 
 
 @cache

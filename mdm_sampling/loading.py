@@ -1,71 +1,49 @@
-"""From a checkpoint's name to a backend, and to a sampler with the published defaults."""
+"""From a checkpoint's name to a backend and to a sampler with the published defaults; from a spec to a sampler."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack, get_type_hints
 
 from .at_work import at_work, printed_apart, told
 from .backends.base import BackendFamily, ModelBackend
-from .backends.options import LoadOptions
-from .errors import MDMError, ModelError
+from .backends.options import Loading, LoadOptions
+from .errors import MDMError, ModelError, SpecError
 from .fields import is_whole
+from .kinds import require_kind
 from .registry.registry import Registration, registry
-from .sampler import Sampler
-
-if TYPE_CHECKING:
-    import torch
+from .registry.specs import NOT_REGISTERED, build
+from .sampler import PARTS, SETTINGS, Sampler
 
 DEFAULT_NEW_TOKENS = 128
 
 
 def load_backend(
-    model: str | os.PathLike[str] = "embedded",
-    *,
-    family: str | None = None,
-    dtype: str | torch.dtype = "auto",
-    device: str | torch.device | None = "auto",
-    device_map: Any = None,
-    tp_plan: Any = None,
-    attn_implementation: str | None = None,
-    quantization_config: Any = None,
-    revision: str | None = None,
-    mask_id: int | None = None,
-    compile: bool = False,
+    model: str | os.PathLike[str] = "embedded", *, family: str | None = None, **loading: Unpack[Loading]
 ) -> ModelBackend:
     """Load a model: a checkpoint folder, a hub id, or "embedded" for the small model inside this package.
 
     Args:
         family: registered name of the model's family; None to recognise it from config.json.
-        device: such as "cuda". "auto" or None: a CUDA device that has room for the model, else MPS if it works, else
-            the CPU.
+        loading: see `LoadOptions`. The device is such as "cuda". "auto" or None: a CUDA device that has room for the
+            model, else MPS if it works, else the CPU.
 
-    The other arguments are those of `LoadOptions`. Raises `ModelError` with a sentence that says what is wrong.
+    Raises `ModelError` with a sentence that says what is wrong.
     """
     from .backends.files import read_config
 
     name = name_of(model)
-    _check_kinds(family=family, attn_implementation=attn_implementation, revision=revision)
-    if mask_id is not None and not is_whole(mask_id):
-        raise ModelError(f"mask_id is {mask_id!r:.60}, expected a token id")
-    if not isinstance(compile, bool):
-        raise ModelError(f"compile is {compile!r:.60}, expected True or False")
-    position = None if device is None or str(device) == "auto" else str(device)
-    number = str(dtype).removeprefix("torch.")
-    options = LoadOptions(
-        number, position, device_map, tp_plan, attn_implementation, quantization_config, revision, mask_id, compile
-    )
-    if revision is not None and (name == "embedded" or Path(name).exists()):
-        raise ModelError(f"revision {revision!r} would be ignored: {name} is no hub repository")
-    if sum(each is not None for each in (position, device_map, tp_plan)) > 1:
-        raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
+    options = _options(family, loading)
+    if options.revision is not None and (name == "embedded" or Path(name).exists()):
+        raise ModelError(f"revision {options.revision!r} would be ignored: {name} is no hub repository")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: _made(claim) for claim in claims}
     for candidate in families.values():
         if _recognises(candidate, name, None):
             return _loaded(candidate, name, None, options)
-    config = read_config(name, revision)
+    config = read_config(name, options.revision)
     for candidate in families.values():
         if family is not None or _recognises(candidate, name, config):
             return _loaded(candidate, name, config, options)
@@ -94,10 +72,17 @@ def name_of(model: str | os.PathLike[str]) -> str:
     return name
 
 
-def _check_kinds(**texts: Any) -> None:
-    for name, value in texts.items():
-        if value is not None and not isinstance(value, str):
-            raise ModelError(f"{name} is {value!r:.60}, expected a text")
+def _options(family: object, loading: Loading) -> LoadOptions:
+    """What `load_backend` is given by name, as families take it, and checked."""
+    given: dict[str, Any] = {"dtype": "auto", "device": None} | dict(loading)
+    given["dtype"] = str(given["dtype"]).removeprefix("torch.")
+    given["device"] = None if str(given["device"]) in ("None", "auto") else str(given["device"])
+    options = LoadOptions(**given)
+    for name, hint in {"family": str | None, **get_type_hints(LoadOptions)}.items():
+        require_kind(name, family if name == "family" else getattr(options, name), hint, ModelError)
+    if sum(each is not None for each in (options.device, options.device_map, options.tp_plan)) > 1:
+        raise ModelError("device, device_map and tp_plan exclude each other; pass one of them")
+    return options
 
 
 def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, options: LoadOptions) -> ModelBackend:
@@ -139,19 +124,11 @@ def _docstrings_are_removed() -> bool:
 def load(
     model: str | os.PathLike[str] = "embedded",
     *,
+    family: str | None = None,
     max_new_tokens: int | None = None,
     block_size: int = 32,
     steps: int = 512,
-    family: str | None = None,
-    dtype: str | torch.dtype = "auto",
-    device: str | torch.device | None = "auto",
-    device_map: Any = None,
-    tp_plan: Any = None,
-    attn_implementation: str | None = None,
-    quantization_config: Any = None,
-    revision: str | None = None,
-    mask_id: int | None = None,
-    compile: bool = False,
+    **loading: Unpack[Loading],
 ) -> Sampler:
     """A sampler for a model with the published defaults: Info-Gain with a bypass at 0.9, prefix cache, greedy tokens.
 
@@ -159,32 +136,14 @@ def load(
         model: see `load_backend`, which takes the same options.
         max_new_tokens: positions to generate; None for the checkpoint's generation config, else 128.
     """
-    backend = load_backend(
-        model,
-        family=family,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        tp_plan=tp_plan,
-        attn_implementation=attn_implementation,
-        quantization_config=quantization_config,
-        revision=revision,
-        mask_id=mask_id,
-        compile=compile,
-    )
-    length = max_new_tokens
-    if length is None:
-        length = default_new_tokens(model, revision)
-        if backend.max_length is not None and length > max(backend.max_length, DEFAULT_NEW_TOKENS):
-            raise ModelError(
-                f"{name_of(model)}: generation_config.json says max_new_tokens={length}, which exceeds the model's "
-                f"context of {backend.max_length}; pass max_new_tokens"
-            )
-    return Sampler(backend, max_new_tokens=length, block_size=block_size, steps=steps)
+    backend = load_backend(model, family=family, **loading)
+    if max_new_tokens is None:
+        max_new_tokens = default_new_tokens(model, loading.get("revision"), backend.max_length)
+    return Sampler(backend, max_new_tokens=max_new_tokens, block_size=block_size, steps=steps)
 
 
-def default_new_tokens(model: str | os.PathLike[str], revision: str | None = None) -> int:
-    """The `max_new_tokens` of a checkpoint's generation_config.json, else 128."""
+def default_new_tokens(model: str | os.PathLike[str], revision: str | None = None, context: int | None = None) -> int:
+    """The `max_new_tokens` of a checkpoint's generation_config.json, which must fit into the context, else 128."""
     from .backends.embedded import FOLDER
     from .backends.files import read_generation_config
 
@@ -196,4 +155,65 @@ def default_new_tokens(model: str | os.PathLike[str], revision: str | None = Non
         raise ModelError(
             f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"
         )
+    if context is not None and length > max(context, DEFAULT_NEW_TOKENS):
+        raise ModelError(
+            f"{name}: generation_config.json says max_new_tokens={length}, which exceeds the model's context of "
+            f"{context}; pass max_new_tokens"
+        )
     return int(length)
+
+
+def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> Sampler:
+    """The sampler that a `Result.spec` describes.
+
+    Args:
+        spec: as `Sampler.spec` returns it.
+        backend: the model, if it was not loaded from a checkpoint or is loaded already.
+
+    Raises:
+        SpecError: for what is no such spec; the sentence names the setting.
+    """
+    settings = _settings_in(spec)
+    if backend is None:
+        backend = _named_backend(settings.get("backend"))
+    made = {name: settings[name] for name in SETTINGS if name in settings}
+    made |= {name: _rebuilt(name, kind, made[name]) for name, kind in PARTS.items() if name in made}
+    given = settings.get("processors", ())
+    if not isinstance(given, list | tuple):
+        raise SpecError(f"the spec's processors must be a list of specs, got {given!r:.200}")
+    made["processors"] = tuple(_rebuilt("processor", "processors", text) for text in given)
+    return Sampler(backend, **made)
+
+
+def _settings_in(spec: object) -> Mapping[str, Any]:
+    """The settings of a spec. Raises `SpecError` for another kind of value, and for settings that no sampler has."""
+    if isinstance(spec, str | bytes):
+        raise SpecError("a sampler's spec is a dict, got a text; read JSON first, with json.loads")
+    if not isinstance(spec, Mapping):
+        raise SpecError(f"a sampler's spec is a dict, as `Sampler.spec()` returns it, got {spec!r:.200}")
+    unknown = [str(name) for name in spec if name not in ("backend", *SETTINGS)]
+    if unknown:
+        raise SpecError(f"unknown settings in the spec: {', '.join(sorted(unknown))[:200]}")
+    return spec
+
+
+def _rebuilt(name: str, kind: str, text: Any) -> Any:
+    """A part from its spec."""
+    if isinstance(text, str) and text.startswith(NOT_REGISTERED):
+        raise SpecError(f"the {name} was {text}; register it in a plug-in to rebuild samplers by their spec")
+    try:
+        return build(kind, text)
+    except SpecError as error:
+        raise SpecError(f"the spec's {name}: {error}") from error
+
+
+def _named_backend(given: Any) -> ModelBackend:
+    """The model that a spec's backend names."""
+    if given is None:
+        raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
+    if not isinstance(given, Mapping) or not isinstance(given.get("model"), str):
+        raise SpecError(f'the spec\'s backend must be an object such as {{"model": "embedded"}}, got {given!r:.200}')
+    unknown = [str(name) for name in given if name not in ("model", "family", *LoadOptions.__dataclass_fields__)]
+    if unknown:
+        raise SpecError(f"unknown settings in the spec's backend: {', '.join(sorted(unknown))[:200]}")
+    return load_backend(**given)

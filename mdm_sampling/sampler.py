@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, Protocol, final, get_type_hints
 
 import torch
 
@@ -24,19 +24,14 @@ from .planners.info_gain import InfoGain
 from .processors import Processor
 from .prompts import Prompt
 from .records import StepRecord
+from .registry.registry import KINDS
+from .registry.specs import NOT_REGISTERED, describe
 from .result import Collector, Result
 from .schedules import Schedule, Uniform
 from .token_samplers import Greedy, TokenSampler
 
 Seeds = int | Iterable[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
-PART_KINDS: dict[str, type[Any]] = {
-    "backend": ModelBackend,
-    "planner": PositionPlanner,
-    "cache": CacheStrategy,
-    "token_sampler": TokenSampler,
-    "schedule": Schedule,
-}
 
 
 class Observer(Protocol):
@@ -85,19 +80,13 @@ class Sampler:
     lookahead_batch: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in PART_KINDS.items():
-            object.__setattr__(self, name, as_kind(name, getattr(self, name), kind))
         require(isinstance(self.processors, tuple | list), f"processors must be a tuple, got {self.processors!r:.80}")
-        processors = tuple(as_kind("each of processors", each, Processor) for each in self.processors)
-        object.__setattr__(self, "processors", processors)
-        for name in ("max_new_tokens", "block_size", "steps", "lookahead_batch"):
-            value = getattr(self, name)
-            if value is None and name == "lookahead_batch":
-                continue
-            require_kind(name, value, int)
-            require(value >= 1, f"{name} must be at least 1, got {value}")
-            object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
-        require(self.eos in ("off", "finish"), f"eos must be 'off' or 'finish', got {self.eos!r}")
+        for name, hint in _KINDS_OF_FIELDS.items():
+            value = as_kind(name, getattr(self, name), hint)
+            object.__setattr__(self, name, value)
+            if hint in (int, int | None) and value is not None:
+                require(value >= 1, f"{name} must be at least 1, got {value}")
+                object.__setattr__(self, name, int(value))  # specs are JSON, which has no other kind of whole number
         require(self.eos == "off" or bool(self.backend.eos_ids), "eos='finish' needs a model with end tokens")
 
     def replace(self, **settings: Any) -> Sampler:
@@ -211,7 +200,8 @@ class Sampler:
         codec = self._codec
         if self.backend.max_length is not None and self.max_new_tokens > self.backend.max_length:
             raise CanvasError(
-                f"{self.max_new_tokens} new tokens exceed the model's context of {self.backend.max_length}"
+                f"{self.max_new_tokens} new tokens exceed the model's context of {self.backend.max_length}; lower "
+                "max_new_tokens"
             )
         check_count(self.max_new_tokens, None)
         body = [self.backend.mask_id] * self.max_new_tokens  # one for all: rows are read and never written
@@ -263,16 +253,40 @@ class Sampler:
                 yield record
 
     def spec(self) -> dict[str, Any]:
-        """The settings that rebuild this sampler, see `from_spec`; the parts as text."""
-        from .registry.specs import sampler_spec
+        """The settings that rebuild this sampler, see `from_spec`, as JSON-able values; the parts as text.
 
-        return sampler_spec(self)
+        A part that is not registered is named, and cannot be rebuilt.
+        """
+        source = self.backend.source
+        settings = {name: _setting_as_json(getattr(self, name)) for name in SETTINGS}
+        return {"backend": source.spec() if source else None} | settings
 
     @property
     def _codec(self) -> TextCodec:
         if self.backend.codec is None:
             raise CanvasError("this model has no tokenizer; pass token ids to `fill`, or a tokenizer to the backend")
         return self.backend.codec
+
+
+SETTINGS = tuple(f.name for f in fields(Sampler) if f.name != "backend")
+"""The names of a sampler's settings, as they stand in specs and in the options of the command line."""
+
+
+_KINDS_OF_FIELDS = get_type_hints(Sampler)
+_KINDS_BY_BASE = {base: kind for kind, base in KINDS.items()}
+PARTS = {name: _KINDS_BY_BASE[hint] for name, hint in _KINDS_OF_FIELDS.items() if hint in _KINDS_BY_BASE}
+"""The settings that are parts, each with its kind in the registry. Processors, which are several, are not here."""
+
+
+def _setting_as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_setting_as_json(each) for each in value]
+    if not isinstance(value, tuple(KINDS.values())):
+        return value
+    try:
+        return describe(value)
+    except SpecError:
+        return f"{NOT_REGISTERED} {type(value).__module__}.{type(value).__qualname__}"
 
 
 def row_seeds(seed: Seeds, rows: int) -> list[int]:

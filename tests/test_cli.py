@@ -300,12 +300,14 @@ USAGE = [
     (["--top-p", "0.5"], ["--top-p would be ignored", "--temperature"]),
     (["--planner", "confidence", "--candidate_number", "8"], ["--candidate-number would be ignored", "confidence"]),
     (["--planner", "margin", "--position_temperature", "1"], ["--position-temperature would be ignored", "margin"]),
-    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["already sets candidates"]),
-    (["--planner", "bypass:otherwise=(info-gain)", "--candidate-number", "5"], ["would be ignored", "candidates=5"]),
+    (["--planner", "info-gain:candidates=3", "--candidate-number", "8"], ["write candidates into info-gain"]),
+    (
+        ["--planner", "bypass:otherwise=(info-gain)", "--candidate-number", "5"],
+        ["ignored", "write candidates"],
+    ),
     (["--planner", "bypass", "--threshold", "0.5"], ["--threshold would be ignored"]),
     (["--planner", "entropy", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored", "never looks ahead"]),
     (["--planner", "bypass", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored"]),
-    (["--device", "cpu", "--device-map", "auto"], ["--device or --device-map"]),
     # outputs
     (["--trace", ""], ["--trace"]),
     (["--trace", "-"], ["--trace", "standard output"]),
@@ -356,10 +358,11 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
     [
         (["generate", "hello"], ["tokenizer does not know", "'h'", "only knows Sudoku and Countdown; pass --model"]),
         (["generate", PUZZLE, "1\x002"], ["tokenizer does not know", r"'\x00'"]),
+        (["generate", "1", "--device", "cpu", "--device-map", "auto"], ["device, device_map and tp_plan exclude"]),
         (["generate", "1" * 300], ["302 tokens", "context of 256"]),
         (["generate", PUZZLE, "1" * 300], ["row 1", "context of 256"]),
-        (["generate", PUZZLE, "--max-new-tokens", "300"], ["300", "context of 256", "--max-new-tokens"]),
-        (["generate", PUZZLE, "--max-new-tokens", "2000000000"], ["context of 256", "--max-new-tokens"]),
+        (["generate", PUZZLE, "--max-new-tokens", "300"], ["300", "context of 256", "max_new_tokens"]),
+        (["generate", PUZZLE, "--max-new-tokens", "2000000000"], ["context of 256", "max_new_tokens"]),
         (["generate", "1_.. ...."], ["row 0", "mask token", "infill"]),
         (["generate", PUZZLE, "--chat"], ["no chat template", "--no-chat"]),
         (["infill", "1234"], ["nothing to fill", "'1234'", "[MASK]"]),
@@ -408,7 +411,7 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_a_default_length_beyond_the_context_is_refused(tmp_path: Path) -> None:
     save_llada(NaiveLLaDA(seed=0), tmp_path)
     (tmp_path / "generation_config.json").write_text('{"max_new_tokens": 5000000000000}')
-    refused(run("generate", "a", "--model", tmp_path), 1, "context of 128", "--max-new-tokens")
+    refused(run("generate", "a", "--model", tmp_path), 1, "context of 128", "pass max_new_tokens")
 
 
 def test_memory_that_cannot_be_had_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

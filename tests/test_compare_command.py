@@ -53,8 +53,8 @@ def test_plots_without_matplotlib_are_a_hint_or_an_error(tmp_path: Path, monkeyp
 def test_a_toml_file_gives_the_options_and_the_command_line_comes_first(tmp_path: Path) -> None:
     config = tmp_path / "grid.toml"
     config.write_text(
-        'task = "sudoku:holes=4"\nitems = 2\nplanner = ["info-gain", "confidence"]\ntokens-per-step = 2\n'
-        'candidate_number = [2, 3]\nseed = [0, 1]\nplots = false\nengine = "local"\nbatch_size = "auto"\n'
+        'task = "sudoku:holes=4"\nitems = 2\nplanner = ["info-gain:2", "info-gain:3", "confidence"]\n'
+        'tokens-per-step = 2\nseed = [0, 1]\nplots = false\nengine = "local"\nbatch_size = "auto"\n'
     )
     done = run_compare("--config", config, "--out", tmp_path / "a", "--items", "3")
     assert done.exit_code == 0, done.stderr
@@ -95,17 +95,11 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--task", "sudoko"], 2, ["--task", "did you mean 'sudoku'"]),
         (["--task", "sudoku:5"], 2, ["--task", "size"]),
         (["--planner", "confidance"], 2, ["--planner", "did you mean 'confidence'"]),
-        (["--planner", "margin", "--candidate-number", "4"], 2, ["--candidate-number would be ignored"]),
-        (["--planner", "info-gain:16", "--candidate-number", "1"], 2, ["--candidate-number would be ignored"]),
-        (["--planner", "margin", "--position-temperature", "1"], 2, ["--position-temperature would be ignored"]),
+        (["--candidate-number", "4"], 2, ["--planner info-gain:candidates="]),
+        (["--position-temperature", "1"], 2, ["--planner info-gain:position_temperature="]),
         (["--cache", "big"], 2, ["--cache", "unknown name 'big'"]),
         (["-k", "0"], 2, ["0 is not in the range"]),
         (["--planner", "margin", "--lookahead-batch", "2"], 2, ["--lookahead-batch would be ignored"]),
-        (
-            ["--planner", "info-gain:2", "--candidate-number", "4", "--position-temperature", "0.5"],
-            2,
-            ["--candidate-number would be ignored"],
-        ),
         (["--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "filled in"]),
         (["--task", "jsonl:a.jsonl,length=0"], 2, ["length must be at least 1"]),
         (["--out", ""], 2, ["--out needs a folder of its own"]),
@@ -181,7 +175,7 @@ def test_caches_that_do_the_same_in_one_block_are_noted(
     options: list[str], notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On stderr, before anything is decoded."""
-    monkeypatch.setattr("mdm_sampling.cli.compare.load_model", None)
+    monkeypatch.setattr("mdm_sampling.cli.compare.make_sampler", None)
     done = run_compare("--task", "countdown", "--planner", "margin", "-k", "2", "--no-plots", *options)
     assert done.stderr.count("Note: the caches") == len(notes), done.stderr
     assert all(note in done.stderr for note in notes)

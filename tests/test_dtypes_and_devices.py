@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,10 +260,8 @@ def test_a_device_that_was_chosen_is_said_on_a_terminal(
     llada_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mdm_sampling.cli import options as cli_options
-
     machine(-1)
-    monkeypatch.setattr(cli_options.sys.stderr.__class__, "isatty", lambda _: terminal, raising=False)
+    monkeypatch.setattr(sys.stderr.__class__, "isatty", lambda _: terminal, raising=False)
     monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: terminal, raising=False)
     command = ["generate", "--model", str(llada_folder), "--max-new-tokens", "2", "--steps", "1", *options, "a b"]
     done = CliRunner().invoke(main, command)

@@ -17,12 +17,14 @@ from toys import MASK, ToyModel, toy_callable
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.evaluation import answer_seed, greedy_checks, log_likelihoods
+from mdm_sampling.sampler import SETTINGS
 from mdm_sampling.tasks.grids import as_text, solutions
 
 pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
 from lm_eval.api.instance import Instance
 
-from mdm_sampling.evaluation.arguments import read_generation, read_model_args
+from mdm_sampling.backends.options import LoadOptions
+from mdm_sampling.evaluation.arguments import ARGUMENTS, read_generation, read_model_arg, read_model_args
 from mdm_sampling.evaluation.harness import HarnessModel
 
 _offline = pytest.fixture(autouse=True)(go_offline)
@@ -271,6 +273,8 @@ def test_model_args_build_the_sampler() -> None:
     assert (sampler.steps, sampler.max_new_tokens, made.max_new_tokens) == (7, 20, None)
     assert (made.samples, made.seed, made.batch_size) == (9, 2, 4)
     assert HarnessModel.create_from_arg_string("").sampler.spec() == mdm.load().spec()
+    several = HarnessModel.create_from_arg_string("processors=[ban:ids=[3],penalise:by=2,ids=[5]]")
+    assert several.sampler.processors == (mdm.Ban((3,)), mdm.Penalise((5,), by=2.0))
     named = HarnessModel.create_from_arg_obj(
         {"pretrained": "embedded", "max_new_tokens": 5, "processors": ["ban", "ban"]}
     )
@@ -279,6 +283,12 @@ def test_model_args_build_the_sampler() -> None:
         5,
         (mdm.Ban(), mdm.Ban()),
     )
+
+
+def test_model_args_know_all_options_of_a_model_and_all_settings_of_a_sampler() -> None:
+    assert {"model", "family", *LoadOptions.__dataclass_fields__, *SETTINGS} < set(ARGUMENTS)
+    assert read_model_arg("quantization_config", {"load_in_4bit": True}) == {"load_in_4bit": True}
+    assert read_model_arg("mask_id", "5") == 5
 
 
 @pytest.mark.parametrize(
@@ -467,12 +477,12 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         (["--tasks", "solve", "--include-path", "nowhere"], 2, "'nowhere' does not exist"),
         (["--tasks", "solve", "--fewshot-as-multiturn"], 2, "would be ignored without --apply-chat-template"),
         (["--tasks", "solve", "--apply-chat-template"], 1, "no chat template"),
-        (["--tasks", "solve", "--samples", "4"], 2, "--samples would be ignored: no task asks for likelihoods"),
-        (["--tasks", "choose", "--planner", "random"], 2, "--planner would be ignored: no task generates text"),
+        (["--tasks", "solve", "--samples", "4"], 2, "--samples would be ignored as no task asks for likelihoods"),
+        (["--tasks", "choose", "--planner", "random"], 2, "--planner would be ignored as no task generates text"),
         (["--tasks", "choose", "--processor", "ban"], 2, "--processor would be ignored"),
         (["--tasks", "solve", "--planner", "nope"], 2, "unknown name 'nope'"),
         (["--tasks", "solve", "--model", "/nowhere"], 1, "'/nowhere' is no folder"),
-        (["--tasks", "solve", "--max-new-tokens", "300"], 1, "300 new tokens exceed the model's context"),
+        (["--tasks", "solve", "--max-new-tokens", "300"], 1, "300 positions after it exceed the model's context"),
         (["--tasks", "sovle"], 1, "there is no task 'sovle'; did you mean 'solve'?"),
         (["--tasks", "lost"], 1, "the tasks cannot be loaded"),
         (["--tasks", "beams"], 1, "num_beams, which mdm-sampling does not offer"),

@@ -21,7 +21,6 @@ from rich.text import Text
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.cli.watch import compared
 from mdm_sampling.traces.replay import Film, Frame
 from mdm_sampling.views import drawing
 from mdm_sampling.views.notebook import token_texts
@@ -328,15 +327,6 @@ def test_a_step_that_no_run_takes_is_told_with_its_cause(base: mdm.Sampler) -> N
         watched({"sure": sampler}, PUZZLE)
 
 
-def test_lists_of_planners_keep_their_parameters() -> None:
-    assert compared(["confidence,info-gain"]) == ["confidence", "info-gain"]
-    assert compared(["info-gain:candidates=4,future=sum,margin", "random"]) == [
-        "info-gain:candidates=4,future=sum",
-        "margin",
-        "random",
-    ]
-
-
 def run(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, list(arguments))
     return result.exit_code, result.stdout, result.stderr
@@ -344,12 +334,12 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 def test_without_a_terminal_each_step_is_a_line() -> None:
     code, stdout, _ = run(
-        "watch", "--compare", "confidence,info-gain:4", "--steps", "5", "--max-new-tokens", "20", PUZZLE
+        "watch", "--planner", "confidence", "--planner", "info-gain:4", "--steps", "5", "--max-new-tokens", "20", PUZZLE
     )
     lines = stdout.splitlines()
     assert code == 0
     assert sum(line.startswith("confidence: step") for line in lines) == 5
-    assert sum(line.startswith("info-gain:4: step") for line in lines) == 5
+    assert sum(line.startswith("info-gain:candidates=4: step") for line in lines) == 5
     assert "moves weighed" in stdout
     assert "\x1b" not in stdout
 
@@ -365,10 +355,11 @@ def test_generate_and_infill_print_the_same_when_watched() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--compare", "confidence,nope", PUZZLE], "unknown name 'nope'"),
-        (["--compare", "confidence,confidence", PUZZLE], "twice"),
-        (["--compare", "confidence", "--planner", "margin", PUZZLE], "--planner would be ignored"),
-        (["--compare", "confidence,margin", "--candidate-number", "4", PUZZLE], "would be ignored"),
+        (["--planner", "confidence", "--planner", "nope", PUZZLE], "unknown name 'nope'"),
+        (["--planner", "info-gain", "--planner", "info-gain:8", PUZZLE], "twice"),
+        (["--planner", "margin", "--planner", "bypass", "--threshold", "0.5", PUZZLE], "--threshold would be ignored"),
+        (["--planner", "margin", "--planner", "random", "--lookahead-batch", "4", PUZZLE], "would be ignored"),
+        (["--candidate-number", "4", PUZZLE], "--planner info-gain:candidates="),
         (["--infill", "--chat", "1_"], "--chat would be ignored"),
         (["--speed", "0", PUZZLE], "--speed"),
         ([""], "empty"),

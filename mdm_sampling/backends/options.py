@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,20 @@ class LoadOptions:
     revision: str | None = None
     mask_id: int | None = None
     compile: bool = False
+
+
+class Loading(TypedDict, total=False):
+    """The fields of `LoadOptions` as `load` takes them: dtype and device may be torch's own, and the device "auto"."""
+
+    dtype: str | torch.dtype
+    device: str | torch.device | None
+    device_map: Any
+    tp_plan: Any
+    attn_implementation: str | None
+    quantization_config: Any
+    revision: str | None
+    mask_id: int | None
+    compile: bool
 
 
 @dataclass(frozen=True)

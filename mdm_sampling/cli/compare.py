@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .assembly import follow_leader, make_part, make_sampler
 from .config import read_config
+from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
+from .errors import plain_errors
 from .loading_line import loading
 from .options import (
-    INFO_GAIN,
+    CHAT_OPTION,
     MODEL_OPTIONS,
     OVERWRITE_OPTION,
     ROW_OPTIONS,
-    Finite,
-    Whole,
     cli_option,
-    follow_leader,
-    load_model,
-    looks_ahead,
-    make_part,
-    make_token_sampler,
-    plain_errors,
-    planner_parameters,
+    max_new_tokens_option,
+    was_given,
     with_options,
-    with_parameter,
 )
 from .progress import progress
 from .targets import files_read
+from .types import Whole
 
 if TYPE_CHECKING:
-    from ..backends.base import ModelBackend
     from ..compare import Comparison, Setting
-    from ..sampler import Sampler
     from ..tasks.base import Task
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
@@ -77,25 +71,11 @@ COMPARE_OPTIONS = [
         type=Whole(min=1),
         help="Positions of a block. Repeatable.  [default: the whole answer is one block]",
     ),
-    repeatable(
-        "--candidate-number",
-        type=Whole(min=1),
-        help="Moves that each info-gain without `candidates` tries. Repeatable.  [default: its own, 8]",
-    ),
-    repeatable(
-        "--position-temperature",
-        type=Finite(min=0),
-        help="The same for its position temperature. Repeatable.  [default: its own, 0.1]",
-    ),
     repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
     cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
     cli_option("--item-seed", type=int, default=0, show_default=True, help="Draws items."),
-    cli_option(
-        "--max-new-tokens",
-        type=Whole(min=1),
-        help="Positions of an answer.  [default: the task's, else the checkpoint's]",
-    ),
-    cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+    max_new_tokens_option("the task's, else the checkpoint's"),
+    CHAT_OPTION,
     batch_size_option(16),
     cli_option(
         "--out",
@@ -132,8 +112,12 @@ def command(**options: Any) -> None:
     target = Target(folder.absolute(), options["overwrite"], files_read())
     with loading(options["model"]), plain_errors():
         from ..compare import compare
+        from ..compare.engine import length_of
+        from ..compare.settings import KEY
 
+        refuse_ignored()
         task = make_part("tasks", "--task", options["task"])
+        refuse_length(options, task)
         settings = make_settings(options)
         note_caches(settings, task)
         engine = make_engine(options)
@@ -143,7 +127,8 @@ def command(**options: Any) -> None:
         target.check(plotting)
         with progress() as show:
             try:
-                base = make_base(options, load_model(options), task)
+                shared = {name: value for name, value in options.items() if name not in KEY}
+                base = make_sampler(shared, continues=length_of(task) is None)
                 found = compare(
                     base,
                     task,
@@ -167,19 +152,11 @@ def command(**options: Any) -> None:
 
 
 def make_settings(options: dict[str, Any]) -> list[Setting]:
-    """All combinations; candidate numbers and position temperatures are written into the info-gain specs."""
+    """All combinations."""
     from ..compare import grid
 
-    specs = [spec for planner in options["planner"] for spec in expanded(planner, options)]
-    for option, parameter in INFO_GAIN:
-        open_to_it = any(takes(planner, parameter) for planner in options["planner"])
-        if options[option] and not open_to_it:
-            name = option.replace("_", "-")
-            raise click.UsageError(f"--{name} would be ignored: no planner is an info-gain without {parameter}.")
-    if options["lookahead_batch"] is not None and not any(looks_ahead(make_planner(spec)) for spec in specs):
-        raise click.UsageError("--lookahead-batch would be ignored: no planner looks ahead.")
     return grid(
-        [make_planner(spec) for spec in specs],
+        [make_part("planners", "--planner", spec) for spec in options["planner"]],
         caches=[make_part("caches", "--cache", spec) for spec in options["cache"]],
         tokens_per_step=options["tokens_per_step"],
         block_sizes=options["block_size"] or (None,),
@@ -199,44 +176,15 @@ def note_caches(settings: Sequence[Setting], task: Task) -> None:
         )
 
 
-def make_planner(spec: str) -> Any:
-    return make_part("planners", "--planner", spec)
-
-
-def takes(spec: str, parameter: str) -> bool:
-    """Whether a spec is an info-gain that does not set this parameter itself."""
-    name, written = planner_parameters(spec)
-    return name == "info-gain" and parameter not in written
-
-
-def expanded(spec: str, options: dict[str, Any]) -> Iterator[str]:
-    """An info-gain spec with every candidate number and position temperature that it does not set itself."""
-    variants = [spec]
-    for option, parameter in INFO_GAIN:
-        if options[option] and takes(spec, parameter):
-            variants = [with_parameter(v, parameter, n) for v in variants for n in options[option]]
-    yield from variants
-
-
-def make_base(options: dict[str, Any], backend: ModelBackend, task: Task) -> Sampler:
-    """The model with what all settings share."""
+def refuse_length(options: dict[str, Any], task: Task) -> None:
+    """Raise a usage error for a `--max-new-tokens` that the task has no use for."""
     from ..compare.engine import checked_items, length_of
-    from ..loading import default_new_tokens
-    from ..sampler import Sampler
 
-    length, needed = options["max_new_tokens"], length_of(task)
-    if length is not None and needed is not None:
-        raise click.UsageError(f"--max-new-tokens would be ignored: the task's answers have {needed} positions.")
-    if length is not None and checked_items(task, 1, options["item_seed"])[0].body is not None:
-        raise click.UsageError("--max-new-tokens would be ignored: the task's items are filled in.")
-    return Sampler(
-        backend,
-        token_sampler=make_token_sampler(options),
-        processors=tuple(make_part("processors", "--processor", spec) for spec in options["processors"]),
-        max_new_tokens=length or default_new_tokens(options["model"], options["revision"]),
-        eos=options["eos"],
-        lookahead_batch=options["lookahead_batch"],
-    )
+    needed = length_of(task)
+    if needed is not None:
+        refuse_given(["max_new_tokens"], f"as the task's answers have {needed} positions")
+    elif was_given("max_new_tokens") and checked_items(task, 1, options["item_seed"])[0].body is not None:
+        refuse_given(["max_new_tokens"], "as the task's items are filled in")
 
 
 def default_folder(task: str, model: str) -> Path:

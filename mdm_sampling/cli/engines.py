@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Finite, Whole, cli_option
+from .options import cli_option
+from .types import Finite, Whole
 
 if TYPE_CHECKING:
     from ..jobs.engine import Engine
@@ -55,6 +56,4 @@ def make_engine(options: dict[str, Any]) -> Engine:
         if options["tp_plan"] is not None:
             raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
         return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
-    if given:
-        raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} would be ignored without --engine ray.")
     return LocalEngine()

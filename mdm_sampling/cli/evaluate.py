@@ -14,29 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .assembly import follow_leader, make_sampler
+from .conflicts import refuse_given, refuse_ignored
+from .errors import plain_errors
 from .loading_line import loading
 from .options import (
     BATCH_OPTION,
     MODEL_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    Finite,
-    Whole,
     cli_option,
-    follow_leader,
-    make_sampler,
-    plain_errors,
-    was_given,
+    max_new_tokens_option,
     with_options,
 )
+from .types import Finite, Whole
 
 if TYPE_CHECKING:
     from ..evaluation.grading import Grading
     from ..evaluation.harness import HarnessModel
 
 ONLY_GENERATION = (
-    "max_new_tokens", "planner", "cache", "threshold", "candidate_number", "position_temperature", "steps",
-    "block_size", "schedule", "temperature", "top_k", "top_p", "processors", "eos", "lookahead_batch",
+    "max_new_tokens", "planner", "cache", "threshold", "steps", "block_size", "schedule", "temperature", "top_k",
+    "top_p", "processors", "eos", "lookahead_batch",
 )  # fmt: skip
 ONLY_LIKELIHOOD = ("samples",)
 
@@ -55,11 +54,7 @@ EVALUATE_OPTIONS = [
         default=None,
         help="Whether each example is a turn of the chat, or all are in one message.  [default: turns]",
     ),
-    cli_option(
-        "--max-new-tokens",
-        type=Whole(min=1),
-        help="Positions of every answer.  [default: the task's, else the checkpoint's]",
-    ),
+    max_new_tokens_option("the task's, else the checkpoint's"),
     cli_option(
         "--samples",
         type=Whole(min=1),
@@ -90,10 +85,8 @@ def command(**options: Any) -> None:
     given, options["out"] = options["out"], options["out"].absolute()
     if options["limit"] is not None and options["limit"] > 1 and options["limit"] % 1:
         raise click.UsageError("--limit is a number of items, or a part of them below 1.")
-    multiturn = options["fewshot_as_multiturn"]
-    if multiturn is not None and not options["apply_chat_template"]:
-        raise click.UsageError("--fewshot-as-multiturn would be ignored without --apply-chat-template.")
     with loading(options["model"]), plain_errors():
+        refuse_ignored()
         import_harness()
         from ..evaluation.grading import Grading
         from ..evaluation.harness import HarnessModel
@@ -103,7 +96,7 @@ def command(**options: Any) -> None:
         check_tasks(loaded["tasks"], options["confirm_run_unsafe_code"])
         make_folder(options["out"])
         model = HarnessModel(
-            make_sampler(options, options["max_new_tokens"], continues=True),
+            make_sampler(options),
             max_new_tokens=options["max_new_tokens"],
             samples=options["samples"],
             seed=options["seed"],
@@ -227,10 +220,8 @@ def check_tasks(tasks: dict[str, Any], unsafe: bool) -> None:
         (ONLY_GENERATION, "generate_until" in kinds, "no task generates text"),
         (ONLY_LIKELIHOOD, bool(kinds - {"generate_until"}), "no task asks for likelihoods"),
     ):
-        given = [name for name in names if was_given(name)]
-        if given and not used:
-            option = {"processors": "processor"}.get(given[0], given[0]).replace("_", "-")
-            raise click.UsageError(f"--{option} would be ignored: {why}.")
+        if not used:
+            refuse_given(names, f"as {why}")
     running = [name for name, task in tasks.items() if getattr(task, "UNSAFE_CODE", False)]
     if running and not unsafe:
         raise click.UsageError(f"{running[0]} runs code that the model writes; add --confirm-run-unsafe-code.")

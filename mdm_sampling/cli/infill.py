@@ -4,15 +4,12 @@ from typing import Any
 
 import click
 
+from .assembly import follow_leader, make_sampler
+from .conflicts import refuse_ignored
+from .errors import plain_errors
 from .loading_line import loading
-from .options import (
-    FILE_OPTION,
-    follow_leader,
-    make_sampler,
-    plain_errors,
-    prompts_from,
-    shared_options,
-)
+from .options import FILE_OPTION, shared_options
+from .prompts import prompts_from
 from .targets import trace_output
 
 
@@ -30,9 +27,10 @@ def command(texts: tuple[str, ...], file: str | None, **options: Any) -> None:
     trace = trace_output(options)
     given = prompts_from(texts, file)
     with loading(options["model"]), plain_errors():
+        refuse_ignored()
         if trace is not None:
             trace.check()
         from .output import decode_and_print
 
-        sampler = make_sampler(options, None, continues=False)
+        sampler = make_sampler(options, continues=False)
         decode_and_print(sampler, sampler.masked_rows(given), given, None, trace, options)

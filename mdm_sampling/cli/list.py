@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from .options import plain_errors
+from .errors import plain_errors
+from .options import JSON_OPTION
 
 KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
@@ -20,14 +21,15 @@ class Kind(click.Choice[str]):
 
 @click.command("list")
 @click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each part.")
+@JSON_OPTION
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 
     KIND is planners, caches, token-samplers, schedules, processors, backends or tasks; all of them without it.
     """
     with plain_errors():
-        from ..registry.registry import parameters, registry
+        from ..registry.registry import registry
+        from ..registry.specs import parameters
 
         for name in [kind] if kind else KINDS:
             if not as_json:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .options import Finite, Whole, plain_errors
+from .errors import plain_errors
+from .options import JSON_OPTION
+from .types import Finite, Whole
 
 if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
@@ -31,7 +33,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each plug-in.")
+@JSON_OPTION
 def list_command(as_json: bool) -> None:
     """Show the installed plug-ins: what they register, or why they could not be loaded."""
     with plain_errors():
@@ -74,8 +76,8 @@ def _by_kind(plugin: Plugin) -> list[str]:
 def show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
-        from ..registry.registry import parameters, registry
-        from ..registry.specs import build
+        from ..registry.registry import registry
+        from ..registry.specs import build, parameters
 
         claims, plugin = _named(name, kind)
         if ":" in name:

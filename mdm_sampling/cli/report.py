@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
+from .errors import plain_errors
+from .options import OVERWRITE_OPTION, cli_option
 from .targets import files_read
+from .types import OutputFile
 
 if TYPE_CHECKING:
     from ..traces.replay import Film

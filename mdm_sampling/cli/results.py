@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
-from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
+from .conflicts import refuse_ignored
+from .errors import plain_errors
+from .options import OVERWRITE_OPTION, cli_option
+from .types import OutputFile
 
 HEADS = {
     "rows": "rows",
@@ -46,11 +49,14 @@ class Condition(click.ParamType[tuple[str, str]]):
     help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
 )
 @cli_option(
-    "--export", "file", type=OutputFile(dir_okay=False, path_type=Path), help="Write the rows: .csv, .jsonl, .parquet."
+    "--export",
+    "export_file",
+    type=OutputFile(dir_okay=False, path_type=Path),
+    help="Write the rows: .csv, .jsonl, .parquet.",
 )
 @cli_option(
     "--merge",
-    "into",
+    "merge_into",
     type=click.Path(file_okay=False, path_type=Path),
     help="Put the results of folders that ask the same into one, which goes on like any other.",
 )
@@ -58,8 +64,8 @@ class Condition(click.ParamType[tuple[str, str]]):
 def command(
     folders: tuple[Path, ...],
     where: tuple[tuple[str, str], ...],
-    file: Path | None,
-    into: Path | None,
+    export_file: Path | None,
+    merge_into: Path | None,
     overwrite: bool,
 ) -> None:
     """Show, filter, merge and export results folders: those of `compare` and those of `run` (OUTPUT.job).
@@ -69,23 +75,21 @@ def command(
     mdm-sampling results answers.jsonl.job --export rows.csv
     mdm-sampling results here there --merge both
     """
-    if overwrite and file is None:
-        raise click.UsageError("--overwrite would be ignored without --export.")
-    target, merged = file and file.absolute(), into and into.absolute()  # before any plug-in is loaded
+    refuse_ignored()
+    # Before any plug-in is loaded:
+    target, merged = export_file and export_file.absolute(), merge_into and merge_into.absolute()
     with plain_errors():
         from ..folders.read import export, filtered, merge, read_folder, summary
 
         found = [read_folder(path) for path in dict.fromkeys(folders)]
-        if into is not None and merged is not None:
-            if where:
-                raise click.UsageError("--where would be ignored by --merge, which takes all rows.")
+        if merge_into is not None and merged is not None:
             count = merge(found, merged)
-            click.echo(f"{into}: {count} rows")
-            found = [replace(read_folder(merged), path=into)]
+            click.echo(f"{merge_into}: {count} rows")
+            found = [replace(read_folder(merged), path=merge_into)]
         rows = filtered([row for folder in found for row in folder.rows], where)
         if target is not None:
             export(rows, target, overwrite=overwrite)
-            click.echo(f"{file}: {len(rows)} rows")
+            click.echo(f"{export_file}: {len(rows)} rows")
         show(summary(rows))
 
 

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .assembly import follow_leader, make_sampler
 from .config import read_config
+from .conflicts import refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
+from .errors import plain_errors
 from .loading_line import loading
 from .options import (
+    INFILL_OPTION,
     MODEL_OPTIONS,
     OVERWRITE_OPTION,
+    PROMPT_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    OutputFile,
-    Whole,
     cli_option,
-    follow_leader,
-    make_sampler,
-    plain_errors,
-    refuse_with_infill,
     with_options,
 )
 from .progress import progress
 from .targets import files_read
+from .types import OutputFile, Whole
 
 if TYPE_CHECKING:
     from ..jobs import Outcome
@@ -48,11 +48,8 @@ JOB_OPTIONS = [
     ),
     cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
     cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
-    cli_option("--infill", is_flag=True, help="The prompts are texts with [MASK] to fill in."),
-    cli_option(
-        "--max-new-tokens", type=Whole(min=1), help="Positions to generate.  [default: the checkpoint's, else 128]"
-    ),
-    cli_option("--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"),
+    INFILL_OPTION,
+    *PROMPT_OPTIONS,
     batch_size_option(8),
     cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
     cli_option(
@@ -101,11 +98,11 @@ def command(**options: Any) -> None:
         from ..jobs import Job, read_rows
         from ..jobs.outputs import check_output, output_of_job
 
-        refuse_with_infill(options)
+        refuse_ignored()
         check_output(output_of_job(options["output"], folder, options["overwrite"], reads))
         engine = make_engine(options)
         asked = read_rows(options["input"], options["column"], options["id_column"])
-        sampler = make_sampler(options, options["max_new_tokens"], continues=not options["infill"])
+        sampler = make_sampler(options, continues=not options["infill"])
         job = Job(
             sampler,
             asked,

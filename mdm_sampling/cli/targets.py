@@ -29,8 +29,6 @@ def trace_output(options: dict[str, Any]) -> Output | None:
     """The file of `--trace`, if there is one. A trace of any run may be replaced by another."""
     name = options["trace_file"]
     if name is None:
-        if options["overwrite"]:
-            raise click.UsageError("--overwrite would be ignored without --trace.")
         return None
     return Output(Path(name).absolute(), is_trace, options["overwrite"], files_read(), grows=True)
 

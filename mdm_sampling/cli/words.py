@@ -25,6 +25,8 @@ OTHER_WORDS: dict[str, str] = {
     **dict.fromkeys(("do-sample", "sample"), "--temperature above 0"),
     **dict.fromkeys(("confidence-threshold", "conf-threshold", "factor"), "--threshold"),
     **dict.fromkeys(("num-candidates", "candidates"), "--candidate-number"),
+    "candidate-number": "--planner info-gain:candidates=8",
+    "position-temperature": "--planner info-gain:position_temperature=0.1",
     **dict.fromkeys(("logits-eos-inf",), "--processor ban"),
     **dict.fromkeys(("confidence-eos-eot-inf",), "--planner defer"),
     **dict.fromkeys(("model-path", "model-name", "model-id", "checkpoint", "ckpt", "pretrained"), "--model"),

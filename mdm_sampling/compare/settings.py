@@ -13,11 +13,12 @@ from ..caches import CacheStrategy
 from ..canvas import Span
 from ..errors import SpecError, repr_of, require
 from ..planners.base import PositionPlanner
+from ..planners.scores import Confidence, Entropy, Margin
 from ..registry.specs import build, describe
 from ..sampler import Sampler
 from ..schedules import Constant
 
-GREEDY = ("confidence", "margin", "entropy")  # the baselines that the others are measured against
+GREEDY = (Confidence, Margin, Entropy)  # the baselines that the others are measured against
 KEY = ("planner", "cache", "tokens_per_step", "block_size")  # what tells settings apart, in this order
 
 
@@ -53,7 +54,7 @@ class Setting:
 
     @property
     def is_greedy(self) -> bool:
-        return self.key["planner"] in GREEDY
+        return isinstance(self.planner, GREEDY)
 
     def lines(self, lines: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Those of the results that were decoded this way."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
+from ..backends.options import LoadOptions
 from ..errors import SpecError, nearest
 from ..fields import is_number, is_whole
-from ..loading import default_new_tokens, load_backend
-from ..registry.specs import from_spec
-from ..sampler import Sampler
+from ..loading import default_new_tokens, from_spec, load_backend
+from ..registry.specs import Spec
+from ..sampler import SETTINGS, Sampler
 from ..token_samplers import Greedy, GumbelMax, TokenSampler
 
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -34,37 +35,14 @@ NO_EFFECT: dict[str, tuple[Any, ...]] = {
 
 UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", *LENGTHS)
 
-BACKEND = (
-    "model",
-    "family",
-    "dtype",
-    "device",
-    "device_map",
-    "attn_implementation",
-    "revision",
-    "mask_id",
-    "compile",
-)
-SAMPLER = (
-    "planner",
-    "cache",
-    "token_sampler",
-    "schedule",
-    "processors",
-    "block_size",
-    "steps",
-    "eos",
-    "lookahead_batch",
-)
-HARNESS = ("max_new_tokens", "samples", "seed", "batch_size")
-ARGUMENTS = (*BACKEND, *SAMPLER, *HARNESS)
-"""The names that `--model_args` may hold: those of `load_backend`, of `Sampler` and of `HarnessModel`."""
+BACKEND: dict[str, Any] = {"model": str, "family": str, **get_type_hints(LoadOptions)}
+HARNESS: dict[str, Any] = dict.fromkeys(("max_new_tokens", "samples", "seed", "batch_size"), int)
+ARGUMENTS = BACKEND | {name: get_type_hints(Sampler)[name] for name in SETTINGS} | HARNESS
+"""The names that `--model_args` may hold and the kinds of their values: those of `load_backend`, of `Sampler` and of
+`HarnessModel`."""
 
 MOST_POSITIONS = 2**20
 """The longest answer that may be asked for, of models whose context has no end."""
-
-PARTS = ("planner", "cache", "token_sampler", "schedule")
-NUMBERS = ("mask_id", "block_size", "steps", "lookahead_batch", *HARNESS)
 
 
 @dataclass(frozen=True)
@@ -132,7 +110,7 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
     """Load the model and build the parts that model arguments name.
 
     What they leave out is the default of `load`. A part is a spec, in parentheses where it holds commas; `processors`
-    is one or a list of them.
+    is one or several, such as `[ban,penalise:by=4]`.
 
     Returns:
         The sampler, and the arguments that are for a `HarnessModel`.
@@ -145,29 +123,22 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
             raise SpecError(f"mdm-sampling: unknown model argument {name!r}; {hint}")
     values = {name: read_model_arg(name, value) for name, value in given.items() if value is not None}
     backend = load_backend(**{name: values[name] for name in BACKEND if name in values})
-    length = default_new_tokens(values.get("model", "embedded"), values.get("revision"))
-    spec = {name: values[name] for name in SAMPLER if name in values}
+    length = default_new_tokens(values.get("model", "embedded"), values.get("revision"), backend.max_length)
+    spec = {name: values[name] for name in SETTINGS if name in values and name not in HARNESS}
     own = {name: values[name] for name in HARNESS if name in values}
     return from_spec({"max_new_tokens": length, **spec}, backend), own
 
 
 def read_model_arg(name: str, value: Any) -> Any:
     """One model argument as the library takes it; the harness has made numbers of texts that look like one."""
-    if name in NUMBERS:
+    hint = ARGUMENTS[name]
+    if hint in (int, int | None):
         try:
             return int(str(value))
         except ValueError:
             raise SpecError(f"mdm-sampling: {name} must be a whole number, got {value!r}") from None
-    if name == "compile":
-        if not isinstance(value, bool):
-            raise SpecError(f"mdm-sampling: compile must be true or false, got {value!r}")
-        return value
+    if hint is bool and not isinstance(value, bool):
+        raise SpecError(f"mdm-sampling: {name} must be true or false, got {value!r}")
     if name == "processors":
-        return [without_parentheses(spec) for spec in (value if isinstance(value, list | tuple) else [value])]
-    return without_parentheses(value) if name in PARTS else str(value)
-
-
-def without_parentheses(spec: Any) -> str:
-    """A spec as it stands inside another part, where it may be in parentheses."""
-    text = str(spec).strip()
-    return text[1:-1] if text.startswith("(") and text.endswith(")") else text
+        return value if isinstance(value, list | tuple) else [str(spec) for spec in Spec.parse_list(str(value))]
+    return value if hint in (bool, Any) else str(value)

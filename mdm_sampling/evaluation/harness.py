@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
-from ..registry.specs import NOT_REGISTERED, describe, split_spec
+from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..result import RowCost
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
@@ -113,7 +113,7 @@ class HarnessModel(LM):  # type: ignore[misc]
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
         """The same for arguments in one text, `name=value,name=value`."""
-        given = split_spec(f"{NAME}:{arg_string}")[1] if arg_string.strip() else {}
+        given = Spec.parse(f"{NAME}:{arg_string}").given if arg_string.strip() else {}
         return cls.create_from_arg_obj(given, additional_config)
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:

@@ -104,12 +104,15 @@ def tokens_per_step(schedule: str) -> int | None:
 
     Raises `SpecError` for a constant schedule that cannot be.
     """
-    from ..registry.specs import build
+    if not schedule:
+        return None
+    from ..registry.specs import Spec, build
     from ..schedules import Constant
 
-    if schedule.partition(":")[0].strip() != "constant":
+    spec = Spec.parse(schedule)
+    if spec.name != "constant":
         return None
-    made = build("schedules", schedule)
+    made = build("schedules", spec)
     return made.positions if isinstance(made, Constant) else None
 
 

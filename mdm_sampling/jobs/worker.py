@@ -15,8 +15,9 @@ import torch
 from ..device_faults import is_device_fault, is_out_of_memory
 from ..errors import MDMError, SpecError
 from ..folders.store import Line
+from ..loading import from_spec
 from ..provenance import describe_machine
-from ..registry.specs import NOT_REGISTERED, from_spec
+from ..registry.specs import NOT_REGISTERED
 from ..sampler import Sampler
 from .batches import Batch, Ready
 

@@ -7,10 +7,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import pluggy
 
@@ -200,17 +200,3 @@ def _adder(target: Registry, kind: str, distribution: str) -> Callable[[str, typ
         target.add(kind, name, part, distribution)
 
     return register
-
-
-def parameters(part: type[Any]) -> list[tuple[str, str, str]]:
-    """Name, type and default of each parameter of a part, as text."""
-    from .specs import default_of, text_of
-
-    return [(f.name, _type_text(f.type), text_of(default_of(f))) for f in fields(part)]
-
-
-def _type_text(hint: Any) -> str:
-    if isinstance(hint, type) and not get_args(hint):
-        return hint.__name__
-    text = str(hint)
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)

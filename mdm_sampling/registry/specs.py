@@ -5,53 +5,134 @@
     value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
 
 A value in parentheses is a part again: `bypass:threshold=0.9,otherwise=(info-gain:candidates=4)`. Brackets nest at most
-`MOST_DEPTH` deep.
+`MOST_DEPTH` deep. This is the only file that reads or writes specs as text.
 """
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, overload
 
 from ..at_work import at_work, told
+from ..backends.base import BackendFamily
+from ..caches import CacheStrategy
 from ..errors import ContractError, SpecError, nearest
-from ..kinds import LARGEST, require_kind
+from ..kinds import LARGEST
+from ..planners.base import PositionPlanner
+from ..processors import Processor
+from ..schedules import Schedule
+from ..tasks.base import Task
+from ..token_samplers import TokenSampler
 from .registry import KINDS, registry
 
-if TYPE_CHECKING:
-    from ..backends.base import ModelBackend
-    from ..sampler import Sampler
-
-PARTS = {"planner": "planners", "cache": "caches", "token_sampler": "token_samplers", "schedule": "schedules"}
 MOST_DEPTH = 32
 """How deep the brackets of a spec may nest. Useful ones nest two or three deep."""
 NOT_REGISTERED = "not registered:"
-NUMBERS = ("max_new_tokens", "block_size", "steps", "eos", "lookahead_batch")
 
 
-def build(kind: str, spec: str) -> Any:
+@dataclass(frozen=True)
+class Spec:
+    """A part by its name, with the parameters that were written for it.
+
+    Attributes:
+        name: under which the part is registered.
+        given: the parameters, still as text; a first value without its name has the key "".
+    """
+
+    name: str
+    given: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Read a spec, which may stand in parentheses. Raises `SpecError` for a text that is none."""
+        if not isinstance(text, str):
+            raise SpecError(f"a spec is a text such as 'info-gain:candidates=8', got {_shown(text)}")
+        inside = text.strip()
+        if inside.startswith("(") and inside.endswith(")"):
+            inside = inside[1:-1]
+        name, colon, rest = inside.strip().partition(":")
+        if not name or (colon and not rest.strip()):
+            raise SpecError(f"{_shown(text)} is no spec; write a name, or name:key=value,key=value")
+        return cls(name.strip(), _parameters_in(rest, text) if colon else {})
+
+    @classmethod
+    def parse_list(cls, text: str) -> list[Spec]:
+        """Read specs with commas between them. A piece such as `future=sum` is a parameter of the spec before it."""
+        inside = text.strip()
+        if inside.startswith("[") and inside.endswith("]"):
+            inside = inside[1:-1]
+        texts: list[str] = []
+        for piece in _split(inside, text):
+            if texts and "=" in piece.partition(":")[0]:
+                texts[-1] += f",{piece}"
+            else:
+                texts.append(piece)
+        return [cls.parse(each) for each in texts]
+
+    def __str__(self) -> str:
+        shown = [f"{key}={value}" if key else value for key, value in self.given.items()]
+        return self.name + (":" + ",".join(shown) if shown else "")
+
+    def named(self, kind: str) -> Spec:
+        """The same spec of a part of `kind`, in which the first value has its parameter's name, too."""
+        part = registry().get(kind, self.name).part
+        if "" not in self.given:
+            return self
+        if not fields(part):
+            raise SpecError(f"{self.name} has no parameters, got {_shown(self.given[''])}")
+        first = fields(part)[0].name
+        if first in self.given:
+            raise SpecError(f"{_shown(str(self))} names {first!r} twice, the first time without its name")
+        return Spec(self.name, {key or first: text for key, text in self.given.items()})
+
+    def with_default(self, key: str, value: object) -> Spec:
+        """The same spec with this parameter, unless it has one of that name; see `named`."""
+        return Spec(self.name, {**self.given, key: self.given.get(key, str(value))})
+
+    def build(self, kind: str) -> Any:
+        """The part of `kind`, see `build`."""
+        name, given = self.name, self.named(kind).given
+        part = registry().get(kind, name).part
+        hints = get_type_hints(part)
+        known = [f.name for f in fields(part)]
+        values = {}
+        for key, text in given.items():
+            if key not in known:
+                hint = nearest(key, known, f"it has {', '.join(known) or 'none'}")
+                raise SpecError(f"{name}: unknown parameter {_shown(key)}; {hint}")
+            values[key] = _value(hints[key], text, f"{name}: {key}")
+        missing = [name for name in required_of(part) if name not in values]
+        if missing:
+            raise SpecError(f"{name}: needs {', '.join(missing)}")
+        try:
+            with at_work(kind, name):
+                return part(**values)
+        except ContractError as error:  # whatever it raised, its parameters are what it was about
+            cause = error.__cause__ or error
+            raise SpecError(f"{name}: {cause if isinstance(cause, TypeError | ValueError) else told(cause)}") from cause
+
+
+@overload
+def build(kind: Literal["backends"], spec: str | Spec) -> BackendFamily: ...
+@overload
+def build(kind: Literal["caches"], spec: str | Spec) -> CacheStrategy: ...
+@overload
+def build(kind: Literal["planners"], spec: str | Spec) -> PositionPlanner: ...
+@overload
+def build(kind: Literal["token_samplers"], spec: str | Spec) -> TokenSampler: ...
+@overload
+def build(kind: Literal["schedules"], spec: str | Spec) -> Schedule: ...
+@overload
+def build(kind: Literal["processors"], spec: str | Spec) -> Processor: ...
+@overload
+def build(kind: Literal["tasks"], spec: str | Spec) -> Task: ...
+@overload
+def build(kind: str, spec: str | Spec) -> Any: ...
+def build(kind: str, spec: str | Spec) -> Any:
     """The part of `kind` that a spec describes. Raises `SpecError` with a sentence that says what is wrong."""
-    name, given = parameters_of(kind, spec)
-    part = registry().get(kind, name).part
-    hints = get_type_hints(part)
-    known = {f.name: f for f in fields(part)}
-    values = {}
-    for key, text in given.items():
-        if key not in known:
-            hint = nearest(key, known, f"it has {', '.join(known) or 'none'}")
-            raise SpecError(f"{name}: unknown parameter {_shown(key)}; {hint}")
-        values[key] = _value(hints[key], text, f"{name}: {key}")
-    missing = [name for name in required_of(part) if name not in values]
-    if missing:
-        raise SpecError(f"{name}: needs {', '.join(missing)}")
-    try:
-        with at_work(kind, name):
-            return part(**values)
-    except ContractError as error:  # whatever it raised, its parameters are what it was about
-        cause = error.__cause__ or error
-        raise SpecError(f"{name}: {cause if isinstance(cause, TypeError | ValueError) else told(cause)}") from cause
+    return (spec if isinstance(spec, Spec) else Spec.parse(spec)).build(kind)
 
 
 def describe(part: Any) -> str:
@@ -59,10 +140,8 @@ def describe(part: Any) -> str:
     names = [registry().name_of(kind, type(part)) for kind, base in KINDS.items() if isinstance(part, base)]
     if not names or names[0] is None:
         raise SpecError(f"{type(part).__name__} is not registered, so it has no spec")
-    shown = [
-        f"{f.name}={text_of(getattr(part, f.name))}" for f in fields(part) if getattr(part, f.name) != default_of(f)
-    ]
-    return names[0] + (":" + ",".join(shown) if shown else "")
+    values = {f.name: getattr(part, f.name) for f in fields(part) if getattr(part, f.name) != default_of(f)}
+    return str(Spec(names[0], {name: text_of(value) for name, value in values.items()}))
 
 
 def required_of(part: type[Any]) -> list[str]:
@@ -89,39 +168,31 @@ def text_of(value: Any) -> str:
     return text
 
 
-def parameters_of(kind: str, spec: str) -> tuple[str, dict[str, str]]:
-    """A spec's name and its parameters, still as text; a value without a key is that of the first parameter."""
-    name, given = split_spec(spec)
-    part = registry().get(kind, name).part
-    if "" in given:
-        if not fields(part):
-            raise SpecError(f"{name} has no parameters, got {_shown(given[''])}")
-        first = fields(part)[0].name
-        if first in given:
-            raise SpecError(f"{_shown(spec)} names {first!r} twice, the first time without its name")
-        given = {key or first: text for key, text in given.items()}
-    return name, given
+def parameters(part: type[Any]) -> list[tuple[str, str, str]]:
+    """Name, type and default of each parameter of a part, as text."""
+    return [(f.name, _type_text(f.type), text_of(default_of(f))) for f in fields(part)]
 
 
-def split_spec(spec: str) -> tuple[str, dict[str, str]]:
-    """A spec's name and its parameters, still as text; the key of a first value without one is empty."""
-    if not isinstance(spec, str):
-        raise SpecError(f"a spec is a text such as 'info-gain:candidates=8', got {_shown(spec)}")
-    name, colon, rest = spec.strip().partition(":")
-    if not name or (colon and not rest.strip()):
-        raise SpecError(f"{_shown(spec)} is no spec; write a name, or name:key=value,key=value")
+def _type_text(hint: Any) -> str:
+    if isinstance(hint, type) and not get_args(hint):
+        return hint.__name__
+    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(hint))
+
+
+def _parameters_in(text: str, spec: str) -> dict[str, str]:
+    """What stands behind the colon of a spec."""
     given: dict[str, str] = {}
-    for i, item in enumerate(_split(rest, spec) if colon else []):
-        key, equals, text = ("", "", item) if item.lstrip()[:1] in ("(", "[") else item.partition("=")
+    for i, item in enumerate(_split(text, spec)):
+        key, equals, value = ("", "", item) if item.lstrip()[:1] in ("(", "[") else item.partition("=")
         if not equals and i == 0:
-            key, text = "", item
-        if not text.strip() or (equals and not key.strip()) or (not equals and i > 0):
+            key, value = "", item
+        if not value.strip() or (equals and not key.strip()) or (not equals and i > 0):
             raise SpecError(f"{_shown(item)} in {_shown(spec)} must be key=value")
         key = key.strip()
         if key in given:
             raise SpecError(f"{_shown(spec)} names {_shown(key)} twice")
-        given[key] = text.strip()
-    return name.strip(), given
+        given[key] = value.strip()
+    return given
 
 
 def _split(text: str, spec: str) -> list[str]:
@@ -168,8 +239,7 @@ def _value(hint: Any, text: str, where: str) -> Any:
         return tuple(_value(args[0], item.strip(), where) for item in _split(inner, text)) if inner else ()
     for kind, base in KINDS.items():
         if isinstance(hint, type) and issubclass(hint, base):
-            inside = text[1:-1] if text.startswith("(") and text.endswith(")") else text
-            return build(kind, inside)
+            return build(kind, text)
     return _scalar(hint, text, where)
 
 
@@ -192,84 +262,3 @@ def _scalar(hint: Any, text: str, where: str) -> Any:
             raise SpecError(f"{where} must lie within {-LARGEST} and {LARGEST}, got {text}")
         return number
     raise SpecError(f"{where} cannot be given as text")
-
-
-def sampler_spec(sampler: Sampler) -> dict[str, Any]:
-    """A sampler's settings as JSON-able values. A part that is not registered is named, and cannot be rebuilt."""
-    source = sampler.backend.source
-    spec: dict[str, Any] = {"backend": source.spec() if source else None}
-    for name in PARTS:
-        spec[name] = _describe_or_name(getattr(sampler, name))
-    spec["processors"] = [_describe_or_name(processor) for processor in sampler.processors]
-    return spec | {name: getattr(sampler, name) for name in NUMBERS}
-
-
-def _describe_or_name(part: Any) -> str:
-    try:
-        return describe(part)
-    except SpecError:
-        return f"{NOT_REGISTERED} {type(part).__module__}.{type(part).__qualname__}"
-
-
-def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> Sampler:
-    """The sampler that a `Result.spec` describes.
-
-    Args:
-        spec: as `Sampler.spec` returns it.
-        backend: the model, if it was not loaded from a checkpoint or is loaded already.
-
-    Raises:
-        SpecError: for what is no such spec; the sentence names the setting.
-    """
-    from ..sampler import Sampler
-
-    settings = _settings(spec)
-    if backend is None:
-        backend = _loaded(settings.get("backend"))
-    parts = {name: _rebuilt(name, kind, settings[name]) for name, kind in PARTS.items() if name in settings}
-    given = settings.get("processors", ())
-    if not isinstance(given, list | tuple):
-        raise SpecError(f"the spec's processors must be a list of specs, got {_shown(given)}")
-    processors = tuple(_rebuilt("processor", "processors", text) for text in given)
-    numbers = {name: settings[name] for name in NUMBERS if name in settings}
-    return Sampler(backend, processors=processors, **parts, **numbers)
-
-
-def _settings(spec: object) -> Mapping[str, Any]:
-    """The settings of a spec. Raises `SpecError` for another kind of value, and for settings that no sampler has."""
-    if isinstance(spec, str | bytes):
-        raise SpecError("a sampler's spec is a dict, got a text; read JSON first, with json.loads")
-    if not isinstance(spec, Mapping):
-        raise SpecError(f"a sampler's spec is a dict, as `Sampler.spec()` returns it, got {_shown(spec)}")
-    unknown = [str(name) for name in spec if name not in ("backend", "processors", *PARTS, *NUMBERS)]
-    if unknown:
-        raise SpecError(f"unknown settings in the spec: {', '.join(sorted(unknown))[:200]}")
-    return spec
-
-
-def _rebuilt(name: str, kind: str, text: object) -> Any:
-    """A part from its spec."""
-    if isinstance(text, str) and text.startswith(NOT_REGISTERED):
-        raise SpecError(f"the {name} was {text}; register it in a plug-in to rebuild samplers by their spec")
-    try:
-        return build(kind, text)  # type: ignore[arg-type]
-    except SpecError as error:
-        raise SpecError(f"the spec's {name}: {error}") from error
-
-
-def _loaded(given: Any) -> ModelBackend:
-    """The model that a spec's backend names."""
-    from ..backends.options import LoadOptions
-    from ..loading import load_backend
-
-    if given is None:
-        raise SpecError("the spec's model was passed in memory; pass it again with backend=...")
-    if not isinstance(given, Mapping) or not isinstance(given.get("model"), str):
-        raise SpecError(f'the spec\'s backend must be an object such as {{"model": "embedded"}}, got {_shown(given)}')
-    known = {"model": str, "family": str | None} | get_type_hints(LoadOptions)
-    unknown = [str(name) for name in given if name not in known]
-    if unknown:
-        raise SpecError(f"unknown settings in the spec's backend: {', '.join(sorted(unknown))[:200]}")
-    for name, value in given.items():
-        require_kind(f"the spec's backend: {name}", value, known[name])
-    return load_backend(**given)
