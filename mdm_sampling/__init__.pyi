@@ -24,6 +24,7 @@ from .errors import ContractError as ContractError
 from .errors import MDMError as MDMError
 from .errors import ModelError as ModelError
 from .errors import PredictionError as PredictionError
+from .errors import RegistrationError as RegistrationError
 from .errors import SpecError as SpecError
 from .kinds import check_fields as check_fields
 from .loading import load as load
@@ -53,6 +54,7 @@ from .records import Proposal as Proposal
 from .records import StepRecord as StepRecord
 from .registry.hookspecs import Register as Register
 from .registry.hookspecs import hookimpl as hookimpl
+from .registry.registry import register as register
 from .registry.specs import build as build
 from .registry.specs import describe as describe
 from .registry.specs import from_spec as from_spec

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from .options import plain_errors
+from .plugin_files import PLUGIN_OPTION
 
 KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
@@ -21,6 +22,7 @@ class Kind(click.Choice[str]):
 @click.command("list")
 @click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each part.")
+@PLUGIN_OPTION
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 

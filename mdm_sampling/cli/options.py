@@ -20,6 +20,7 @@ from click.core import ParameterSource
 
 from ..encoding import text_of
 from .loading_line import loaded
+from .plugin_files import PLUGIN_OPTION, registry_of_command, warn_of_plugins
 
 if TYPE_CHECKING:
     from ..backends.base import ModelBackend
@@ -209,6 +210,7 @@ ROW_OPTIONS = [
         type=Whole(min=1),
         help="Most candidates in one forward, to save memory.",
     ),
+    PLUGIN_OPTION,
 ]
 FILE_OPTION = cli_option(
     "--file",
@@ -441,11 +443,10 @@ def was_given(option: str) -> bool:
 def plain_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one sentence on stderr and exit code 1; warn of broken plug-ins."""
     from ..errors import MDMError
-    from ..registry.registry import registry
 
-    for plugin in registry().problems:
-        click.echo(f"Warning: plug-in {plugin.name!r} of {plugin.distribution}: {plugin.problem}", err=True)
+    warn_of_plugins()
     try:
+        registry_of_command()
         yield
     except MDMError as error:
         raise click.ClickException(str(error)) from error

@@ -24,6 +24,7 @@ from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
 from ..provenance import fingerprint
+from ..registry.observers import plugin_observers
 from ..registry.specs import NOT_REGISTERED, describe, split_spec
 from ..result import RowCost
 from ..sampler import Sampler
@@ -131,7 +132,12 @@ class HarnessModel(LM):  # type: ignore[misc]
         texts = [""] * len(rows)
         for part in watched(parts, "generate_until", disable_tqdm):
             sampler = replace(self.sampler, token_sampler=self._token_sampler(asked[part[0]]))
-            result = sampler.fill([rows[i] for i in part], [seeds[i] for i in part], batch_size=self.batch_size)
+            result = sampler.fill(
+                [rows[i] for i in part],
+                [seeds[i] for i in part],
+                batch_size=self.batch_size,
+                observers=plugin_observers(sampler),
+            )
             self.rows += result.rows
             for i, sequence in zip(part, result.sequences, strict=True):
                 texts[i] = self._text(sequence[len(rows[i][0]) :], asked[i].until)

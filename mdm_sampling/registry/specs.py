@@ -1,6 +1,7 @@
 """Parts as text: `info-gain:candidates=8,position_temperature=0.1` <-> `InfoGain(candidates=8, ...)`.
 
     spec   := name [":" argument {"," key "=" value}]
+    name   := that of a part that is registered | file ".py:" class
     argument := key "=" value | value, which is that of the part's first parameter
     value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
 
@@ -108,6 +109,9 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     if not isinstance(spec, str):
         raise SpecError(f"a spec is a text such as 'info-gain:candidates=8', got {_shown(spec)}")
     name, colon, rest = spec.strip().partition(":")
+    if name.endswith(".py") and colon:
+        cls, colon, rest = rest.partition(":")
+        name = f"{name}:{cls.strip()}"
     if not name or (colon and not rest.strip()):
         raise SpecError(f"{_shown(spec)} is no spec; write a name, or name:key=value,key=value")
     given: dict[str, str] = {}
