@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
@@ -58,14 +59,15 @@ def _read(written: str) -> str:
 
 
 def _run(path: str, source: str, written: str) -> ModuleType:
-    """The module of a file, under its path as its name: what has no import cannot shadow what has."""
-    module = sys.modules[path] = ModuleType(path)  # where dataclasses look for the types of their fields
+    """The module of a file. Its name holds a digest of the path, so that it stands for no module that is installed."""
+    name = f"{Path(path).stem.replace('.', '_')}_{sha256(path.encode()).hexdigest()[:8]}"
+    module = sys.modules[name] = ModuleType(name)  # where dataclasses and pickle look for it
     module.__file__ = path
     try:
         with left_alone():
             exec(compile(source, path, "exec"), module.__dict__)
     except BaseException as error:
-        del sys.modules[path]
+        del sys.modules[name]
         if isinstance(error, KeyboardInterrupt):
             raise
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]

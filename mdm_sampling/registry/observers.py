@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ..at_work import at_work
 from ..errors import MDMError
@@ -30,29 +31,35 @@ class HarmlessObserver:
     observer: Observer | None
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        if self.observer is not None and not harmless(self.plugin, self.observer.begin, canvas, list(seeds)):
-            self.observer = None
+        self._tell(lambda observer: observer.begin(canvas, list(seeds)))
 
     def add(self, record: StepRecord) -> None:
-        if self.observer is not None and not harmless(self.plugin, self.observer.add, record):
+        self._tell(lambda observer: observer.add(record))
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        observer = self.observer
+        if observer is not None and not harmless(self.plugin, lambda: call(observer)):
             self.observer = None
 
 
 def plugin_observers(sampler: Sampler) -> list[HarmlessObserver]:
     """The observers that plug-ins have for a run of this sampler, see the hook `observe_run`."""
     found: list[HarmlessObserver] = []
+
+    def ask(name: str, module: object) -> None:
+        made = registry().call(module, "observe_run", sampler=sampler)
+        found.extend(HarmlessObserver(name, observer) for observer in made if observer is not None)
+
     for name, module in registry().manager.list_name_plugin():
-        made: list[Any] = []
-        harmless(name, lambda to=made, of=module: to.extend(registry().call(of, "observe_run", sampler=sampler)))
-        found += [HarmlessObserver(name, observer) for observer in made if observer is not None]
+        harmless(name, partial(ask, name, module))
     return found
 
 
-def harmless(plugin: str, call: Callable[..., object], *arguments: object) -> bool:
+def harmless(plugin: str, call: Callable[[], object]) -> bool:
     """Call a plug-in's code; False, and a warning on stderr, if it fails."""
     try:
         with at_work("plug-in", plugin, "observing a run", decodes=False):
-            call(*arguments)
+            call()
     except MDMError as error:
         print(f"Warning: {error}; it is told nothing more of this run", file=sys.stderr)
         return False

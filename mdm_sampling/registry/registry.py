@@ -192,7 +192,7 @@ class Registry:
             return
         try:
             with left_alone():
-                self.plug_in(Plugin(file.written, file.written, "", file.module.__name__), file.module)
+                self.plug_in(Plugin(file.written, file.written, "", os.path.abspath(path)), file.module)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -256,6 +256,7 @@ class Registry:
         if not claims:
             known = [n for k, n in self.parts if k == kind]
             hint = nearest(name, known, f"known: {', '.join(known)}")
+            hint = f"name a class in the file, as {name:.80}:Class" if name.endswith(".py") else hint
             raise SpecError(f"unknown name {name!r:.80} in {kind}; {hint}")
         return claims[0]
 

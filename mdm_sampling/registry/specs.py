@@ -109,7 +109,7 @@ def split_spec(spec: str) -> tuple[str, dict[str, str]]:
     if not isinstance(spec, str):
         raise SpecError(f"a spec is a text such as 'info-gain:candidates=8', got {_shown(spec)}")
     name, colon, rest = spec.strip().partition(":")
-    if name.endswith(".py") and colon:
+    if name.endswith(".py") and rest:
         cls, colon, rest = rest.partition(":")
         name = f"{name}:{cls.strip()}"
     if not name or (colon and not rest.strip()):
