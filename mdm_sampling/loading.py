@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .at_work import at_work, printed_apart, told
 from .backends.base import BackendFamily, ModelBackend
-from .backends.options import LoadOptions
+from .backends.options import LoadOptions, ModelSource
 from .errors import MDMError, ModelError
 from .fields import is_whole
 from .registry.registry import Registration, registry
@@ -113,6 +113,9 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
     try:
         with printed_apart():
             backend = family.load(model, config, options)
+            name = registry().name_of("backends", type(family))
+            if backend.source is None and name is not None:
+                backend.source = ModelSource(model, name, options)
             if options.compile:
                 backend.compile()
         return backend

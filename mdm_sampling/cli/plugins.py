@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .new_plugin import USES, commands_of, write_plugin
 from .options import Finite, Whole, plain_errors
 from .plugin_files import PLUGIN_OPTION
 
@@ -261,26 +262,28 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
-def new_command(name: str, into: Path) -> None:
-    """Write a distribution with a planner called NAME: pyproject, module, test and README, ready to be installed."""
+def new_command(name: str, kind: str, into: Path) -> None:
+    """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
     with plain_errors():
-        from ..registry.registry import NAME
-        from .new_plugin import write_plugin
+        from ..registry.registry import COMMANDS, NAME, registry
+        from . import COMMANDS as OWN_COMMANDS
 
         if not NAME.fullmatch(name):
-            raise click.UsageError(f"{name!r} is no name for a planner: use lower-case words joined by hyphens.")
-        taken = next(_parts(name), None)
-        if taken is not None:
-            raise click.ClickException(f"{name!r} in {taken.kind} is already taken by {taken.distribution}")
+            raise click.UsageError(f"{name!r} is no name for a {kind}: use lower-case words joined by hyphens.")
+        taken = next(_parts(name), None) if kind != "command" else registry().parts.get((COMMANDS, name), [None])[0]
+        if taken is not None or (kind == "command" and name in OWN_COMMANDS):
+            of = (taken.kind, taken.distribution) if taken else (COMMANDS, "mdm-sampling")
+            raise click.ClickException(f"{name!r} in {of[0]} is already taken by {of[1]}")
         if name.startswith("mdm-"):
             raise click.UsageError(
                 f"leave out 'mdm-': the distribution of {name.removeprefix('mdm-')!r} is called {name}."
             )
-        written = write_plugin(name, into)
+        written = write_plugin(name, into, kind)
         folder = shlex.quote(f"{'' if written.is_absolute() else './'}{written}")
         click.echo(f"Wrote {written}. Next:\n")
         click.echo(f"  pip install --no-deps -e {folder}")
-        click.echo(f'  mdm-sampling generate --planner {name} "1... ..3. .1.. ...4"')
-        click.echo(f"  mdm-sampling plugins check {name}")
+        for line in commands_of(name, kind):
+            click.echo(f"  {line}")
         click.echo(f"  python -m pytest {folder}")
