@@ -231,16 +231,16 @@ def test_a_new_plugin_of_each_kind_registers_conforms_and_passes_its_own_test(
 
 
 def cases_of(file: Path) -> Iterator[Callable[[], None]]:
-    """The tests of a file with each of their parameters; pytest in this process would be two sessions in one."""
+    """The tests of a file, each with its first parameter; pytest in this process would be two sessions in one."""
     module = runpy.run_path(str(file))
     for name, test in module.items():
         if name.startswith("test_"):
             given = inspect.signature(test).parameters
             marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
-            for value in marks[0].args[1] if marks else [None]:
-                folder = file.parent / name
-                folder.mkdir(exist_ok=True)
-                yield partial(test, **{each: folder if each == "tmp_path" else value for each in given})
+            value = marks[0].args[1][0] if marks else None
+            folder = file.parent / name
+            folder.mkdir()
+            yield partial(test, **{each: folder if each == "tmp_path" else value for each in given})
 
 
 @pytest.mark.parametrize(
