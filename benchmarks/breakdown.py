@@ -26,7 +26,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import mdm_sampling as mdm
 from mdm_sampling import loop
-from mdm_sampling.prediction import Head
 
 PARTS = ("trunk", "attention", "head", "statistics", "rest")
 
@@ -76,13 +75,13 @@ def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
     backend.model.config._attn_implementation = "timed"
     backend.trunk = clock.timed("trunk", backend.trunk)
     projected: list[int] = []
-    statistics, reduce = Head.statistics, loop.slice_statistics
+    statistics, reduce = mdm.Head.statistics, loop.slice_statistics
 
-    def counted(head: Head, hidden: torch.Tensor, context: torch.Tensor) -> Any:
+    def counted(head: mdm.Head, hidden: torch.Tensor, context: torch.Tensor) -> Any:
         projected.append(len(hidden))
         return statistics(head, hidden, context)
 
-    Head.statistics = clock.timed("head", counted)  # type: ignore[method-assign]
+    mdm.Head.statistics = clock.timed("head", counted)  # type: ignore[method-assign]
     loop.slice_statistics = clock.timed("statistics", reduce)
     try:
         sampler.fill(rows, batch_size=len(rows))
@@ -92,7 +91,7 @@ def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
         result = sampler.fill(rows, batch_size=len(rows))
         total = clock.now() - began
     finally:
-        Head.statistics, loop.slice_statistics = statistics, reduce  # type: ignore[method-assign]
+        mdm.Head.statistics, loop.slice_statistics = statistics, reduce  # type: ignore[method-assign]
     parts = dict(clock.seconds)
     parts["trunk"] -= parts["attention"]
     parts["head"] -= parts["statistics"]

@@ -12,8 +12,7 @@ from random import Random
 
 import click
 
-from mdm_sampling.tasks.grids import as_text, dig, random_grid
-from mdm_sampling.tasks.split import is_held_out
+from mdm_sampling.tasks import as_text, dig, is_held_out, random_grid
 
 
 @click.command()

@@ -13,7 +13,6 @@ import torch
 from models import FAMILIES, SHAPES, random_prompt
 
 import mdm_sampling as mdm
-from mdm_sampling.provenance import describe_machine
 
 Row = tuple[list[int], list[int]]
 
@@ -114,5 +113,5 @@ def answer_one(text: str, measure: Callable[[str, Run], dict[str, float]]) -> No
 
 def print_report(run: Run, **found: Any) -> None:
     """A JSON line: the run, what was found, and on what machine."""
-    machine = {**describe_machine(torch.device(run.device)), "threads": run.threads}
+    machine = {**mdm.describe_machine(torch.device(run.device)), "threads": run.threads}
     click.echo(json.dumps({**asdict(run), **found, "machine": machine}))

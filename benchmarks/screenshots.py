@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 import mdm_sampling as mdm
-from mdm_sampling.compare.engine import row_of
+from mdm_sampling.compare import row_of
 from mdm_sampling.traces.replay import Film
 from mdm_sampling.views.page import write_page
 from mdm_sampling.views.terminal import Screen

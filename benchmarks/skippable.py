@@ -14,8 +14,7 @@ import click
 import torch
 
 import mdm_sampling as mdm
-from mdm_sampling.compare.engine import row_of
-from mdm_sampling.provenance import describe_machine
+from mdm_sampling.compare import row_of
 
 POSITIONS = 64  # more than any answer has
 
@@ -60,7 +59,7 @@ def main(items: int, quick: bool) -> None:
                     "future": future,
                     "evaluated": evaluated,
                     "could_be_skipped": round(1 - needed / evaluated, 3),
-                    "machine": describe_machine(base.backend.device),
+                    "machine": mdm.describe_machine(base.backend.device),
                 }
                 click.echo(json.dumps(report))
 

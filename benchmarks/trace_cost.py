@@ -19,7 +19,6 @@ import torch
 from models import random_llada, random_prompt
 
 import mdm_sampling as mdm
-from mdm_sampling.provenance import describe_machine
 
 
 class Timed:
@@ -74,7 +73,7 @@ def main(quick: bool, **options: Any) -> None:
         "trace_seconds": round(timed.seconds, 2),
         "trace_share": round(timed.seconds / seconds, 4),
         **{name: round(size, 3) for name, size in sizes.items()},
-        "machine": describe_machine(sampler.backend.device),
+        "machine": mdm.describe_machine(sampler.backend.device),
     }
     click.echo(json.dumps(report))
 

@@ -9,7 +9,7 @@ from typing import Any, Unpack, get_type_hints
 
 from .at_work import at_work, printed_apart, told
 from .backends.base import BackendFamily, ModelBackend
-from .backends.options import Loading, LoadOptions
+from .backends.options import Loading, LoadOptions, ModelSource
 from .errors import MDMError, ModelError, SpecError
 from .fields import is_whole
 from .kinds import require_kind
@@ -98,6 +98,9 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
     try:
         with printed_apart():
             backend = family.load(model, config, options)
+            name = registry().name_of("backends", type(family))
+            if backend.source is None and name is not None:
+                backend.source = ModelSource(model, name, options)
             if options.compile:
                 backend.compile()
         return backend

@@ -2,18 +2,22 @@
 
 import inspect
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import mdm_sampling as mdm
 from mdm_sampling.registry import hookspecs
-from mdm_sampling.registry.registry import KINDS
+from mdm_sampling.registry.installed import GROUP
+from mdm_sampling.registry.registry import KINDS, Plugin, Registry
+from mdm_sampling.testing.conformance import outcomes
 
 PAGE = (Path(__file__).parent.parent / "docs" / "hooks.md").read_text()
-HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}
+HOOKS = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f"{GROUP}_spec")}
 INTERFACES = [*KINDS.values(), mdm.ScorePlanner, mdm.ModelBackend, mdm.Slots]
 METHODS = [
     (f"{kind.__name__}.{name}", method)
@@ -29,12 +33,33 @@ def signature(function: Any) -> str:
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_each_hook_is_there_with_its_signature(name: str) -> None:
-    assert f"| `{name}{signature(HOOKS[name])}` |" in PAGE
+    assert f"| `{name}{signature(HOOKS[name])}` |".replace(" | None` |", " \\| None` |") in PAGE
 
 
 def test_there_is_one_hook_for_each_kind_and_none_is_made_up() -> None:
-    assert set(HOOKS) == {f"register_{kind}" for kind in KINDS}
-    assert set(re.findall(r"`(register_\w+)\(", PAGE)) == set(HOOKS)
+    assert set(HOOKS) == {*(f"register_{kind}" for kind in KINDS), "register_commands", "observe_run"}
+    assert set(re.findall(r"^\| `(\w+)\(", PAGE, flags=re.MULTILINE)) == set(HOOKS)
+
+
+def test_the_examples_are_plugins_of_every_kind_that_keep_their_contracts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of the page as one module: each hook is there once, and what is registered conforms."""
+    monkeypatch.chdir(tmp_path)
+    module = sys.modules["example"] = ModuleType("example")
+    for block in re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL):
+        exec(block, vars(module))
+    assert {name for name in vars(module) if name in HOOKS} == set(HOOKS)
+    registry = Registry()
+    registry.plug_in(Plugin("example", "example", "1", "example"), module)
+    (plugin,) = registry.plugins
+    assert {claim.kind for claim in plugin.parts} == {*KINDS, "commands"}
+    (observer,) = registry.call(module, "observe_run", sampler=vars(module)["sampler"])
+    assert all(callable(getattr(observer, name)) for name in ("begin", "add"))
+    for claim in plugin.parts:
+        if claim.kind != "commands":
+            part = vars(module)["model"] if claim.kind == "backends" else claim.part()
+            assert [each for each in outcomes(claim.kind, part, 5) if each.breach] == []
 
 
 @pytest.mark.parametrize(("name", "method"), METHODS, ids=[name for name, _ in METHODS])

@@ -1,16 +1,23 @@
 """`mdm-sampling plugins`: list, show, check, new; with real plug-ins in real folders and fresh processes."""
 
+import inspect
 import json
 import os
+import runpy
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from mdm_sampling.cli import main
-from mdm_sampling.cli.new_plugin import write_plugin
+from mdm_sampling.cli.new_plugin import USES, write_plugin
+from mdm_sampling.registry.registry import load
 
 PUZZLE = "1... ..3. .1.. ...4"
 
@@ -201,10 +208,47 @@ def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: P
     assert "5 passed" in tests.stdout
 
 
+@pytest.mark.parametrize("kind", [kind for kind in USES if kind != "planner"])
+def test_a_new_plugin_of_each_kind_registers_conforms_and_passes_its_own_test(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Imported as it stands. What pip makes of it is the same for all kinds, see the test of a planner."""
+    sys.modules.pop("mdm_night_owl", None)
+    made = run("plugins", "new", "night-owl", "--kind", kind, "--into", tmp_path)
+    assert made.exit_code == 0, made.output
+    folder = tmp_path / "mdm-night-owl"
+    assert tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]["mdm_sampling"] == {
+        "night-owl": "mdm_night_owl"
+    }
+    assert "$" not in "".join(file.read_text() for file in folder.rglob("*") if file.is_file())
+    monkeypatch.syspath_prepend(str(folder))
+    found = load([EntryPoint("night-owl", "mdm_night_owl", "mdm_sampling")])
+    assert found.problems == []
+    (claim,) = found.plugins[1].parts
+    assert (claim.name, claim.kind.removesuffix("s")) == ("night-owl", kind.replace("-", "_"))
+    for case in cases_of(folder / "tests" / "test_night_owl.py"):
+        case()
+
+
+def cases_of(file: Path) -> Iterator[Callable[[], None]]:
+    """The tests of a file, each with its first parameter; pytest in this process would be two sessions in one."""
+    module = runpy.run_path(str(file))
+    for name, test in module.items():
+        if name.startswith("test_"):
+            given = inspect.signature(test).parameters
+            marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+            value = marks[0].args[1][0] if marks else None
+            folder = file.parent / name
+            folder.mkdir()
+            yield partial(test, **{each: folder if each == "tmp_path" else value for each in given})
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["new", "Early Bird"], "is no name for a planner"),
+        (["new", "run", "--kind", "command"], "'run' in commands is already taken by mdm-sampling"),
+        (["new", "owl", "--kind", "plan"], "'plan' is not one of 'planner', 'cache'"),
         (["new", "mdm-foo"], "leave out 'mdm-'"),
         (["new", "sampling"], "a distribution called mdm-sampling is installed already"),
         (["show", "info-gain:candidates=0"], "candidates must be at least 1"),

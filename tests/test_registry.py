@@ -1,4 +1,4 @@
-"""The registry: built-ins through hooks, plug-ins through entry points, and plug-ins that are broken."""
+"""The registry: built-ins through hooks, plug-ins through entry points, commands, and plug-ins that are broken."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import click
 import pytest
 
 import mdm_sampling as mdm
@@ -78,6 +79,21 @@ def test_a_plugin_is_registered_with_its_distribution() -> None:
     assert len(registry.plugins[0].parts) == sum(len(claims) for claims in registry.parts.values()) - 1
 
 
+def commands(*names: str, **and_parts: object) -> object:
+    class Plugin:
+        @mdm.hookimpl
+        def register_commands(self, cli: click.Group) -> None:
+            for name in names:
+                cli.add_command(click.Command(name, help="Count. And more."))
+
+        @mdm.hookimpl
+        def register_planners(self, register):  # type: ignore[no-untyped-def]
+            for name, part in and_parts.items():
+                register(name, part)
+
+    return Plugin()
+
+
 class Misspelt:
     @mdm.hookimpl
     def register_planer(self, register):  # type: ignore[no-untyped-def]
@@ -95,6 +111,9 @@ class Misspelt:
         (plugin(("top", mdm.NoCache)), "must be a subclass of PositionPlanner"),
         (plugin(("top", TopMass())), "must be a subclass of PositionPlanner"),
         (Misspelt(), "register_planer"),
+        (commands("count", "generate"), "'generate' in commands is already taken by mdm-sampling"),
+        (commands("Count It"), "is no name for a command"),
+        (commands("count", top=NotFrozen), "must be a frozen dataclass"),
         (object(), "implements no hook"),
     ],
     ids=[
@@ -106,6 +125,9 @@ class Misspelt:
         "wrong kind",
         "an instance",
         "misspelt hook",
+        "built-in command",
+        "bad command",
+        "command and bad part",
         "no hook",
     ],
 )
@@ -115,6 +137,29 @@ def test_a_broken_plugin_is_reported_and_the_rest_works(broken: object, message:
     assert message in registry.problems[0].problem
     assert registry.get("planners", "top-mass").distribution == "mdm-good"
     assert registry.get("planners", "info-gain").part is mdm.InfoGain
+    assert registry.kind("commands") == []
+    assert len(registry.manager.get_plugins()) == 2
+
+
+def test_a_plugin_brings_a_command_beside_its_parts() -> None:
+    registry = loaded(("count", "mdm-count", commands("count", top=TopMass)))
+    command = registry.get("commands", "count")
+    assert (command.part.name, command.rule, command.distribution) == ("count", "Count. And more.", "mdm-count")
+    assert [claim.name for claim in registry.plugins[1].parts] == ["top", "count"]
+
+
+def test_a_command_claimed_twice_is_refused_and_names_both() -> None:
+    registry = loaded(("a", "mdm-a", commands("count")), ("b", "mdm-b", commands("count", "other")))
+    with pytest.raises(mdm.SpecError, match="'count' in commands is claimed by mdm-a and mdm-b; uninstall one"):
+        registry.get("commands", "count")
+    assert registry.get("commands", "other").distribution == "mdm-b"
+
+
+def test_one_module_under_two_entry_points_is_loaded_once() -> None:
+    one = plugin(("top-mass", TopMass))
+    registry = loaded(("a", "mdm-a", one), ("b", "mdm-b", one))
+    assert registry.problems[0].problem == "its module is registered already, as a of mdm-a"
+    assert registry.get("planners", "top-mass").distribution == "mdm-a"
 
 
 def test_a_plugin_registers_all_its_parts_or_none() -> None:

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 from vocabulary import ANSWER, DIGITS, END, ID, START, ids
 
-from mdm_sampling.tasks.arithmetic import Problem, random_problem
-from mdm_sampling.tasks.grids import BOXES, random_grid, solutions
-from mdm_sampling.tasks.split import is_held_out
+from mdm_sampling.tasks import BOXES, Problem, is_held_out, random_grid, random_problem, solutions
 
 TOKENS = 6144  # of a batch, whatever its rows' length
 ANSWER_LENGTH = 24  # of a Countdown response

@@ -13,6 +13,7 @@ from .interrupts import STOPPED, is_interrupt, patient_interrupts, say_stopped
 try:
     import click
 
+    from .plugin_files import PLUGIN_OPTION, files_of_command, registry_of_command, warn_of_plugins
     from .streams import prepare_streams
 except KeyboardInterrupt:  # before there is a command to tell it
     say_stopped()
@@ -52,15 +53,38 @@ def tell_unprinted(error: OSError) -> None:
         click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
 
 
+def plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
+    """The commands of plug-ins. Where there is no plug-in, nothing is imported to learn that."""
+    from ..registry import installed
+
+    if not installed.plugins() and not files_of_command(ctx):
+        return {}
+    from ..errors import MDMError, SpecError
+    from ..registry.registry import COMMANDS as KIND
+
+    try:
+        registry = registry_of_command(ctx)
+    except MDMError as error:
+        raise click.ClickException(str(error)) from error
+    found = {}
+    for claim in registry.kind(KIND):
+        with suppress(SpecError):  # of a name that two plug-ins claim
+            found[claim.name] = registry.get(KIND, claim.name).part
+    return found
+
+
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of the same name."""
+    """A group whose commands live in modules of the same name, or come from plug-ins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *plugin_commands(ctx)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            found = plugin_commands(ctx)
+            if name not in found:
+                warn_of_plugins()  # one that could not be loaded may be why
+            return found.get(name)
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
 
@@ -94,6 +118,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         with told_interrupts():
             from ..at_work import stdout_for_results, told
+            from ..errors import MDMError
             from ..registry.installed import hide_unreadable
 
             hide_unreadable()
@@ -104,6 +129,8 @@ class LazyGroup(click.Group):
                 from .words import explained
 
                 raise explained(error) from error
+            except MDMError as error:  # of a plug-in's command; our own have told theirs
+                raise click.ClickException(str(error)) from error
             except (GeneratorExit, StopIteration) as error:  # which click and the interpreter would take for an end
                 raise click.ClickException(f"a part ended the command ({told(error)})") from error
             except SystemExit as error:
@@ -113,10 +140,16 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])  # `list` is a command here
+        found = plugin_commands(ctx)
+        warn_of_plugins()
+        if found:
+            with formatter.section("Commands of plug-ins"):
+                formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in found.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mdm-sampling")
+@PLUGIN_OPTION
 def main() -> None:
     """Sample from masked diffusion models: LLaDA, Dream and their kin."""

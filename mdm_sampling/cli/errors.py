@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import click
 
+from .plugin_files import registry_of_command, warn_of_plugins
+
 _LONGEST_NAME = 200
 """Characters of a file's name that an error shows."""
 
@@ -17,11 +19,10 @@ _LONGEST_NAME = 200
 def plain_errors() -> Iterator[None]:
     """Turn errors that a user can mend into one sentence on stderr and exit code 1; warn of broken plug-ins."""
     from ..errors import MDMError
-    from ..registry.registry import registry
 
-    for plugin in registry().problems:
-        click.echo(f"Warning: plug-in {plugin.name!r} of {plugin.distribution}: {plugin.problem}", err=True)
+    warn_of_plugins()
     try:
+        registry_of_command()
         yield
     except MDMError as error:
         raise click.ClickException(str(error)) from error

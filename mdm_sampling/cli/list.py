@@ -7,6 +7,7 @@ import click
 
 from .errors import plain_errors
 from .options import JSON_OPTION
+from .plugin_files import PLUGIN_OPTION
 
 KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
@@ -22,6 +23,7 @@ class Kind(click.Choice[str]):
 @click.command("list")
 @click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
 @JSON_OPTION
+@PLUGIN_OPTION
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from .plugin_files import PLUGIN_OPTION
 from .types import Finite, OutputFile, Threshold, Whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -148,6 +149,7 @@ ROW_OPTIONS = [
         help="finish: end a row once everything before its end token is final.",
     ),
     cli_option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
+    PLUGIN_OPTION,
 ]
 FILE_OPTION = cli_option(
     "--file",

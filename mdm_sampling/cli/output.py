@@ -64,6 +64,7 @@ def decode_and_print(
         prompts: what the rows were made of.
         chat: whether the chat template was applied to them; None if they are texts to infill.
     """
+    from ..registry.observers import plugin_observers
     from ..registry.specs import describe
     from ..traces.trace import Trace
 
@@ -72,11 +73,12 @@ def decode_and_print(
     sampler.check(rows)
     size = options["batch_size"]
     with ExitStack() as stack:
-        observers: list[Any] = []
+        observers: list[Any] = [*plugin_observers(sampler)]
         if trace is not None:
             file = stack.enter_context(trace.growing())
-            observers.append(Trace(file, sampler.backend, sampler.spec(), asked))
-            stack.callback(observers[0].flush)  # what a run that is stopped has not written yet
+            lines = Trace(file, sampler.backend, sampler.spec(), asked)
+            observers.append(lines)
+            stack.callback(lines.flush)  # what a run that is stopped has not written yet
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             label = f"{min(first + size, len(rows))}/{len(rows)}"

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .errors import plain_errors
+from .new_plugin import USES, commands_of, write_plugin
 from .options import JSON_OPTION
+from .plugin_files import PLUGIN_OPTION
 from .types import Finite, Whole
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def command() -> None:
 
 @command.command("list")
 @JSON_OPTION
+@PLUGIN_OPTION
 def list_command(as_json: bool) -> None:
     """Show the installed plug-ins: what they register, or why they could not be loaded."""
     with plain_errors():
@@ -47,7 +50,8 @@ def list_command(as_json: bool) -> None:
                 line |= {"module": plugin.module, "parts": parts, "problem": plugin.problem}  # type: ignore[dict-item]
                 click.echo(json.dumps(line))
                 continue
-            click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version})", bold=True)
+            origin = f"{plugin.distribution} {plugin.version}".strip()
+            click.secho(f"{plugin.name}  ({origin})", bold=True)
             for text in _by_kind(plugin) if plugin.problem is None else [f"not loaded: {plugin.problem}"]:
                 click.echo(
                     textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
@@ -73,23 +77,28 @@ def _by_kind(plugin: Plugin) -> list[str]:
 @command.command("show")
 @click.argument("name")
 @KIND_OPTION
+@PLUGIN_OPTION
 def show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
-        from ..registry.registry import registry
+        from ..registry.registry import COMMANDS, registry
         from ..registry.specs import build, parameters
 
         claims, plugin = _named(name, kind)
-        if ":" in name:
+        if plugin is None and name != claims[0].name:
             build(claims[0].kind, name)  # says what is wrong with its parameters
         if plugin is not None:
-            click.secho(f"{plugin.name}  ({plugin.distribution} {plugin.version}, module {plugin.module})", bold=True)
+            origin = f"{plugin.distribution} {plugin.version}".strip()
+            click.secho(f"{plugin.name}  ({origin}, module {plugin.module})", bold=True)
             if plugin.problem is not None:
                 raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
         for claim in claims:
             version = next((p.version for p in registry().plugins if p.distribution == claim.distribution), "")
             click.echo()
-            click.secho(f"{claim.name}  ({claim.kind}, {claim.distribution} {version})", bold=True)
+            click.secho(f"{claim.name}  ({claim.kind}, {f'{claim.distribution} {version}'.strip()})", bold=True)
+            if claim.kind == COMMANDS:
+                click.echo(f"  {claim.rule}")
+                continue
             click.echo(f"  {claim.part.__module__}.{claim.part.__qualname__}\n")
             for line in (claim.part.__doc__ or "It has no documentation.").strip().splitlines():
                 click.echo(f"  {line.removeprefix('    ')}".rstrip())
@@ -104,6 +113,7 @@ def show_command(name: str, kind: str | None) -> None:
 @click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
 @click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
 @click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
+@PLUGIN_OPTION
 def check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
     """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
 
@@ -115,6 +125,7 @@ def check_command(name: str, kind: str | None, examples: int, timeout: float, mo
     same checks are functions of mdm_sampling.testing, for tests.
     """
     from ..at_work import no_way_out
+    from ..registry.registry import COMMANDS
 
     with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
@@ -122,7 +133,10 @@ def check_command(name: str, kind: str | None, examples: int, timeout: float, mo
             raise click.ClickException(f"plug-in {plugin.name!r} could not be loaded: {plugin.problem}")
         if model is not None and all(claim.kind != "backends" for claim in claims):
             raise click.UsageError(f"--model is for families of models, and {name!r} is none.")
-        kept = [_check(claim, name if plugin is None else claim.name, examples, timeout, model) for claim in claims]
+        specs = [(claim, name if plugin is None else claim.name) for claim in claims if claim.kind != COMMANDS]
+        if not specs:
+            raise click.ClickException(f"plug-in {name!r} registers no part, and other things are not checked")
+        kept = [_check(claim, spec, examples, timeout, model) for claim, spec in specs]
         if not all(kept):
             count = kept.count(False)
             raise click.ClickException(
@@ -214,18 +228,20 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
     from ..errors import SpecError, nearest
     from ..registry.registry import KINDS, registry
+    from ..registry.specs import Spec
 
+    plugins = [plugin for plugin in registry().plugins if name in (plugin.name, plugin.distribution)]
+    word = name if plugins else Spec.parse(name).name
     if kind is not None:
         kind = kind.replace("-", "_")
         kind = f"{kind}s" if f"{kind}s" in KINDS else kind
-        return [registry().get(kind, name.partition(":")[0])], None
-    parts = list(_parts(name.partition(":")[0]))
+        return [registry().get(kind, word)], None
+    parts = list(_parts(word))
     if len(parts) > 1:
         kinds = ", ".join(claim.kind for claim in parts)
         raise SpecError(f"{name!r} is a part of several kinds; choose one with --kind: {kinds}")
     if parts:
         return parts, None
-    plugins = [plugin for plugin in registry().plugins if name in (plugin.name, plugin.distribution)]
     if plugins:
         return list(plugins[0].parts), plugins[0]
     known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
@@ -235,8 +251,12 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
 
 def _parts(name: str) -> Iterator[Registration]:
     """The parts of this name, of any kind. Raises `SpecError` for one that two distributions claim."""
+    from ..registry.files import CLASS_IN_FILE
     from ..registry.registry import KINDS, registry
 
+    if CLASS_IN_FILE.fullmatch(name):
+        yield registry().class_in_file(name)
+        return
     for kind in KINDS:
         if any(claim.name == name for claim in registry().kind(kind)):
             yield registry().get(kind, name)
@@ -244,26 +264,28 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
-def new_command(name: str, into: Path) -> None:
-    """Write a distribution with a planner called NAME: pyproject, module, test and README, ready to be installed."""
+def new_command(name: str, kind: str, into: Path) -> None:
+    """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
     with plain_errors():
-        from ..registry.registry import NAME
-        from .new_plugin import write_plugin
+        from ..registry.registry import COMMANDS, NAME, registry
+        from . import COMMANDS as OWN_COMMANDS
 
         if not NAME.fullmatch(name):
-            raise click.UsageError(f"{name!r} is no name for a planner: use lower-case words joined by hyphens.")
-        taken = next(_parts(name), None)
-        if taken is not None:
-            raise click.ClickException(f"{name!r} in {taken.kind} is already taken by {taken.distribution}")
+            raise click.UsageError(f"{name!r} is no name for a {kind}: use lower-case words joined by hyphens.")
+        taken = next(_parts(name), None) if kind != "command" else registry().parts.get((COMMANDS, name), [None])[0]
+        if taken is not None or (kind == "command" and name in OWN_COMMANDS):
+            of = (taken.kind, taken.distribution) if taken else (COMMANDS, "mdm-sampling")
+            raise click.ClickException(f"{name!r} in {of[0]} is already taken by {of[1]}")
         if name.startswith("mdm-"):
             raise click.UsageError(
                 f"leave out 'mdm-': the distribution of {name.removeprefix('mdm-')!r} is called {name}."
             )
-        written = write_plugin(name, into)
+        written = write_plugin(name, into, kind)
         folder = shlex.quote(f"{'' if written.is_absolute() else './'}{written}")
         click.echo(f"Wrote {written}. Next:\n")
         click.echo(f"  pip install --no-deps -e {folder}")
-        click.echo(f'  mdm-sampling generate --planner {name} "1... ..3. .1.. ...4"')
-        click.echo(f"  mdm-sampling plugins check {name}")
+        for line in commands_of(name, kind):
+            click.echo(f"  {line}")
         click.echo(f"  python -m pytest {folder}")

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
+from ..registry.observers import plugin_observers
 from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..result import RowCost
 from ..sampler import Sampler
@@ -130,7 +131,12 @@ class HarnessModel(LM):  # type: ignore[misc]
         texts = [""] * len(rows)
         for part in watched(parts, "generate_until", disable_tqdm):
             sampler = replace(self.sampler, token_sampler=self._token_sampler(asked[part[0]]))
-            result = sampler.fill([rows[i] for i in part], [seeds[i] for i in part], batch_size=self.batch_size)
+            result = sampler.fill(
+                [rows[i] for i in part],
+                [seeds[i] for i in part],
+                batch_size=self.batch_size,
+                observers=plugin_observers(sampler),
+            )
             self.rows += result.rows
             for i, sequence in zip(part, result.sequences, strict=True):
                 texts[i] = self._text(sequence[len(rows[i][0]) :], asked[i].until)

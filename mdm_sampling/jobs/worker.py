@@ -17,9 +17,13 @@ from ..errors import MDMError, SpecError
 from ..folders.store import Line
 from ..loading import from_spec
 from ..provenance import describe_machine
+from ..registry.observers import plugin_observers
+from ..registry.registry import registry
 from ..registry.specs import NOT_REGISTERED
 from ..sampler import Sampler
 from .batches import Batch, Ready
+
+FOR_OTHERS = "name it as FILE.py:Class or write a plug-in, so that other processes can build it"
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ class Worker:
         self.specs = [way.sampler.spec() for way in ways]
         self.weights = ways[0].sampler.backend.fingerprint() if ways else None
         self.machine = describe_machine(ways[0].sampler.backend.device if ways else None)
-        self.settings = [digest([spec, self.weights, w.until_eos]) for spec, w in zip(self.specs, ways, strict=True)]
+        files = [file.source for file in registry().files.values()]  # an edited file is another setting
+        self.settings = [
+            digest([spec, self.weights, w.until_eos, *files]) for spec, w in zip(self.specs, ways, strict=True)
+        ]
 
     def recipe(self) -> dict[str, Any]:
         """What another process needs to decode as this one would, as JSON-able values.
@@ -72,13 +79,18 @@ class Worker:
                 raise SpecError("this model was passed in memory, so other processes cannot load it; load it by name")
             for part in [*spec.values(), *spec["processors"]]:
                 if str(part).startswith(NOT_REGISTERED):
-                    raise SpecError(f"a part is {part}; register it in a plug-in, so that other processes can build it")
+                    raise SpecError(f"a part is {part}; {FOR_OTHERS}")
+        for way in self.ways:
+            for name in registry().names_only_here(way.sampler):
+                raise SpecError(f"{name!r} was registered in this process alone; {FOR_OTHERS}")
         ways = [{"spec": s, "until_eos": w.until_eos} for s, w in zip(self.specs, self.ways, strict=True)]
-        return {"ways": ways, "splits": self.splits, "warms_up": self.warms_up}
+        files = registry().files_to_send()
+        return {"ways": ways, "splits": self.splits, "warms_up": self.warms_up, "files": files}
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any]) -> Worker:
         """The worker of a recipe. The model is loaded once for all ways."""
+        registry().receive_files(recipe["files"])
         ways: list[Way] = []
         for way in recipe["ways"]:
             sampler = from_spec(way["spec"], ways[0].sampler.backend if ways else None)
@@ -128,6 +140,7 @@ class Worker:
             [each.seed for each in rows],
             batch_size=len(rows),
             until_eos=way.until_eos,
+            observers=plugin_observers(way.sampler),
         )
         together = {"batch_size": len(rows), "batch_seconds": time.perf_counter() - began, "error": None}
         columns = zip(rows, found.texts, found.sequences, found.rows, found.histories, strict=True)

@@ -1,22 +1,28 @@
-"""The hooks through which parts are registered, the built-in ones included.
+"""The hooks of plug-ins, through which the built-in parts are registered as well.
 
 A plug-in is a module (or object) with functions marked `@mdm_sampling.hookimpl`, named in the entry-point group
-`mdm_sampling` of its distribution. Each hook receives `register(name, part)`, where `part` is a frozen dataclass.
+`mdm_sampling` of its distribution.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
-GROUP = "mdm_sampling"
+from .installed import GROUP
+
+if TYPE_CHECKING:
+    import click
+
+    from ..sampler import Observer, Sampler
+
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 class Register(Protocol):
-    """What a hook receives, to be called once for each part."""
+    """What the hook of a kind of part receives, to be called once for each part."""
 
     def __call__(self, name: str, part: type[Any]) -> None:
         """Register a part, a frozen dataclass, under a name of lower-case words joined by hyphens."""
@@ -55,3 +61,13 @@ def register_processors(register: Register) -> None:
 @hookspec
 def register_tasks(register: Register) -> None:
     """Register tasks: frozen dataclasses that implement `Task`."""
+
+
+@hookspec
+def register_commands(cli: click.Group) -> None:
+    """Add commands to `mdm-sampling`, with `@cli.command()` or `cli.add_command(...)`."""
+
+
+@hookspec
+def observe_run(sampler: Sampler) -> Observer | None:
+    """An observer of a run that begins, told of each batch and step; None for no interest in this run."""

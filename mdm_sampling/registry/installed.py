@@ -1,4 +1,4 @@
-"""Installed distributions, without those whose metadata cannot be read.
+"""Installed distributions and their plug-ins, without those whose metadata cannot be read.
 
 One broken `.dist-info`, of whatever package, makes `importlib.metadata.entry_points` raise, and with it the import of
 torch, transformers and hypothesis. So it is hidden from this process.
@@ -12,6 +12,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+GROUP = "mdm_sampling"
+"""The entry-point group of plug-ins."""
+
+
+def plugins() -> list[metadata.EntryPoint]:
+    """The entry points of the installed plug-ins, by name; none of them is imported."""
+    hide_unreadable()
+    return sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name)
 
 
 @cache

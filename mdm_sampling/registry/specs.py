@@ -1,6 +1,7 @@
 """Parts as text: `info-gain:candidates=8,position_temperature=0.1` <-> `InfoGain(candidates=8, ...)`.
 
     spec   := name [":" argument {"," key "=" value}]
+    name   := that of a part that is registered | file ".py:" class
     argument := key "=" value | value, which is that of the part's first parameter
     value  := "(" spec ")" | "[" [item {"," item}] "]" | text without any of , ( ) [ ]
 
@@ -53,6 +54,9 @@ class Spec:
         if inside.startswith("(") and inside.endswith(")"):
             inside = inside[1:-1]
         name, colon, rest = inside.strip().partition(":")
+        if name.endswith(".py") and rest:
+            class_name, colon, rest = rest.partition(":")
+            name = f"{name}:{class_name.strip()}"
         if not name or (colon and not rest.strip()):
             raise SpecError(f"{_shown(text)} is no spec; write a name, or name:key=value,key=value")
         return cls(name.strip(), _parameters_in(rest, text) if colon else {})

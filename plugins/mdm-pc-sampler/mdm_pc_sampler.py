@@ -5,7 +5,7 @@ generation, x is the proposed token, p its probability and f its frequency in a 
 rare token is worth more than the same confidence in a comma.
 
 The frequencies stand in a JSON file, {"tokenizer": name, "total": tokens counted, "vocab_size": size of the tokenizer's
-vocabulary, "counts": {token id: times}}, which the command `mdm-pc-frequencies` makes from any text.
+vocabulary, "counts": {token id: times}}, which the command `mdm-sampling pc-frequencies` makes from any text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.folders.files import Output
 
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -46,8 +45,8 @@ class PCSampler(mdm.ScorePlanner):
     corpus.
 
     Args:
-        frequencies: the file of token counts, made by `mdm-pc-frequencies` with this model's tokenizer. It is read at
-            the first step. A token that it lacks has the frequency of one that was seen once.
+        frequencies: the file of token counts, made by `mdm-sampling pc-frequencies` with this model's tokenizer. It is
+            read at the first step. A token that it lacks has the frequency of one that was seen once.
         decay: the paper's lambda, 0 or more: how strongly early positions are preferred. The paper takes 0 for Sudoku,
             0.25 for most tasks and 0.5 for Countdown.
         alpha: the largest worth of a position, above 0.
@@ -116,7 +115,7 @@ class Frequencies:
             )
         return found
 
-    def write(self, output: Output | Path) -> None:
+    def write(self, output: mdm.Output | Path) -> None:
         """Write the file whole or not at all. Raises `OSError` if it cannot, `SpecError` if it must not be written."""
         values = {
             "tokenizer": self.tokenizer,
@@ -124,7 +123,7 @@ class Frequencies:
             "vocab_size": self.vocab_size,
             "counts": {str(token): self.counts[token] for token in sorted(self.counts)},
         }
-        target = output if isinstance(output, Output) else Output(output)
+        target = output if isinstance(output, mdm.Output) else mdm.Output(output)
         target.write(json.dumps(values) + "\n")
 
     @property
@@ -159,7 +158,7 @@ def _surprisals(path: str, modified: int, size: int, vocab_size: int, device: to
 
 def _unreadable(path: str, error: OSError) -> mdm.SpecError:
     return mdm.SpecError(
-        f"pc: the frequency file {path!r} cannot be read: {error.strerror}; mdm-pc-frequencies makes one"
+        f"pc: the frequency file {path!r} cannot be read: {error.strerror}; `mdm-sampling pc-frequencies` makes one"
     )
 
 
@@ -179,7 +178,7 @@ def _counts(path: str, values: object) -> dict[int, int]:
     return {int(key): _whole(path, f"counts[{key}]", value, 0) for key, value in values.items()}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("pc-frequencies", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
 @click.argument("corpus", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -187,8 +186,7 @@ def _counts(path: str, values: object) -> dict[int, int]:
 )
 @click.option("--field", default="text", show_default=True, help="Which field of a .jsonl file's lines is counted.")
 @click.option("--overwrite", is_flag=True, help="Write even over a file that is there.")
-@click.version_option(package_name="mdm-pc-sampler")
-def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwrite: bool) -> None:
+def pc_frequencies(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwrite: bool) -> None:
     """Count the tokens of a corpus for the planner `pc`.
 
     MODEL is a checkpoint folder, a hub id or `embedded`; only its tokenizer is loaded. CORPUS is one or more files of
@@ -196,7 +194,7 @@ def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwri
     """
     try:
         target = _target(model, corpus, output, overwrite)
-        tokenizer = load_tokenizer(model)
+        tokenizer = mdm.load_tokenizer(model)
         counts, unknown = count_tokens(tokenizer, corpus, field)
         found = Frequencies(model, len(tokenizer), counts, counts.total())
         if not found.total:
@@ -211,35 +209,16 @@ def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwri
         click.echo(f"{unknown:,} more that the tokenizer does not know were skipped")
 
 
-def _target(model: str, corpus: Sequence[Path], file: Path, overwrite: bool) -> Output:
+def _target(model: str, corpus: Sequence[Path], file: Path, overwrite: bool) -> mdm.Output:
     """The file to write. Refuses what would only fail once the corpus has been counted."""
     for each in corpus:
         if not each.is_file():
             raise click.ClickException(f"there is no file {str(each)!r}")
     folder = Path(model)
     checkpoint = list(folder.iterdir()) if folder.is_dir() else []
-    target = Output(file.absolute(), overwrite=overwrite, reads=[*corpus, *checkpoint])
+    target = mdm.Output(file.absolute(), overwrite=overwrite, reads=[*corpus, *checkpoint])
     target.check()
     return target
-
-
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model without its weights. Raises `ModelError` if there is no such thing."""
-    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
-    from transformers.utils import logging
-
-    from mdm_sampling.backends import checkpoint, files
-    from mdm_sampling.backends.embedded import FOLDER
-
-    logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
-    source = str(FOLDER) if model == "embedded" else model
-    files.read_config(source, None)
-    is_whole = files.stored_file(source, "tokenizer.json", None) is not None
-    # Dream's folders may hold a vocabulary and merges only, which are Qwen2's.
-    tokenizer = checkpoint.load_tokenizer(PreTrainedTokenizerFast if is_whole else Qwen2Tokenizer, source, None)
-    if tokenizer is None:
-        raise mdm.ModelError(f"{model}: the checkpoint has no tokenizer")
-    return tokenizer
 
 
 def count_tokens(tokenizer: Any, corpus: Sequence[Path], field: str) -> tuple[Counter[int], int]:
@@ -303,3 +282,8 @@ def _field(file: Path, number: int, line: str, field: str) -> str:
 @mdm.hookimpl
 def register_planners(register: mdm.Register) -> None:
     register("pc", PCSampler)
+
+
+@mdm.hookimpl
+def register_commands(cli: click.Group) -> None:
+    cli.add_command(pc_frequencies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from ...registry.observers import plugin_observers
 from ...sampler import Sampler
 from ...traces.replay import Replay
 from ...traces.trace import TraceLines
@@ -25,21 +26,25 @@ def watch(
     """
     lanes, runs = [], []
     for title, sampler in samplers.items():
-        canvas = sampler.canvas([row])
+        canvas, told = sampler.canvas([row]), plugin_observers(sampler)
+        for observer in told:
+            observer.begin(canvas, [seed])
         lines, replay = TraceLines(sampler.backend, sampler.spec()), Replay()
         replay.add(lines.opening(canvas, [seed]))
         lanes.append(Lane(title, replay.films[0]))
-        runs.append((lanes[-1], sampler.iterate(canvas, seed), lines, replay))
+        runs.append((lanes[-1], sampler.iterate(canvas, seed), lines, replay, told))
     screen.step(lanes)
     while runs:
         going = []
-        for lane, records, lines, replay in runs:
+        for lane, records, lines, replay, told in runs:
             began = time.monotonic()
             record = next(records, None)
             if record is not None:
                 lane.seconds += time.monotonic() - began
                 follow(replay, lines, record)
-                going.append((lane, records, lines, replay))
+                for observer in told:
+                    observer.add(record)
+                going.append((lane, records, lines, replay, told))
         runs = going
         if runs:
             screen.step(lanes if screen.live else [lane for lane, *_ in runs])

@@ -10,7 +10,6 @@ from mdm_klass import KLASS, divergence
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.prediction import Head
 from mdm_sampling.testing import check_planner
 
 VOCAB, MASK = 9, 8
@@ -126,7 +125,7 @@ def prediction(logits: Tensor, masked: Tensor, rows_seen: list[int] | None = Non
             rows_seen.append(len(hidden))
         return hidden.clone()
 
-    head = Head(project, (), mask_id=logits.shape[-1] - 1, vocab_size=logits.shape[-1])
+    head = mdm.Head(project, (), mask_id=logits.shape[-1] - 1, vocab_size=logits.shape[-1])
     return mdm.Prediction(logits, masked, head, torch.zeros(len(logits), 1, dtype=torch.long))
 
 
