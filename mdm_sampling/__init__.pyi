@@ -75,5 +75,5 @@ from .tasks.sudoku import Sudoku as Sudoku
 from .token_samplers import Greedy as Greedy
 from .token_samplers import GumbelMax as GumbelMax
 from .token_samplers import TokenSampler as TokenSampler
-from .traces.replay import read_trace as read_trace
-from .traces.trace import Trace as Trace
+from .traces.lines import Trace as Trace
+from .traces.lines import read_trace as read_trace

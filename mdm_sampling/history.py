@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,11 +96,16 @@ class HistoryKeeper:
             by_row = figures.permute(2, 1, 0).tolist()
             for row, step, (cost, after, score) in zip(rows.tolist(), steps.tolist(), by_row, strict=True):
                 chosen = int(score.pop())
-                seen = [n for n, value in enumerate(score) if not math.isnan(value)]
-                if chosen in seen:
+                seen = looked_at(score, chosen)
+                if seen:
                     costs, nexts, scores = ([values[n] for n in seen] for values in (cost, after, score))
                     found[row].append(Weighed(step, costs, nexts, scores, seen.index(chosen)))
         return found
+
+
+def looked_at(score: Sequence[float], chosen: int) -> list[int]:
+    """The numbers of the moves that have a score; none where the winner has none, for then the row weighed nothing."""
+    return [] if math.isnan(score[chosen]) else [n for n, value in enumerate(score) if not math.isnan(value)]
 
 
 def _figures(candidates: Candidates) -> Tensor:

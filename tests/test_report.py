@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from mdm_sampling.cli import main
 from mdm_sampling.errors import SpecError
-from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.traces import Film, Frame
 from mdm_sampling.views import drawing
 from mdm_sampling.views.page import page, write_page
 from mdm_sampling.views.page.data import page_data
@@ -120,10 +121,10 @@ def check_fills(written: dict[str, Any], number: int, frame: Frame, ids: Any) ->
     scores = [move[4] for move in moves]
     assert scores == sorted(scores, reverse=True)
     for move in moves:
-        found = [m for m in frame.candidates if m["positions"] == move[0] and abs(m["score"] - move[4]) <= 1e-4]
+        found = [m for m in frame.candidates if m.positions == move[0] and abs(m.score - move[4]) <= 1e-4]
         assert found
-        assert ids(move[1]) == found[0]["tokens"]
-        assert close(move[2:4], [found[0]["cost"], found[0]["next_entropy"]], 1e-4)
+        assert ids(move[1]) == found[0].tokens
+        assert close(move[2:4], [found[0].cost, found[0].next_entropy], 1e-4)
     assert sum(move[5] for move in moves) == bool(moves)
     assert written["forwards"][number] == frame.forwards
     assert written["token_forwards"][number] == frame.token_forwards
@@ -191,9 +192,8 @@ def test_the_page_needs_nothing_else_and_lets_run_only_its_own_program() -> None
 
 def test_numbers_that_json_has_none_for_are_left_out() -> None:
     film = made_film(["a", "b"], block=2, candidates=2)
-    move: Any = film.frames[0].candidates[1]
-    move["next_entropy"] = float("nan")
-    move["score"] = float("-inf")
+    moves = film.frames[0].candidates
+    moves[1] = replace(moves[1], next_entropy=float("nan"), score=float("-inf"))
     assert page_data({"made": [film]})["films"][0]["candidates"][0][1][3:5] == [None, None]
     page({"made": [film]})
 

@@ -22,7 +22,7 @@ from rich.text import Text
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.cli.watch import compared
-from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.traces import Film, Frame, Move
 from mdm_sampling.views import drawing
 from mdm_sampling.views.notebook import token_texts
 from mdm_sampling.views.terminal import Screen, Watcher
@@ -71,14 +71,7 @@ def films(draw: st.DrawFn) -> Film:
         count = draw(st.integers(1, len(holes)))
         positions = sorted(draw(st.permutations(holes))[:count])
         tokens = [draw(st.integers(0, 5)) for _ in positions]
-        move = {
-            "positions": positions,
-            "tokens": tokens,
-            "cost": 0.5,
-            "next_entropy": 0.25,
-            "score": -0.75,
-            "chosen": True,
-        }
+        move = Move(positions, tokens, cost=0.5, next_entropy=0.25, score=-0.75, chosen=True)
         film.add(
             Frame(
                 block=(0, len(body)),
@@ -315,17 +308,6 @@ def test_what_stands_for_another_sign_is_as_wide(text: str, encoding: str) -> No
     made = encodable(text + "".join(SIGNS), encoding)
     assert cell_len(made) == cell_len(text + "".join(SIGNS))
     made.encode("ascii" if encoding == "no such" else encoding)
-
-
-def test_a_step_that_no_run_takes_is_told_with_its_cause(base: mdm.Sampler) -> None:
-    class Sure(mdm.TokenSampler):
-        def propose(self, prediction: mdm.Prediction, noise: mdm.RowNoise, count: int) -> mdm.Proposal:
-            made = mdm.Greedy().propose(prediction, noise, count)
-            return replace(made, confidence=made.confidence + 1)
-
-    sampler = replace(base, max_new_tokens=20, steps=3, token_sampler=Sure())
-    with pytest.raises(mdm.ContractError, match="confidence has"):
-        watched({"sure": sampler}, PUZZLE)
 
 
 def test_lists_of_planners_keep_their_parameters() -> None:

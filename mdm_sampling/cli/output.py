@@ -65,7 +65,7 @@ def decode_and_print(
         chat: whether the chat template was applied to them; None if they are texts to infill.
     """
     from ..registry.specs import describe
-    from ..traces.trace import Trace
+    from ..traces import Trace
 
     asked = {"chat": chat, "infill": chat is None}
 

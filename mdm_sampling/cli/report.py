@@ -12,7 +12,7 @@ from .options import OVERWRITE_OPTION, OutputFile, cli_option, plain_errors
 from .targets import files_read
 
 if TYPE_CHECKING:
-    from ..traces.replay import Film
+    from ..traces import Film
 
 
 @click.command("report")
@@ -37,7 +37,7 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite
     where, reads = file.absolute(), files_read()
     with plain_errors():
         from ..folders.files import Output
-        from ..traces.replay import read_trace
+        from ..traces import read_trace
         from ..views.page import is_page, page
 
         target = Output(where, is_page, overwrite, reads)

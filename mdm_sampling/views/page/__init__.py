@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...folders.files import Output
-from ...traces.replay import Film
+from ...traces.film import Film
 from .data import page_data
 
 BEGINNING = b"""\

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from ...traces.replay import Film, Frame
+from ...traces.film import Film, Frame
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
 REPEAT = "."
@@ -95,11 +95,7 @@ def _table(films: Iterable[Film]) -> Table:
 
 def _ids(film: Film) -> set[int]:
     ids = {film.mask_id, *film.prefix, *film.body} | ({film.end_id} if film.end_id is not None else set())
-    for frame in film.frames:
-        ids.update(frame.tokens, frame.likeliest)
-        ids.update(token for position in frame.top for token, _ in position)
-        ids.update(token for move in frame.candidates for token in move["tokens"])
-    return ids
+    return ids.union(*(frame.all_tokens() for frame in film.frames))
 
 
 def _beginnings(blocks: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -119,10 +115,13 @@ def _top(position: Sequence[tuple[int, float]], numbers: Numbers) -> list[float 
 
 def _candidates(frame: Frame, numbers: Numbers) -> list[list[Any]]:
     """The moves that a step weighed, the best first."""
-    moves = sorted(frame.candidates, key=lambda move: -move["score"] if isfinite(move["score"]) else float("inf"))
-    figures = ("cost", "next_entropy", "score")
+    moves = sorted(frame.candidates, key=lambda move: -move.score if isfinite(move.score) else float("inf"))
     return [
-        [move["positions"], numbers(move["tokens"]), *_rounded([move[name] for name in figures]), int(move["chosen"])]
+        [
+            *(move.positions, numbers(move.tokens)),
+            *_rounded([move.cost, move.next_entropy, move.score]),
+            int(move.chosen),
+        ]
         for move in moves
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...traces.replay import Film
+from ...traces.film import Film
 from ..drawing import END, visible
 
 SIZES = (4, 6, 9)

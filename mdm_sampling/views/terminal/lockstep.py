@@ -6,9 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ...sampler import Sampler
-from ...traces.replay import Replay
-from ...traces.trace import TraceLines
-from .screen import Screen, follow
+from ...traces.keeper import FilmKeeper
+from .screen import Screen
 from .view import Lane
 
 
@@ -26,20 +25,20 @@ def watch(
     lanes, runs = [], []
     for title, sampler in samplers.items():
         canvas = sampler.canvas([row])
-        lines, replay = TraceLines(sampler.backend, sampler.spec()), Replay()
-        replay.add(lines.opening(canvas, [seed]))
-        lanes.append(Lane(title, replay.films[0]))
-        runs.append((lanes[-1], sampler.iterate(canvas, seed), lines, replay))
+        keeper = FilmKeeper(sampler.backend, sampler.spec())
+        keeper.begin(canvas, [seed])
+        lanes.append(Lane(title, keeper.films[0]))
+        runs.append((lanes[-1], sampler.iterate(canvas, seed), keeper))
     screen.step(lanes)
     while runs:
         going = []
-        for lane, records, lines, replay in runs:
+        for lane, records, keeper in runs:
             began = time.monotonic()
             record = next(records, None)
             if record is not None:
                 lane.seconds += time.monotonic() - began
-                follow(replay, lines, record)
-                going.append((lane, records, lines, replay))
+                keeper.add(record)
+                going.append((lane, records, keeper))
         runs = going
         if runs:
             screen.step(lanes if screen.live else [lane for lane, *_ in runs])

@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from ...traces.replay import Film, Frame
+from ...traces.film import Film, Frame
 from ..drawing import counted, shortened, visible
 from .colours import filled, masked
 from .layout import grid_size, lines_of, shown
@@ -143,13 +143,12 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
     table.add_column("move", overflow="ellipsis", no_wrap=True, max_width=32)
     for name in ("C", "H", "J"):
         table.add_column(name, justify="right", no_wrap=True)
-    moves = sorted(frame.candidates, key=lambda move: -move["score"])
+    moves = sorted(frame.candidates, key=lambda move: -move.score)
     for move in moves[:MOST_MOVES]:
-        pairs = zip(move["positions"], move["tokens"], strict=True)
+        pairs = zip(move.positions, move.tokens, strict=True)
         text = ", ".join(f"{position} {shown(film, token)!r}" for position, token in pairs)
-        figures = (f"{move[name]:.3f}" for name in ("cost", "next_entropy", "score"))
-        style = "bold" if move["chosen"] else ""
-        table.add_row("▶" if move["chosen"] else "", Text(text), *figures, style=style)
+        figures = (f"{figure:.3f}" for figure in (move.cost, move.next_entropy, move.score))
+        table.add_row("▶" if move.chosen else "", Text(text), *figures, style="bold" if move.chosen else "")
     return table
 
 
