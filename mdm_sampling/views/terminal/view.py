@@ -17,7 +17,7 @@ from rich.text import Text
 from ...traces.film import Film, Frame
 from ..drawing import counted, shortened, visible
 from .colours import filled, masked
-from .layout import grid_size, lines_of, shown
+from .layout import lines_of, shown
 
 HOLE = "·"
 MOST_MOVES = 12
@@ -89,7 +89,7 @@ def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
-    for positions in lines_of(film, tokens):
+    for positions in lines_of(film, steps, tokens):
         lines.append(Text(no_wrap=True))
         for position in positions:
             text, style = cells[position]
@@ -111,7 +111,6 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     frame = film.frames[steps - 1] if steps else None
     entropies = {} if frame is None else dict(zip(frame.masked, frame.masked_entropy, strict=True))
     ranks = ranks_of(film, filled_at)
-    space = " " if grid_size(film) else ""
     cells = []
     for position, token in enumerate(tokens):
         text = shown(film, token)
@@ -120,7 +119,7 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
             text, style = HOLE, masked(entropies.get(position))
         elif frame is not None and position in frame.positions:
             style += NEW
-        cells.append((space + text + space, style))
+        cells.append((text, style))
     return cells
 
 
