@@ -25,6 +25,7 @@ from .errors import MDMError as MDMError
 from .errors import ModelError as ModelError
 from .errors import PredictionError as PredictionError
 from .errors import SpecError as SpecError
+from .history import RowCost as RowCost
 from .kinds import check_fields as check_fields
 from .loading import load as load
 from .loading import load_backend as load_backend
@@ -57,7 +58,6 @@ from .registry.specs import build as build
 from .registry.specs import describe as describe
 from .registry.specs import from_spec as from_spec
 from .result import Result as Result
-from .result import RowCost as RowCost
 from .sampler import Observer as Observer
 from .sampler import Sampler as Sampler
 from .schedules import Constant as Constant

@@ -1,4 +1,4 @@
-"""How the rows of a batch were decoded, from its step records: order of filling, entropies and the moves weighed."""
+"""How the rows of a batch were decoded: order of filling, entropies and the moves weighed, and what each row cost."""
 
 from __future__ import annotations
 
@@ -49,6 +49,28 @@ class RowHistory:
     entropy: list[float]
     step_entropy: list[float]
     weighed: list[Weighed]
+
+
+@dataclass(frozen=True)
+class RowCost:
+    """What one row cost.
+
+    Attributes:
+        seed: the seed that draws this row again.
+        steps: steps in which the row took part.
+        forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
+        token_forwards: tokens computed for it over all forwards.
+        cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
+            that is reopened and filled again counts each time.
+        seconds: from the start of its batch until the row was finished, without the time that observers took.
+    """
+
+    seed: int
+    steps: int
+    forwards: int
+    token_forwards: int
+    cumulative_entropy: float
+    seconds: float
 
 
 class HistoryKeeper:

@@ -24,7 +24,6 @@ from mdm_sampling.cli import main
 from mdm_sampling.cli.watch import compared
 from mdm_sampling.traces import Film, Frame, Move
 from mdm_sampling.views import drawing
-from mdm_sampling.views.notebook import token_texts
 from mdm_sampling.views.terminal import Screen, Watcher
 from mdm_sampling.views.terminal.keys import Keys
 from mdm_sampling.views.terminal.layout import lines_of, shown
@@ -269,7 +268,7 @@ def test_the_end_token_has_one_sign(base: mdm.Sampler) -> None:
     result = replace(base, max_new_tokens=20, steps=5).generate(PUZZLE)
     assert result.codec is not None
     ended = replace(result, sequences=[[*result.sequences[0][:-1], result.codec.eos_ids[0]]])
-    assert token_texts(ended, 0)[-1] == drawing.END
+    assert ended.token_texts(0)[-1] == drawing.END
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "latin-1", "cp437"])

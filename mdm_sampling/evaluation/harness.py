@@ -23,9 +23,9 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
+from ..history import RowCost
 from ..provenance import fingerprint
 from ..registry.specs import NOT_REGISTERED, describe, split_spec
-from ..result import RowCost
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
 from .arguments import Generation, read_generation, read_model_args
