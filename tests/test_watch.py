@@ -26,7 +26,7 @@ from mdm_sampling.traces import Film, Frame, Move
 from mdm_sampling.views import drawing
 from mdm_sampling.views.terminal import Screen, Watcher
 from mdm_sampling.views.terminal.keys import Keys
-from mdm_sampling.views.terminal.layout import lines_of, shown
+from mdm_sampling.views.terminal.layout import expected, lines_of, shown, space_around
 from mdm_sampling.views.terminal.lockstep import watch
 from mdm_sampling.views.terminal.plain import SIGNS, encodable
 from mdm_sampling.views.terminal.view import HOLE, Lane, canvas_lines, picture, prompt_lines
@@ -111,12 +111,14 @@ def test_a_picture_fits_and_shows_every_mask(film: Film, width: int, height: int
 
 def test_a_canvas_stands_in_the_lines_that_the_model_expects() -> None:
     film = Film([], [0, 2, 1, MASK], MASK, END, 0, {}, NAMES)
-    assert lines_of(film, 0, film.body) == [[0, 1], [2, 3]]
+    assert lines_of(film, expected(film, 0)) == [[0, 1], [2, 3]]
+    assert space_around(film, film.body) == ""
     sampler = mdm.load(max_new_tokens=20, block_size=20, steps=20)
     (lane,) = watched({"confidence": replace(sampler, planner=mdm.Confidence())}, PUZZLE)
     rows = [list(range(5 * row, 5 * row + 5)) for row in range(4)]
     for steps in range(21):
-        assert lines_of(lane.film, steps, lane.film.after(steps)[0]) == rows
+        assert lines_of(lane.film, expected(lane.film, steps)) == rows
+        assert space_around(lane.film, expected(lane.film, steps)) == " "
 
 
 def watched(samplers: dict[str, mdm.Sampler], prompt: str, screen: Screen | None = None) -> list[Lane]:

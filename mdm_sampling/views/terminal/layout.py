@@ -8,22 +8,29 @@ from ...traces.film import Film
 from ..drawing import END, visible
 
 
-def lines_of(film: Film, steps: int, tokens: Sequence[int]) -> list[list[int]]:
-    """The positions of a body in lines, each of which ends with a token that ends a line.
+def expected(film: Film, steps: int) -> list[int]:
+    """The body after so many steps, with what the model last thought likeliest at the masked positions that it saw."""
+    tokens, _ = film.after(steps)
+    for frame in film.frames[max(steps, 1) - 1 :][:1]:
+        for position, token in zip(frame.masked, frame.likeliest, strict=True):
+            tokens[position] = token if tokens[position] == film.mask_id else tokens[position]
+    return tokens
 
-    A masked position counts as what the model last thought likeliest there, so that lines stand before they are filled.
 
-    Args:
-        tokens: the body after so many steps, as `film.after(steps)` gives it.
-    """
-    frame = film.frames[max(steps, 1) - 1] if film.frames else None
-    guessed = {} if frame is None else dict(zip(frame.masked, frame.likeliest, strict=True))
+def lines_of(film: Film, tokens: Sequence[int]) -> list[list[int]]:
+    """The positions of a body in lines, each of which ends with a token that ends a line."""
     lines: list[list[int]] = [[]]
     for position, token in enumerate(tokens):
         lines[-1].append(position)
-        if film.name(guessed.get(position, token) if token == film.mask_id else token).endswith("\n"):
+        if film.name(token).endswith("\n"):
             lines.append([])
     return [line for line in lines if line]
+
+
+def space_around(film: Film, tokens: Sequence[int]) -> str:
+    """What stands around each position: a space where all tokens are single characters, as in a puzzle."""
+    texts = [shown(film, token) for token in tokens if token != film.mask_id]
+    return " " if texts and all(len(text) == 1 for text in texts) else ""
 
 
 def shown(film: Film, token: int) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 from ...traces.film import Film, Frame
 from ..drawing import counted, shortened, visible
 from .colours import filled, masked
-from .layout import lines_of, shown
+from .layout import expected, lines_of, shown, space_around
 
 HOLE = "·"
 MOST_MOVES = 12
@@ -85,14 +85,17 @@ def prompt_lines(film: Film, console: Console, width: int) -> list[Text]:
 def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     """The body in lines of at most so many columns, and the number of the line in which the current block begins."""
     tokens, filled_at = film.after(steps)
+    likely = expected(film, steps)
+    space = space_around(film, likely)
     cells = cells_of(film, steps, tokens, filled_at)
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
-    for positions in lines_of(film, steps, tokens):
+    for positions in lines_of(film, likely):
         lines.append(Text(no_wrap=True))
         for position in positions:
             text, style = cells[position]
+            text = space + text + space
             text = text if cell_len(text) <= width else set_cell_size(text, width)
             if lines[-1].cell_len + cell_len(text) > width:
                 lines.append(Text(no_wrap=True))
