@@ -21,9 +21,8 @@ from rich.terminal_theme import MONOKAI
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import row_of
-from mdm_sampling.traces.replay import Film
-from mdm_sampling.views.page import write_page
-from mdm_sampling.views.terminal import Screen
+from mdm_sampling.traces import Film
+from mdm_sampling.views import Screen, write_page
 from mdm_sampling.views.terminal.lockstep import watch
 from mdm_sampling.views.terminal.view import Lane
 

@@ -80,7 +80,7 @@ def main(quick: bool, **options: Any) -> None:
 
 def page_size(trace: Path, page: Path) -> int:
     """Bytes of the page of a trace."""
-    from mdm_sampling.views.page import write_page
+    from mdm_sampling.views import write_page
 
     write_page({"trace": mdm.read_trace(trace)}, page)
     return page.stat().st_size

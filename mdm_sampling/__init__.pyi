@@ -28,6 +28,7 @@ from .errors import PredictionError as PredictionError
 from .errors import RegistrationError as RegistrationError
 from .errors import SpecError as SpecError
 from .folders.files import Output as Output
+from .history import RowCost as RowCost
 from .history import RowHistory as RowHistory
 from .history import Weighed as Weighed
 from .kinds import check_fields as check_fields
@@ -71,7 +72,6 @@ from .registry.registry import register as register
 from .registry.specs import build as build
 from .registry.specs import describe as describe
 from .result import Result as Result
-from .result import RowCost as RowCost
 from .sampler import Observer as Observer
 from .sampler import Sampler as Sampler
 from .schedules import Constant as Constant
@@ -89,5 +89,5 @@ from .tasks.sudoku import Sudoku as Sudoku
 from .token_samplers import Greedy as Greedy
 from .token_samplers import GumbelMax as GumbelMax
 from .token_samplers import TokenSampler as TokenSampler
-from .traces.replay import read_trace as read_trace
-from .traces.trace import Trace as Trace
+from .traces.lines import Trace as Trace
+from .traces.lines import read_trace as read_trace

@@ -1,8 +1,9 @@
-"""How the rows of a batch were decoded, from its step records: order of filling, entropies and the moves weighed."""
+"""How the rows of a batch were decoded: order of filling, entropies and the moves weighed, and what each row cost."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,28 @@ class RowHistory:
     weighed: list[Weighed]
 
 
+@dataclass(frozen=True)
+class RowCost:
+    """What one row cost.
+
+    Attributes:
+        seed: the seed that draws this row again.
+        steps: steps in which the row took part.
+        forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
+        token_forwards: tokens computed for it over all forwards.
+        cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
+            that is reopened and filled again counts each time.
+        seconds: from the start of its batch until the row was finished, without the time that observers took.
+    """
+
+    seed: int
+    steps: int
+    forwards: int
+    token_forwards: int
+    cumulative_entropy: float
+    seconds: float
+
+
 class HistoryKeeper:
     """Keeps a few numbers a step on the canvas's device; they are read when the batch is finished."""
 
@@ -95,11 +118,16 @@ class HistoryKeeper:
             by_row = figures.permute(2, 1, 0).tolist()
             for row, step, (cost, after, score) in zip(rows.tolist(), steps.tolist(), by_row, strict=True):
                 chosen = int(score.pop())
-                seen = [n for n, value in enumerate(score) if not math.isnan(value)]
-                if chosen in seen:
+                seen = looked_at(score, chosen)
+                if seen:
                     costs, nexts, scores = ([values[n] for n in seen] for values in (cost, after, score))
                     found[row].append(Weighed(step, costs, nexts, scores, seen.index(chosen)))
         return found
+
+
+def looked_at(score: Sequence[float], chosen: int) -> list[int]:
+    """The numbers of the moves that have a score; none where the winner has none, for then the row weighed nothing."""
+    return [] if math.isnan(score[chosen]) else [n for n, value in enumerate(score) if not math.isnan(value)]
 
 
 def _figures(candidates: Candidates) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .canvas import Canvas
-from .history import HistoryKeeper, RowHistory
+from .history import HistoryKeeper, RowCost, RowHistory
 from .lazy import torch
 from .records import StepRecord
 
@@ -17,28 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .backends.text import TextCodec
-
-
-@dataclass(frozen=True)
-class RowCost:
-    """What one row cost.
-
-    Attributes:
-        seed: the seed that draws this row again.
-        steps: steps in which the row took part.
-        forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
-        token_forwards: tokens computed for it over all forwards.
-        cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
-            that is reopened and filled again counts each time.
-        seconds: from the start of its batch until the row was finished, without the time that observers took.
-    """
-
-    seed: int
-    steps: int
-    forwards: int
-    token_forwards: int
-    cumulative_entropy: float
-    seconds: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,28 +54,35 @@ class Result:
             histories=[history for batch in batches for history in batch.histories],
         )
 
+    def token_texts(self, row: int) -> list[str]:
+        """The tokens of a row's body as figures show them: a newline as ⏎, the end token as ■, or the ids."""
+        from .views.drawing import token_texts
+
+        length = len(self.histories[row].order)
+        return token_texts(self.sequences[row][-length:] if length else [], self.codec)
+
     def plot_order(self, row: int | None = None, ax: Axes | None = None) -> Figure:
-        """When each position was filled, see `mdm_sampling.views.plots.plot_order`."""
+        """When each position was filled, see `mdm_sampling.views.plot_order`."""
         from .views.plots import plot_order
 
-        return plot_order(self, row, ax)
+        return plot_order(self.histories, self.token_texts, row, ax)
 
     def plot_entropy(self, row: int | None = None, ax: Axes | None = None) -> Figure:
-        """What uncertainty the positions were filled at, see `mdm_sampling.views.plots.plot_entropy`."""
+        """What uncertainty the positions were filled at, see `mdm_sampling.views.plot_entropy`."""
         from .views.plots import plot_entropy
 
-        return plot_entropy(self, row, ax)
+        return plot_entropy(self.histories, row, ax)
 
     def plot_candidates(self, row: int = 0, ax: Axes | None = None) -> Figure:
-        """The moves that were weighed, see `mdm_sampling.views.plots.plot_candidates`."""
+        """The moves that were weighed, see `mdm_sampling.views.plot_candidates`."""
         from .views.plots import plot_candidates
 
-        return plot_candidates(self, row, ax)
+        return plot_candidates(self.histories, row, ax)
 
     def _repr_html_(self) -> str:
         from .views.notebook import html
 
-        return html(self)
+        return html(self.histories, self.rows, self.token_texts, between="" if self.codec else " ")
 
 
 class Collector:

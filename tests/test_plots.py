@@ -16,10 +16,9 @@ from matplotlib.patches import Rectangle
 
 import mdm_sampling as mdm
 from mdm_sampling.history import RowHistory, Weighed
-from mdm_sampling.result import RowCost
-from mdm_sampling.views.drawing import VIRIDIS, hex_of, ink, viridis
-from mdm_sampling.views.notebook import GREY, printable
-from mdm_sampling.views.plots import plot_entropy
+from mdm_sampling.traces import FilmKeeper
+from mdm_sampling.views import plot_entropy, plot_order
+from mdm_sampling.views.drawing import GREY, VIRIDIS, hex_of, ink, printable, viridis
 
 PUZZLES = ["1__4\n__1_\n_1__\n___1", "_2__\n4___\n___1\n_3__"]
 
@@ -45,7 +44,7 @@ def made(words: list[str], orders: list[list[int]], prompt: int = 3) -> mdm.Resu
             sum(e for e, s in zip(entropy, order, strict=True) if s == step) for step in range(max([*order, -1]) + 1)
         ]
         histories.append(RowHistory(order, entropy, paid, []))
-        reports.append(RowCost(0, len(paid), len(paid), 1, sum(paid), 0.1))
+        reports.append(mdm.RowCost(0, len(paid), len(paid), 1, sum(paid), 0.1))
     sequences = [[0] * prompt + [position % len(words) for position in range(len(order))] for order in orders]
     return mdm.Result([""] * len(orders), sequences, reports, {}, histories, Words(words))  # type: ignore[arg-type]
 
@@ -151,7 +150,7 @@ def test_curves_end_at_the_cumulative_entropy_of_their_row(solved: mdm.Result) -
 def test_several_results_are_overlaid_with_their_means() -> None:
     """Of rows of different lengths the mean ends at the mean of the ends."""
     results = {"short": made(["a"], [[0, 1, 2], [0, 1, 2, 3, 4]]), "long": made(["a"], [list(range(7))])}
-    axes = plot_entropy(results).axes[0]
+    axes = plot_entropy({name: result.histories for name, result in results.items()}).axes[0]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["short, mean of 2 rows, 0.65 nats", "long, 2.10 nats"]
     named = [line for line in axes.lines if not line.get_label().startswith("_")]
@@ -188,6 +187,16 @@ def test_winners_are_joined_over_steps_that_weighed_nothing() -> None:
     figure = result.plot_candidates()
     figure.savefig(BytesIO())
     assert list(figure.axes[0].lines[1].get_xdata()) == [1, 3]
+
+
+def test_films_are_drawn_as_results_are(base: mdm.Sampler) -> None:
+    sampler = replace(base, steps=6, planner=mdm.InfoGain(candidates=4), cache=mdm.NoCache())
+    keeper = FilmKeeper(sampler.backend, sampler.spec())
+    result = sampler.infill(PUZZLES, observers=[keeper])
+    histories = [film.history for film in keeper.films]
+    assert cells(plot_order(histories, result.token_texts)) == cells(result.plot_order())
+    for film, line in zip(keeper.films, plot_entropy(histories).axes[0].lines, strict=True):
+        assert list(line.get_ydata()) == pytest.approx(film.cumulative_entropy)
 
 
 def test_a_row_that_weighed_nothing_says_how_to_make_it_weigh(base: mdm.Sampler) -> None:
@@ -239,8 +248,8 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
     """In a process of its own, since pyplot may be here already."""
     lines = (
         "import sys, mdm_sampling as mdm",
-        "from mdm_sampling.history import RowHistory; from mdm_sampling.result import RowCost",
-        "row = RowCost(0, 1, 1, 1, 0.5, 0.1)",
+        "from mdm_sampling.history import RowHistory",
+        "row = mdm.RowCost(0, 1, 1, 1, 0.5, 0.1)",
         "result = mdm.Result([''], [[1, 2]], [row], {}, [RowHistory([0], [0.5], [0.5], [])])",
         "assert result._repr_html_() and 'matplotlib' not in sys.modules",
         "assert all(f._repr_png_()[:4] == b'\\x89PNG' for f in (result.plot_order(), result.plot_entropy()))",

@@ -18,7 +18,7 @@ from test_trace import ROWS, ReopeningAnywhere
 from toys import MASK, toy_callable
 
 import mdm_sampling as mdm
-from mdm_sampling.traces.replay import Film
+from mdm_sampling.traces import Film
 from mdm_sampling.views.page import page
 from mdm_sampling.views.terminal.view import Lane, picture
 
@@ -185,9 +185,9 @@ def first(lines: list[Any], name: str) -> Any:
 
 IMPOSSIBLE: dict[str, Callable[[list[Any]], Any]] = {
     "a probability above 1": lambda t: first(t, "positions")["confidence"].__setitem__(0, 2.0),
-    "a negative probability": lambda t: first(t, "positions")["masked"]["confidence"].__setitem__(0, -0.5),
+    "a negative probability": lambda t: first(t, "positions")["likeliest_confidence"].__setitem__(0, -0.5),
     "a negative entropy": lambda t: first(t, "positions")["entropy"].__setitem__(0, -1.0),
-    "an endless entropy": lambda t: first(t, "positions")["masked"]["entropy"].__setitem__(-1, 1e300),
+    "an endless entropy": lambda t: first(t, "positions")["masked_entropy"].__setitem__(-1, 1e300),
     "a position twice in a step": lambda t: [
         first(t, "positions")[name].insert(0, first(t, "positions")[name][0])
         for name in ("positions", "tokens", "confidence", "entropy", "top")

@@ -1,9 +1,11 @@
 """The page of traces: its data say what the films say, its markup is safe, and the command says what is wrong."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from mdm_sampling.cli import main
 from mdm_sampling.errors import SpecError
-from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.traces import Film, Frame
 from mdm_sampling.views import drawing
 from mdm_sampling.views.page import page, write_page
 from mdm_sampling.views.page.data import page_data
@@ -49,24 +51,9 @@ class Elements(HTMLParser):
 
 
 def data_of(text: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(Elements(text).texts["script", "application/json"])
+    packed = Elements(text).texts["script", "application/gzip"]
+    data: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed, validate=True)))
     return data
-
-
-class Entries:
-    """Reads one text of records as the documentation of the encoding says."""
-
-    def __init__(self, text: str, width: int) -> None:
-        self.text, self.width, self.at, self.before = text, width, 0, dict[int, int]()
-
-    def read(self, position: int) -> int:
-        if self.text[self.at] == ".":
-            self.at += 1
-        else:
-            entry = self.text[self.at : self.at + self.width]
-            self.at += self.width
-            self.before[position] = sum(ALPHABET.index(digit) * 64**i for i, digit in enumerate(reversed(entry)))
-        return self.before[position]
 
 
 def close(found: list[float], wanted: list[float], within: float) -> bool:
@@ -74,59 +61,39 @@ def close(found: list[float], wanted: list[float], within: float) -> bool:
 
 
 def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
-    """Play what is written of a film, and compare it with the film step by step."""
-
-    def ids(numbers: list[int]) -> list[int]:
-        assert all(data["tokens"][number][1] == film.name(data["tokens"][number][0]) for number in numbers)
-        return [data["tokens"][number][0] for number in numbers]
-
-    assert (ids(written["prefix"]), ids(written["body"])) == (film.prefix, film.body)
-    assert (ids([written["mask"]]), ids([written["end"]])) == ([film.mask_id], [film.end_id])
-    assert (written["seed"], written["spec"]) == (str(film.seed), film.spec)
+    """Compare what is written of a film with the film, step by step."""
+    names = {int(token): text for token, text in data["names"][written["names"]].items()}
+    assert names == film.names
+    same = ("prefix", "body", "spec")
+    assert [written[name] for name in same] == [getattr(film, name) for name in same]
+    assert (written["seed"], written["mask"], written["end"]) == (str(film.seed), film.mask_id, film.end_id)
     assert close(written["cumulative"], film.cumulative_entropy, 1e-4)
-    assert len(written["positions"]) == len(film.frames)
-    seen = written["seen"]
-    entropies, probabilities = Entries(seen["entropy"], 2), Entries(seen["probability"], 2)
-    likeliest = Entries(seen["token"], data["width"])
-    canvas, blocks = list(film.body), {step: (start, stop) for step, start, stop in written["blocks"]}
-    block = (0, 0)
-    for number, frame in enumerate(film.frames):
-        block = blocks.get(number, block)
-        masked = [p for p in range(*block) if p < len(canvas) and canvas[p] == film.mask_id]
-        assert (block, masked) == (frame.block, frame.masked)
-        step = data["range"] / 4095
-        assert close([entropies.read(p) * step for p in masked], frame.masked_entropy, step / 2 + 1e-9)
-        assert close([probabilities.read(p) / 4095 for p in masked], frame.likeliest_confidence, 0.5 / 4095 + 1e-9)
-        assert ids([likeliest.read(p) for p in masked]) == frame.likeliest
-        check_fills(written, number, frame, ids)
-        for position, token in zip(frame.positions, frame.tokens, strict=True):
-            canvas[position] = token
-        for position in dict(written["reopened"]).get(number, []):
-            canvas[position] = film.mask_id
-        for position in dict(written["ended"]).get(number, []):
-            canvas[position] = ids([written["end"]])[0]
-    assert canvas == film.canvas
-    assert all(entries.at == len(entries.text) for entries in (entropies, probabilities, likeliest))
+    steps = len(film.frames)
+    colours = [drawing.viridis(step / max(1, steps - 1)) for step in range(steps)]
+    assert written["colours"] == [[drawing.hex_of(colour), drawing.ink(colour)] for colour in colours]
+    for found, frame in zip(written["frames"], film.frames, strict=True):
+        check_frame(found, frame)
+        assert all(0 <= entropy <= data["range"] + 5e-4 for entropy in found["masked_entropy"])
 
 
-def check_fills(written: dict[str, Any], number: int, frame: Frame, ids: Any) -> None:
-    assert (written["positions"][number], ids(written["filled"][number])) == (frame.positions, frame.tokens)
-    assert close(written["confidence"][number], frame.confidence, 1e-4)
-    assert close(written["entropy"][number], frame.entropy, 1e-4)
-    for top, position in zip(written["top"][number], frame.top, strict=True):
-        assert ids(top[::2]) == [token for token, _ in position]
-        assert close(top[1::2], [probability for _, probability in position], 1e-4)
-    moves = written["candidates"][number]
-    scores = [move[4] for move in moves]
+SAME = ("positions", "tokens", "masked", "likeliest", "reopened", "ended", "forwards", "token_forwards")
+CLOSE = {"confidence": 1e-4, "entropy": 1e-4, "masked_entropy": 1e-3, "likeliest_confidence": 1e-3}
+
+
+def check_frame(found: dict[str, Any], frame: Frame) -> None:
+    assert found["block"] == list(frame.block)
+    assert [found[name] for name in SAME] == [getattr(frame, name) for name in SAME]
+    assert all(close(found[name], getattr(frame, name), within) for name, within in CLOSE.items())
+    for top, wanted in zip(found["top"], frame.top, strict=True):
+        assert [token for token, _ in top] == [token for token, _ in wanted]
+        assert close([share for _, share in top], [share for _, share in wanted], 1e-4)
+    scores = [move["score"] for move in found["candidates"]]
     assert scores == sorted(scores, reverse=True)
-    for move in moves:
-        found = [m for m in frame.candidates if m["positions"] == move[0] and abs(m["score"] - move[4]) <= 1e-4]
-        assert found
-        assert ids(move[1]) == found[0]["tokens"]
-        assert close(move[2:4], [found[0]["cost"], found[0]["next_entropy"]], 1e-4)
-    assert sum(move[5] for move in moves) == bool(moves)
-    assert written["forwards"][number] == frame.forwards
-    assert written["token_forwards"][number] == frame.token_forwards
+    moves = sorted(frame.candidates, key=lambda move: -move.score)
+    for move, of_frame in zip(found["candidates"], moves, strict=True):
+        assert {name: move[name] for name in ("positions", "tokens", "chosen")}.items() <= vars(of_frame).items()
+        figures = ("cost", "next_entropy", "score")
+        assert close([move[name] for name in figures], [getattr(of_frame, name) for name in figures], 1e-4)
 
 
 @given(st.lists(any_film(), min_size=1, max_size=3))
@@ -136,16 +103,6 @@ def test_the_page_says_what_the_films_say(films: list[Film]) -> None:
     assert len(data["films"]) == len(films)
     for written, film in zip(data["films"], films, strict=True):
         check(data, written, film)
-
-
-def test_what_did_not_change_takes_one_character() -> None:
-    film = made_film(["a", "b", "c"], block=3)
-    for frame in film.frames:
-        frame.masked_entropy[:] = [0.5] * len(frame.masked)
-        frame.likeliest[:] = [4] * len(frame.masked)
-    seen = page_data({"made": [film]})["films"][0]["seen"]
-    assert seen["entropy"] == "--" * 3 + "..."
-    assert seen["token"][-3:] == "..."
 
 
 @pytest.mark.parametrize("block", [32, 1024])
@@ -164,15 +121,15 @@ def test_what_a_model_wrote_is_data() -> None:
     elements = Elements(text)
     assert "img" not in [tag for tag, _ in elements.tags]
     assert [tag for tag, _ in elements.tags].count("script") == 2
-    assert not re.search("[<>&\u2028]", elements.texts["script", "application/json"])
-    assert EVIL in [text for _, text in data_of(text)["tokens"]]
+    assert re.fullmatch("[A-Za-z0-9+/=]+", elements.texts["script", "application/gzip"])
+    assert EVIL in data_of(text)["names"][0].values()
     assert data_of(text)["films"][0]["name"] == EVIL
 
 
 def test_a_text_that_is_a_slot_of_the_page_stays_text() -> None:
     film = made_film(["{{script}}", "\ud800"], block=2)
     data = data_of(page({"made": [film]}, title="{{data}}"))
-    assert {"{{script}}", "\ud800"} <= {text for _, text in data["tokens"]}
+    assert {"{{script}}", "\ud800"} <= {*data["names"][0].values()}
 
 
 def test_the_page_needs_nothing_else_and_lets_run_only_its_own_program() -> None:
@@ -191,22 +148,35 @@ def test_the_page_needs_nothing_else_and_lets_run_only_its_own_program() -> None
 
 def test_numbers_that_json_has_none_for_are_left_out() -> None:
     film = made_film(["a", "b"], block=2, candidates=2)
-    move: Any = film.frames[0].candidates[1]
-    move["next_entropy"] = float("nan")
-    move["score"] = float("-inf")
-    assert page_data({"made": [film]})["films"][0]["candidates"][0][1][3:5] == [None, None]
+    moves = film.frames[0].candidates
+    moves[1] = replace(moves[1], next_entropy=float("nan"), score=float("-inf"))
+    assert page_data({"made": [film]})["films"][0]["frames"][0]["candidates"][1] == {
+        **vars(moves[1]),
+        "cost": round(moves[1].cost, 4),
+        "next_entropy": None,
+        "score": None,
+    }
     page({"made": [film]})
 
 
 def test_a_row_without_a_step_yet_makes_a_page() -> None:
     film = Film([5], [MASK, MASK], MASK, None, 0, {}, {})
     written = data_of(page({"made": [film]}))["films"][0]
-    assert (written["positions"], written["end"], written["seen"]["token"]) == ([], None, "")
+    assert (written["frames"], written["end"], written["colours"]) == ([], None, [])
 
 
-def test_the_page_has_the_same_sign_for_the_end_token_as_all_other_views() -> None:
-    script = Elements(page({"made": [made_film(["a"], block=1)]})).texts["script", None]
-    assert re.findall(r'END = "(.)"', script) == [drawing.END]
+def test_the_page_has_the_signs_and_colours_of_all_other_views() -> None:
+    palette = data_of(page({"made": [made_film(["a"], block=1)]}))["palette"]
+    assert palette["end"] == drawing.END
+    assert palette["curves"] == [colour for colour, _ in drawing.styles(list("abcdefgh")).values()]
+    assert palette["order"] == [drawing.hex_of(colour) for colour in drawing.VIRIDIS]
+
+
+def test_rows_of_a_batch_share_their_names() -> None:
+    film, other = made_film(["a", "b"], block=2), made_film(["c"], block=1)
+    data = page_data({"one": [film, film], "other": [other]})
+    assert data["names"] == [film.names, other.names]
+    assert [written["names"] for written in data["films"]] == [0, 0, 1]
 
 
 @pytest.mark.parametrize("seed", [0, -(2**62), 2**53 + 1, 2**80])

@@ -1,8 +1,9 @@
 """Traces and the films that are rebuilt from them: what a trace says is what happened."""
 
-import io
 import json
-from collections.abc import Sequence
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from toys import EOS, MASK, toy_callable, toy_transformer
 
 import mdm_sampling as mdm
-from mdm_sampling.traces.replay import Film, Replay
-from mdm_sampling.traces.trace import TOP, TraceLines
+from mdm_sampling.history import RowHistory
+from mdm_sampling.traces import Film, FilmKeeper
+from mdm_sampling.traces.keeper import TOP
+from mdm_sampling.traces.lines import to_line
 
 ROWS = [([3, 4, 5], [MASK] * 9), ([6], [MASK, 2, MASK, MASK, 1]), ([1, 2], [MASK] * 6)]
 
@@ -21,8 +24,7 @@ ROWS = [([3, 4, 5], [MASK] * 9), ([6], [MASK, 2, MASK, MASK, 1]), ([1, 2], [MASK
 def traced(
     sampler: mdm.Sampler, rows: Any = ROWS, seed: int = 0
 ) -> tuple[mdm.Result, list[Film], list[tuple[mdm.StepRecord, torch.Tensor]]]:
-    """A run, its films, and its records with the canvas before each."""
-    file = io.StringIO()
+    """A run, its films, which are checked against those read from its trace, and its records with the canvas before."""
     seen: list[tuple[mdm.StepRecord, torch.Tensor]] = []
 
     class Keep:
@@ -33,12 +35,36 @@ def traced(
             seen.append((record, self.before))
             self.before = record.canvas.tokens
 
-    observers = [mdm.Trace(file, sampler.backend, sampler.spec()), Keep()]
-    result = sampler.fill(rows, seed, batch_size=len(rows), observers=observers)
-    replay = Replay()
-    for line in file.getvalue().splitlines():
-        replay.add(json.loads(line))
-    return result, replay.films, seen
+    keeper = FilmKeeper(sampler.backend, sampler.spec())
+    with tempfile.TemporaryDirectory() as folder:
+        with Path(folder, "t.jsonl").open("w") as file:
+            observers = [mdm.Trace(file, sampler.backend, sampler.spec()), Keep(), keeper]
+            result = sampler.fill(rows, seed, batch_size=len(rows), observers=observers)
+        check_read(mdm.read_trace(file.name), keeper.films)
+    return result, keeper.films, seen
+
+
+def check_read(read: list[Film], kept: list[Film]) -> None:
+    """What was read is what was kept, rounded as it is written."""
+    assert len(read) == len(kept)
+    for one, other in zip(read, kept, strict=True):
+        first, second = (dict(vars(film), frames=len(film.frames)) for film in (one, other))
+        assert first == second
+        for frame, wanted in zip(one.frames, other.frames, strict=True):
+            assert (frame.block, frame.masked) == (wanted.block, wanted.masked)
+            assert json.dumps(to_line(frame, one.names)) == json.dumps(to_line(wanted, one.names))
+
+
+def check_history(film: Film, kept: RowHistory) -> None:
+    """What a result keeps without a film is the film's."""
+    found = film.history
+    assert found.order == kept.order
+    assert found.entropy == pytest.approx(kept.entropy)
+    assert found.step_entropy == pytest.approx(kept.step_entropy, abs=1e-5)
+    assert [(moves.step, moves.chosen) for moves in found.weighed] == [(m.step, m.chosen) for m in kept.weighed]
+    for moves, wanted in zip(found.weighed, kept.weighed, strict=True):
+        for name in ("cost", "next_entropy", "score"):
+            assert getattr(moves, name) == pytest.approx(getattr(wanted, name), nan_ok=True)
 
 
 SAMPLERS = {
@@ -57,14 +83,12 @@ def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int
     result, films, _ = traced(sampler, seed=seed)
     for film, sequence, row, history in zip(films, result.sequences, result.rows, result.histories, strict=True):
         assert film.prefix + film.canvas == sequence
-        assert len(film.frames) == row.steps == len(history.step_entropy)
+        assert len(film.frames) == row.steps
+        check_history(film, history)
         assert film.cumulative_entropy[-1] == pytest.approx(row.cumulative_entropy, abs=1e-4)
         assert sum(frame.forwards for frame in film.frames) == row.forwards
         assert sum(frame.token_forwards for frame in film.frames) == row.token_forwards
-        tokens, filled_at = film.after(len(film.frames))
-        assert tokens == film.canvas
-        ended = {position for frame in film.frames for position in frame.ended}
-        assert [-1 if position in ended else step for position, step in enumerate(filled_at)] == history.order
+        assert film.after(len(film.frames))[0] == film.canvas
         assert film.after(0) == (film.body, [-1] * len(film.body))
 
 
@@ -116,18 +140,13 @@ def test_the_chosen_move_is_the_one_that_was_made() -> None:
         toy_callable(), block_size=9, steps=5, planner=mdm.InfoGain(candidates=6, position_temperature=1.0)
     )
     result, films, _ = traced(sampler)
-    weighed = 0
     for film, history in zip(films, result.histories, strict=True):
-        moves = {moves.step: moves for moves in history.weighed}
-        for step, frame in enumerate(film.frames):
-            assert bool(frame.candidates) == (step in moves)
-            if frame.candidates:
-                weighed += 1
-                (chosen,) = [move for move in frame.candidates if move["chosen"]]
-                assert (chosen["positions"], chosen["tokens"]) == (frame.positions, frame.tokens)
-                assert moves[step].score[moves[step].chosen] == pytest.approx(max(moves[step].score))
-                assert moves[step].cost == pytest.approx([move["cost"] for move in frame.candidates], abs=1e-6)
-    assert weighed > 3
+        check_history(film, history)
+        for frame in film.frames:
+            for chosen in (move for move in frame.candidates if move.chosen):
+                assert (chosen.positions, chosen.tokens) == (frame.positions, frame.tokens)
+                assert chosen.score == max(move.score for move in frame.candidates)
+    assert sum(len(history.weighed) for history in result.histories) > 3
 
 
 def test_every_token_of_a_film_has_a_name(base: mdm.Sampler, tmp_path: Path) -> None:
@@ -137,14 +156,9 @@ def test_every_token_of_a_film_has_a_name(base: mdm.Sampler, tmp_path: Path) -> 
     (film,) = mdm.read_trace(tmp_path / "trace.jsonl")
     codec = sampler.backend.codec
     assert codec is not None
-    for token in (*film.prefix, *film.body, *film.canvas, *(t for frame in film.frames for t in all_tokens(frame))):
+    for token in (*film.prefix, *film.body, *film.canvas, *(t for frame in film.frames for t in frame.all_tokens())):
         assert film.names[token] == codec.token_text(token)
     assert film.spec == sampler.spec()
-
-
-def all_tokens(frame: Any) -> Sequence[int]:
-    moves = [token for move in frame.candidates for token in move["tokens"]]
-    return [*frame.tokens, *frame.likeliest, *moves, *(token for position in frame.top for token, _ in position)]
 
 
 def test_a_model_without_a_tokenizer_has_its_ids_shown() -> None:
@@ -158,7 +172,7 @@ def test_reopened_positions_are_masked_again(tmp_path: Path) -> None:
     assert any(frame.reopened for film in films for frame in film.frames)
     for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
         assert film.prefix + film.canvas == sequence
-        assert film.after(len(film.frames))[1] == history.order
+        check_history(film, history)
 
 
 def test_positions_that_a_step_reopens_and_the_end_fills_are_in_the_film() -> None:
@@ -169,9 +183,7 @@ def test_positions_that_a_step_reopens_and_the_end_fills_are_in_the_film() -> No
         result, films, _ = traced(sampler, seed=seed)
         for film, sequence, history in zip(films, result.sequences, result.histories, strict=True):
             assert film.prefix + film.canvas == sequence
-            ended = {position for frame in film.frames for position in frame.ended}
-            order = film.after(len(film.frames))[1]
-            assert [-1 if position in ended else step for position, step in enumerate(order)] == history.order
+            check_history(film, history)
             both += sum(bool(set(frame.ended) & set(frame.reopened)) for frame in film.frames)
     assert both
 
@@ -200,14 +212,17 @@ class Reopening(mdm.PositionPlanner):
         return mdm.Plan(unmask=unmask, remask=first)
 
 
-def test_lines_are_the_same_for_a_file_and_for_a_view() -> None:
+def test_films_are_read_and_pages_written_without_torch_or_matplotlib(tmp_path: Path) -> None:
+    """In a process of its own, for here both are loaded."""
     sampler = mdm.Sampler(toy_callable(), block_size=4, steps=7)
-    canvas = sampler.canvas(ROWS)
-    lines = TraceLines(sampler.backend, sampler.spec())
-    made = [
-        lines.opening(canvas, [0, 0, 0]),
-        *(line for record in sampler.iterate(canvas) for line in lines.steps([record])),
-    ]
-    file = io.StringIO()
-    sampler.fill(ROWS, observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
-    assert [json.loads(line) for line in file.getvalue().splitlines()] == json.loads(json.dumps(made))
+    with (tmp_path / "trace.jsonl").open("w") as file:
+        sampler.fill(ROWS, observers=[mdm.Trace(file, sampler.backend, sampler.spec())])
+    lines = (
+        "import sys",
+        "from mdm_sampling.traces import read_trace",
+        "from mdm_sampling.views import write_page",
+        f"write_page({{'trace': read_trace({file.name!r})}}, {str(tmp_path / 'page.html')!r})",
+        "assert not {'torch', 'matplotlib', 'transformers', 'rich'} & {*sys.modules}",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+    assert (tmp_path / "page.html").stat().st_size > 10_000

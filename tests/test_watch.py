@@ -21,12 +21,11 @@ from rich.text import Text
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.traces import Film, Frame, Move
 from mdm_sampling.views import drawing
-from mdm_sampling.views.notebook import token_texts
 from mdm_sampling.views.terminal import Screen, Watcher
 from mdm_sampling.views.terminal.keys import Keys
-from mdm_sampling.views.terminal.layout import grid_size, lines_of, shown
+from mdm_sampling.views.terminal.layout import expected, lines_of, shown, space_around
 from mdm_sampling.views.terminal.lockstep import watch
 from mdm_sampling.views.terminal.plain import SIGNS, encodable
 from mdm_sampling.views.terminal.view import HOLE, Lane, canvas_lines, picture, prompt_lines
@@ -70,14 +69,7 @@ def films(draw: st.DrawFn) -> Film:
         count = draw(st.integers(1, len(holes)))
         positions = sorted(draw(st.permutations(holes))[:count])
         tokens = [draw(st.integers(0, 5)) for _ in positions]
-        move = {
-            "positions": positions,
-            "tokens": tokens,
-            "cost": 0.5,
-            "next_entropy": 0.25,
-            "score": -0.75,
-            "chosen": True,
-        }
+        move = Move(positions, tokens, cost=0.5, next_entropy=0.25, score=-0.75, chosen=True)
         film.add(
             Frame(
                 block=(0, len(body)),
@@ -116,14 +108,16 @@ def test_a_picture_fits_and_shows_every_mask(film: Film, width: int, height: int
     assert 0 <= active < len(lines)
 
 
-def test_a_sudoku_is_a_grid_while_it_is_masked() -> None:
+def test_a_canvas_stands_in_the_lines_that_the_model_expects() -> None:
+    film = Film([], [0, 2, 1, MASK], MASK, END, 0, {}, NAMES)
+    assert lines_of(film, expected(film, 0)) == [[0, 1], [2, 3]]
+    assert space_around(film, film.body) == ""
     sampler = mdm.load(max_new_tokens=20, block_size=20, steps=20)
     (lane,) = watched({"confidence": replace(sampler, planner=mdm.Confidence())}, PUZZLE)
-    assert grid_size(lane.film) == 4
-    assert lines_of(lane.film, lane.film.body) == [list(range(5 * row, 5 * row + 5)) for row in range(4)]
-    film = Film([], [0, 2, 1, MASK], MASK, END, 0, {}, NAMES)
-    assert grid_size(film) == 0
-    assert lines_of(film, film.body) == [[0, 1], [2, 3]]
+    rows = [list(range(5 * row, 5 * row + 5)) for row in range(4)]
+    for steps in range(21):
+        assert lines_of(lane.film, expected(lane.film, steps)) == rows
+        assert space_around(lane.film, expected(lane.film, steps)) == " "
 
 
 def watched(samplers: dict[str, mdm.Sampler], prompt: str, screen: Screen | None = None) -> list[Lane]:
@@ -159,25 +153,10 @@ def test_planners_side_by_side_decode_as_they_do_alone(base: mdm.Sampler) -> Non
 def lanes_of(steps: int) -> list[Lane]:
     film = Film([], [MASK] * 5, MASK, END, 0, {}, NAMES)
     for position in range(steps):
-        film.add(
-            Frame(
-                (0, 5),
-                [position],
-                [0],
-                [1.0],
-                [0.0],
-                [[]],
-                list(range(position, 5)),
-                [0.0] * (5 - position),
-                [],
-                [],
-                [],
-                [],
-                [],
-                1,
-                1,
-            )
-        )
+        masked = list(range(position, 5))
+        nothing = [0.0] * len(masked)
+        seen = (masked, nothing, [0] * len(masked), nothing)
+        film.add(Frame((0, 5), [position], [0], [1.0], [0.0], [[]], *seen, [], [], [], 1, 1))
     return [Lane("a", film), Lane("b", film)]
 
 
@@ -290,7 +269,7 @@ def test_the_end_token_has_one_sign(base: mdm.Sampler) -> None:
     result = replace(base, max_new_tokens=20, steps=5).generate(PUZZLE)
     assert result.codec is not None
     ended = replace(result, sequences=[[*result.sequences[0][:-1], result.codec.eos_ids[0]]])
-    assert token_texts(ended, 0)[-1] == drawing.END
+    assert ended.token_texts(0)[-1] == drawing.END
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "latin-1", "cp437"])
@@ -314,17 +293,6 @@ def test_what_stands_for_another_sign_is_as_wide(text: str, encoding: str) -> No
     made = encodable(text + "".join(SIGNS), encoding)
     assert cell_len(made) == cell_len(text + "".join(SIGNS))
     made.encode("ascii" if encoding == "no such" else encoding)
-
-
-def test_a_step_that_no_run_takes_is_told_with_its_cause(base: mdm.Sampler) -> None:
-    class Sure(mdm.TokenSampler):
-        def propose(self, prediction: mdm.Prediction, noise: mdm.RowNoise, count: int) -> mdm.Proposal:
-            made = mdm.Greedy().propose(prediction, noise, count)
-            return replace(made, confidence=made.confidence + 1)
-
-    sampler = replace(base, max_new_tokens=20, steps=3, token_sampler=Sure())
-    with pytest.raises(mdm.ContractError, match="confidence has"):
-        watched({"sure": sampler}, PUZZLE)
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -432,6 +400,27 @@ def read_until(terminal: int, text: bytes) -> bytes:
             seen += os.read(terminal, 4096)
     assert text in seen, seen
     return seen
+
+
+PRESSED = {" ": "pause", "\x1b[C": "forward", "\x1bOD": "back", "N": "forward", "+": "faster", "q": "quit"}
+UNNAMED = ["x", "\x1b[5~", "\x1b[1;5C", "\u00e4", "\x1bOP"]
+
+
+@given(st.lists(st.sampled_from([*PRESSED, *UNNAMED]), max_size=8), st.data())
+def test_keys_are_told_apart_however_they_arrive(keys: list[str], data: st.DataObject) -> None:
+    """Held arrows come several at once, and a key may come in pieces."""
+    leader, follower = pty.openpty()
+    sent = "".join(keys).encode()
+    cut = data.draw(st.integers(0, len(sent)))
+    with os.fdopen(follower) as stdin, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdin", stdin)
+        with Keys() as listening:
+            names = []
+            for part in (sent[:cut], sent[cut:]):
+                os.write(leader, part)
+                names += [listening.read(0.01) for _ in range(len(keys) + 1)]
+    os.close(leader)
+    assert [name for name in names if name] == [PRESSED[key] for key in keys if key in PRESSED]
 
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:

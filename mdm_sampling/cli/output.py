@@ -66,7 +66,7 @@ def decode_and_print(
     """
     from ..registry.observers import plugin_observers
     from ..registry.specs import describe
-    from ..traces.trace import Trace
+    from ..traces import Trace
 
     asked = {"chat": chat, "infill": chat is None}
 

@@ -14,7 +14,7 @@ from .targets import files_read
 from .types import OutputFile
 
 if TYPE_CHECKING:
-    from ..traces.replay import Film
+    from ..traces import Film
 
 
 @click.command("report")
@@ -39,7 +39,7 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite
     where, reads = file.absolute(), files_read()
     with plain_errors():
         from ..folders.files import Output
-        from ..traces.replay import read_trace
+        from ..traces import read_trace
         from ..views.page import is_page, page
 
         target = Output(where, is_page, overwrite, reads)

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from ..backends.chat import messages_of, render
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
+from ..history import RowCost
 from ..registry.observers import plugin_observers
 from ..registry.specs import NOT_REGISTERED, Spec, describe
-from ..result import RowCost
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
 from .arguments import Generation, read_generation, read_model_args

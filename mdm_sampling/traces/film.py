@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
+
+from ..history import RowHistory, Weighed
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move that was weighed at a step.
+
+    Attributes:
+        positions: those that it fills, in their order.
+        tokens: with what.
+        cost: C, the summed entropy of the positions, in nats.
+        next_entropy: H, the mean entropy of what is still masked after the move, in nats.
+        score: J, the larger the better.
+        chosen: whether it was made.
+    """
+
+    positions: list[int]
+    tokens: list[int]
+    cost: float
+    next_entropy: float
+    score: float
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -25,7 +48,7 @@ class Frame:
         likeliest_confidence: the probabilities of those.
         reopened: positions that were masked again.
         ended: positions that were filled with the end token since the row had ended; the step may have reopened them.
-        candidates: the moves that were weighed, as the trace has them.
+        candidates: the moves that were weighed.
         forwards: model rows computed for it in this step.
         token_forwards: tokens computed for it in this step.
     """
@@ -42,9 +65,16 @@ class Frame:
     likeliest_confidence: list[float]
     reopened: list[int]
     ended: list[int]
-    candidates: list[Mapping[str, Any]]
+    candidates: list[Move]
     forwards: int
     token_forwards: int
+
+    def all_tokens(self) -> Iterator[int]:
+        """All tokens that it names, some of them several times."""
+        yield from self.tokens
+        yield from self.likeliest
+        yield from (token for position in self.top for token, _ in position)
+        yield from (token for move in self.candidates for token in move.tokens)
 
 
 @dataclass(eq=False)
@@ -85,6 +115,18 @@ class Film:
         """After each step, the entropies of all positions that were filled so far, in nats."""
         return list(accumulate(sum(frame.entropy) for frame in self.frames))
 
+    @property
+    def history(self) -> RowHistory:
+        """What a result keeps of the row, for figures."""
+        order, entropy = [-1] * len(self.body), [0.0] * len(self.body)
+        for step, frame in enumerate(self.frames):
+            for position, paid in zip(frame.positions, frame.entropy, strict=True):
+                order[position], entropy[position] = step, paid
+            for position in frame.reopened:
+                order[position], entropy[position] = -1, 0.0
+        weighed = [_weighed(step, frame.candidates) for step, frame in enumerate(self.frames) if frame.candidates]
+        return RowHistory(order, entropy, [sum(frame.entropy) for frame in self.frames], weighed)
+
     def add(self, frame: Frame) -> None:
         """Take the next step."""
         self._change(self.canvas, frame)
@@ -116,3 +158,8 @@ class Film:
         return [
             position for position in range(start, min(stop, len(self.canvas))) if self.canvas[position] == self.mask_id
         ]
+
+
+def _weighed(step: int, moves: list[Move]) -> Weighed:
+    costs, nexts, scores = ([getattr(move, name) for move in moves] for name in ("cost", "next_entropy", "score"))
+    return Weighed(step, costs, nexts, scores, [move.chosen for move in moves].index(True))

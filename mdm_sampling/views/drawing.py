@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import cycle
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..backends.text import TextCodec
+    from ..history import RowHistory
 
 Colour = tuple[float, float, float]
 """Red, green and blue from 0 to 1."""
@@ -51,6 +56,15 @@ def hex_of(colour: Colour) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
+GREY = (0.8, 0.8, 0.8)
+"""The colour of positions that no step filled."""
+
+
+def last_step(histories: Sequence[RowHistory]) -> int:
+    """The last step, from 0, that filled a position of any of the rows; 0 if none did."""
+    return max((step for history in histories for step in history.order), default=0)
+
+
 END = "■"
 """The sign of the end token, which may stand in a text hundreds of times."""
 
@@ -70,6 +84,26 @@ def is_seen(character: str) -> bool:
     return character.isprintable() and not UNSEEN.match(character)
 
 
+LONGEST_TEXT = 24
+
+
+def token_texts(ids: Sequence[int], codec: TextCodec | None) -> list[str]:
+    """Tokens on one line each: a newline as ⏎, the end token as ■; their ids where there is no codec."""
+    if codec is None:
+        return [str(token) for token in ids]
+    names = {token: printable(codec.token_text(token)) for token in set(ids)}
+    names |= dict.fromkeys(codec.eos_ids[:1], END)
+    return [names[token] for token in ids]
+
+
+def printable(text: str) -> str:
+    """A token's text with nothing in it that moves the text around it, shortened if it is very long."""
+    text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    if text.isspace():
+        text = text.replace(" ", "␣")
+    return visible(text)
+
+
 def shortened(text: str, most: int) -> str:
     """A name in at most so many characters, three or more: its middle is left out, for its end tells rows apart."""
     if len(text) <= most:
@@ -83,9 +117,10 @@ def counted(many: float, one: str) -> str:
     return f"{many:g} {one if many == 1 else f'{one}s'}"
 
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999933")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#888888", "#999933")
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
-"""Colours of Okabe and Ito, which people with any kind of colour vision tell apart; curves differ in marker as well."""
+"""Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Grey stands for their black, which
+is lost on a dark page. Curves differ in marker as well."""
 
 
 def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:

@@ -1,12 +1,12 @@
-"""Figures of results, for papers and notebooks. Needs the extra `plot` (matplotlib). Steps count from 1 in them.
+"""Figures of how rows were decoded, for papers and notebooks. Needs the extra `plot` (matplotlib). Steps count from 1.
 
-`Result` has them as methods. Each makes a figure of its own, or draws into given axes; pyplot is not used, and so no
-global state is touched.
+`Result` has them as methods; the `history` of a trace's film can be drawn as well. Each makes a figure of its own, or
+draws into given axes; pyplot is not used, and so no global state is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
@@ -14,9 +14,7 @@ from unicodedata import east_asian_width
 
 from ..errors import SpecError, require
 from ..history import RowHistory, Weighed
-from ..result import Result
-from .drawing import Colour, ink, styles
-from .notebook import GREY, last_step, token_texts
+from .drawing import GREY, Colour, ink, last_step, styles
 
 try:
     import matplotlib
@@ -51,6 +49,8 @@ LINE = NARROWEST = 2.5
 
 WIDEST_LINE = 64.0
 
+Histories = Sequence[RowHistory]
+
 
 class Picture(Figure):
     """A figure that notebooks show, even where nothing has imported pyplot."""
@@ -74,32 +74,42 @@ class Cell:
     step: int
 
 
-def plot_order(result: Result, row: int | None = None, ax: Axes | None = None) -> Figure:
+def plot_order(
+    histories: Histories,
+    token_texts: Callable[[int], Sequence[str]],
+    row: int | None = None,
+    ax: Axes | None = None,
+) -> Figure:
     """When each position was filled: the text in cells coloured by step, or, of long rows, a heat map of their
     positions.
 
     Args:
+        token_texts: gives the texts of a row's tokens by its number, such as `Result.token_texts`.
         row: one row only; None draws all under each other.
         ax: draw here instead of into a figure of its own.
     """
-    rows = _rows(result, row)
-    lengths = [len(result.histories[i].order) for i in rows]
+    rows = _rows(histories, row)
+    orders = {i: histories[i].order for i in rows}
+    lengths = [len(order) for order in orders.values()]
+    scale = _scale([histories[i] for i in rows])
     if max(lengths) > MOST_POSITIONS or sum(lengths) > MOST_CELLS:
-        return _order_map(result, rows, ax)
-    return _order_cells(result, rows, ax)
+        return _order_map(orders, scale, ax)
+    return _order_cells(orders, token_texts, scale, ax)
 
 
-def plot_entropy(results: Result | Mapping[str, Result], row: int | None = None, ax: Axes | None = None) -> Figure:
+def plot_entropy(
+    histories: Histories | Mapping[str, Histories], row: int | None = None, ax: Axes | None = None
+) -> Figure:
     """What uncertainty each row was filled at: cumulative entropy over its steps, and below it that of each step.
 
     Rows that share a name are thin lines around their mean, in which a finished row pays nothing more.
 
     Args:
-        results: one result, or several by name, to compare them.
+        histories: those of one result, or of several by name, to compare them.
         row: one row only; None draws a line for each. Up to eight rows of one result have a name each.
         ax: draw the cumulative entropy here, instead of both into a figure of its own.
     """
-    series = _series(results, row)
+    series = _series(histories, row)
     panels = _panels(ax, 4.2, (3, 2))
     for name, (colour, marker) in styles(list(series)).items():
         lines = series[name]
@@ -112,14 +122,14 @@ def plot_entropy(results: Result | Mapping[str, Result], row: int | None = None,
     return _finished(panels, ("cumulative entropy (nats)", "entropy a step (nats)"))
 
 
-def plot_candidates(result: Result, row: int = 0, ax: Axes | None = None) -> Figure:
+def plot_candidates(histories: Histories, row: int = 0, ax: Axes | None = None) -> Figure:
     """The moves that were weighed at each step, the winners joined: their cost C, next entropy H and score J.
 
     Args:
         ax: draw the score, which decides, here, instead of all three into a figure of its own.
     """
-    row = _rows(result, row)[0]
-    weighed = result.histories[row].weighed
+    row = _rows(histories, row)[0]
+    weighed = histories[row].weighed
     require(bool(weighed), f"row {row}: no step weighed candidates; use the planner info-gain without a bypass")
     values = {
         "score J (more is better)": [move.score for move in weighed],
@@ -132,9 +142,9 @@ def plot_candidates(result: Result, row: int = 0, ax: Axes | None = None) -> Fig
     return _finished(panels, list(values))
 
 
-def _rows(result: Result, row: int | None) -> list[int]:
+def _rows(histories: Histories, row: int | None) -> list[int]:
     """The rows to draw. Raises `SpecError` for one that is not there."""
-    count = len(result.histories)
+    count = len(histories)
     require(count > 0, "the result has no rows to draw")
     require(
         row is None or (isinstance(row, int) and 0 <= row < count),
@@ -143,19 +153,23 @@ def _rows(result: Result, row: int | None) -> list[int]:
     return list(range(count)) if row is None else [row]
 
 
-def _order_cells(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
+def _order_cells(
+    orders: Mapping[int, Sequence[int]],
+    token_texts: Callable[[int], Sequence[str]],
+    scale: ScalarMappable,
+    ax: Axes | None,
+) -> Figure:
     """The rows' texts, a coloured cell for each token."""
     cells: list[Cell] = []
     names: list[tuple[float, str]] = []
     bottom = 0.0
-    for row in rows:
-        if len(rows) > 1:
+    for row, order in orders.items():
+        if len(orders) > 1:
             names.append((bottom + 0.6 * LINE, f"row {row}"))
             bottom += 1.1 * LINE
-        cells += _laid_out(token_texts(result, row), result.histories[row].order, bottom)
+        cells += _laid_out(token_texts(row), order, bottom)
         bottom = cells[-1].y + LINE
     width = max(cell.x + cell.width for cell in cells)
-    scale = _scale([result.histories[i] for i in rows])
     axes = _fitting_axes(width, bottom, scale) if ax is None else ax
     if ax is not None:
         _colourbar(axes.figure.colorbar(scale, ax=axes))
@@ -216,13 +230,12 @@ def _fitting_axes(width: float, height: float, scale: ScalarMappable) -> Axes:
     return axes
 
 
-def _order_map(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
+def _order_map(orders: Mapping[int, Sequence[int]], scale: ScalarMappable, ax: Axes | None) -> Figure:
     """A line of coloured positions for each row."""
-    orders = [result.histories[i].order for i in rows]
-    scale = _scale([result.histories[i] for i in rows])
-    width = max(len(order) for order in orders)
+    rows = list(orders)
+    width = max(map(len, orders.values()))
     white = (1.0, 1.0, 1.0)
-    image = [[_colour(scale, step) for step in order] + [white] * (width - len(order)) for order in orders]
+    image = [[_colour(scale, step) for step in order] + [white] * (width - len(order)) for order in orders.values()]
     axes = ax or Picture(figsize=(6.4, min(8.0, 1.2 + 0.22 * len(rows))), layout="constrained").subplots()
     axes.imshow(image, aspect="auto", interpolation="none", extent=(-0.5, width - 0.5, len(rows) - 0.5, -0.5))
     if len(rows) == 1:
@@ -238,7 +251,7 @@ def _order_map(result: Result, rows: Sequence[int], ax: Axes | None) -> Figure:
     return cast("Figure", axes.figure)
 
 
-def _scale(histories: Sequence[RowHistory]) -> ScalarMappable:
+def _scale(histories: Histories) -> ScalarMappable:
     """The colours of the steps, the same for all rows that are drawn."""
     return ScalarMappable(Normalize(1, max(last_step(histories), 1) + 1), matplotlib.colormaps["viridis"])
 
@@ -257,14 +270,14 @@ def _colourbar(bar: Any) -> None:
     bar.outline.set_visible(False)
 
 
-def _series(results: Result | Mapping[str, Result], row: int | None) -> dict[str, list[list[float]]]:
+def _series(histories: Histories | Mapping[str, Histories], row: int | None) -> dict[str, list[list[float]]]:
     """The entropies of the steps of each line, by the name of its result; a few rows of only one are named alone."""
-    named = results if isinstance(results, Mapping) else {"": results}
+    named = histories if isinstance(histories, Mapping) else {"": histories}
     require(bool(named), "there are no results to draw")
     found: dict[str, list[list[float]]] = {}
-    for name, result in named.items():
-        lines = {i: result.histories[i].step_entropy for i in _rows(result, row)}
-        if not isinstance(results, Mapping) and len(lines) <= MOST_LINES:
+    for name, rows in named.items():
+        lines = {i: rows[i].step_entropy for i in _rows(rows, row)}
+        if not isinstance(histories, Mapping) and len(lines) <= MOST_LINES:
             found |= {f"row {i}, {sum(steps):.2f} nats": [steps] for i, steps in lines.items()}
             continue
         mean = sum(map(sum, lines.values())) / len(lines)

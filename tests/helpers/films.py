@@ -2,11 +2,10 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hypothesis import strategies as st
 
-from mdm_sampling.traces.replay import Film, Frame
+from mdm_sampling.traces import Film, Frame, Move
 
 MASK, END = 0, 1
 
@@ -93,18 +92,11 @@ def _frame(
 
 def _move(
     final: Sequence[int], masked: list[int], per_step: int, number: int, best: list[int], draw: random.Random
-) -> dict[str, Any]:
+) -> Move:
     positions = best if number == 0 else draw.sample(masked, min(per_step, len(masked)))
     cost, after = draw.random(), draw.random()
-    return {
-        "positions": positions,
-        "tokens": [final[position] for position in positions],
-        "texts": [],
-        "cost": cost,
-        "next_entropy": after,
-        "score": -cost - after if number else 0.0,
-        "chosen": number == 0,
-    }
+    tokens = [final[position] for position in positions]
+    return Move(positions, tokens, cost, after, -cost - after if number else 0.0, chosen=number == 0)
 
 
 def big_film(block: int) -> Film:

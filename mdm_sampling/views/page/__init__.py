@@ -1,12 +1,13 @@
 """A page that shows saved decodings step by step: one HTML file that needs nothing else.
 
-Whatever a model wrote is data: it stands in the page as JSON in which `<`, `>` and `&` are escaped, and the page's
-program puts it into text nodes only. The page's policy lets run this program and no other, and load nothing.
+Whatever a model wrote is data: it stands in the page as compressed JSON in base 64, and the page's program puts it into
+text nodes only. The page's policy lets run this program and no other, and load nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...folders.files import Output
-from ...traces.replay import Film
+from ...traces.film import Film
 from .data import page_data
 
 BEGINNING = b"""\
@@ -29,7 +30,8 @@ BEGINNING = b"""\
 """
 """The first lines of page.html, by which a page of ours is told from all others."""
 
-ESCAPED = {character: f"\\u{ord(character):04x}" for character in "<>&"}
+SCRIPTS = ("film", "elements", "canvas", "details", "curves", "main")
+"""The parts of the page's program, in this order."""
 
 
 def write_page(
@@ -58,14 +60,14 @@ def is_page(file: Path) -> bool:
 
 def page(films_by_name: Mapping[str, Sequence[Film]], title: str = "Decoding traces") -> str:
     """A page of the films as HTML."""
-    style, script = _source("page.css"), _source("page.js")
+    style, script = _source("page.css"), "\n".join(_source(f"{name}.js") for name in SCRIPTS)
     parts = {
         "title": html.escape(title.encode("utf-8", "replace").decode()),
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         "style": style,
         "script": script,
-        "data": _json(page_data(films_by_name)),
+        "data": _packed(page_data(films_by_name)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
 
@@ -79,7 +81,7 @@ def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
-def _json(data: Any) -> str:
-    """JSON that can stand in a script element: plain ASCII, in which no tag, comment or entity can begin."""
+def _packed(data: Any) -> str:
+    """JSON that can stand in a script element: compressed, as base 64."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return re.sub("[<>&]", lambda found: ESCAPED[found[0]], text)
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -25,6 +26,9 @@ NAMES = {
     "q": "quit",
 }
 
+KEY = re.compile(r"\x1b\[[0-9;]*[^0-9;]|\x1bO.|\x1b(?=[^[O])|[^\x1b]", re.DOTALL)
+"""A key as terminals send it; one whose rest has not come yet is none."""
+
 
 class Keys:
     """Reads keys while it is entered, if standard input is a terminal and the system has termios; else there are none.
@@ -36,6 +40,7 @@ class Keys:
     def __init__(self) -> None:
         self.available = _termios() is not None and sys.stdin is not None and sys.stdin.isatty()
         self.saved: Any = None
+        self.pressed = ""  # and not taken yet: keys that are held come several at once
 
     def __enter__(self) -> Keys:
         if self.available:
@@ -51,21 +56,33 @@ class Keys:
             self.saved = None
 
     def read(self, seconds: float) -> str | None:
-        """The name of the next key, or None if none that has a name was pressed in so many seconds."""
+        """The name of the next key; None if none was pressed in so many seconds, or only such that have no name."""
         if self.saved is None:
             time.sleep(seconds)
             return None
         from select import select
 
-        if not select([sys.stdin], [], [], seconds)[0]:
-            return None
-        try:
-            pressed = os.read(sys.stdin.fileno(), 32).decode("utf-8", "replace")
-        except OSError:
-            pressed = ""
-        if not pressed:
-            return "quit"  # the terminal is gone, and no key will ever come
-        return NAMES.get(pressed if pressed.startswith("\x1b") else pressed[:1].lower())
+        name = self._next()
+        if name is None and select([sys.stdin], [], [], seconds)[0]:
+            try:
+                more = os.read(sys.stdin.fileno(), 1024).decode("utf-8", "replace")
+            except OSError:
+                more = ""
+            if not more:
+                return "quit"  # the terminal is gone, and no key will ever come
+            self.pressed += more
+            name = self._next()
+        return name
+
+    def _next(self) -> str | None:
+        """Take keys up to the first that has a name."""
+        while found := KEY.match(self.pressed):
+            self.pressed = self.pressed[found.end() :]
+            key = found[0]
+            name = NAMES.get(key if len(key) > 1 else key.lower())
+            if name is not None:
+                return name
+        return None
 
 
 def _termios() -> Any:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ...registry.observers import plugin_observers
-from ...sampler import Sampler
-from ...traces.replay import Replay
-from ...traces.trace import TraceLines
-from .screen import Screen, follow
+from ...sampler import Observer, Sampler
+from ...traces.keeper import FilmKeeper
+from .screen import Screen
 from .view import Lane
 
 
@@ -26,25 +25,24 @@ def watch(
     """
     lanes, runs = [], []
     for title, sampler in samplers.items():
-        canvas, told = sampler.canvas([row]), plugin_observers(sampler)
+        canvas = sampler.canvas([row])
+        keeper = FilmKeeper(sampler.backend, sampler.spec())
+        told: list[Observer] = [keeper, *plugin_observers(sampler)]
         for observer in told:
             observer.begin(canvas, [seed])
-        lines, replay = TraceLines(sampler.backend, sampler.spec()), Replay()
-        replay.add(lines.opening(canvas, [seed]))
-        lanes.append(Lane(title, replay.films[0]))
-        runs.append((lanes[-1], sampler.iterate(canvas, seed), lines, replay, told))
+        lanes.append(Lane(title, keeper.films[0]))
+        runs.append((lanes[-1], sampler.iterate(canvas, seed), told))
     screen.step(lanes)
     while runs:
         going = []
-        for lane, records, lines, replay, told in runs:
+        for lane, records, told in runs:
             began = time.monotonic()
             record = next(records, None)
             if record is not None:
                 lane.seconds += time.monotonic() - began
-                follow(replay, lines, record)
                 for observer in told:
                     observer.add(record)
-                going.append((lane, records, lines, replay, told))
+                going.append((lane, records, told))
         runs = going
         if runs:
             screen.step(lanes if screen.live else [lane for lane, *_ in runs])

@@ -13,10 +13,9 @@ from rich.text import Text
 
 from ...backends.base import ModelBackend
 from ...canvas import Canvas
-from ...errors import ContractError
 from ...records import StepRecord
-from ...traces.replay import Film, Replay
-from ...traces.trace import TraceLines
+from ...traces.film import Film
+from ...traces.keeper import FilmKeeper
 from ..drawing import counted
 from .keys import Keys
 from .layout import shown
@@ -190,14 +189,13 @@ class Watcher:
         self, screen: Screen, backend: ModelBackend, spec: dict[str, Any], title: str, first: int | None = None
     ) -> None:
         self.screen = screen
-        self.lines = TraceLines(backend, spec)
-        self.replay = Replay()
+        self.keeper = FilmKeeper(backend, spec)
         self.title = title
         self.first = first
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        self.replay.add(self.lines.opening(canvas, seeds))
-        films = self.replay.batch
+        self.keeper.begin(canvas, seeds)
+        films = self.keeper.batch
         one = self.first is None and len(films) == 1
         names = [self.title if one else f"{self.title}, row {(self.first or 0) + i}" for i in range(len(films))]
         self.lanes = [Lane(name, film) for name, film in zip(names, films, strict=True)]
@@ -205,20 +203,12 @@ class Watcher:
 
     def add(self, record: StepRecord) -> None:
         took = time.monotonic() - self.began
-        follow(self.replay, self.lines, record)
+        self.keeper.add(record)
         taking_part = [self.lanes[row] for row in record.rows.tolist()]
         for lane in taking_part:
             lane.seconds += took
         self.screen.step(self.lanes if self.screen.live else taking_part)
         self.began = time.monotonic()
-
-
-def follow(replay: Replay, lines: TraceLines, record: StepRecord) -> None:
-    """Take a step into the films. Raises `ContractError` for one that no run takes, such as a probability above 1."""
-    try:
-        replay.add(*lines.steps([record]))
-    except ValueError as error:
-        raise ContractError(f"a step cannot be shown, for a part broke its contract: {error}") from error
 
 
 def is_open(film: Film) -> bool:

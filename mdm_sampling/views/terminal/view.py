@@ -14,10 +14,10 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from ...traces.replay import Film, Frame
+from ...traces.film import Film, Frame
 from ..drawing import counted, shortened, visible
 from .colours import filled, masked
-from .layout import grid_size, lines_of, shown
+from .layout import expected, lines_of, shown, space_around
 
 HOLE = "·"
 MOST_MOVES = 12
@@ -85,14 +85,17 @@ def prompt_lines(film: Film, console: Console, width: int) -> list[Text]:
 def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     """The body in lines of at most so many columns, and the number of the line in which the current block begins."""
     tokens, filled_at = film.after(steps)
+    likely = expected(film, steps)
+    space = space_around(film, likely)
     cells = cells_of(film, steps, tokens, filled_at)
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
-    for positions in lines_of(film, tokens):
+    for positions in lines_of(film, likely):
         lines.append(Text(no_wrap=True))
         for position in positions:
             text, style = cells[position]
+            text = space + text + space
             text = text if cell_len(text) <= width else set_cell_size(text, width)
             if lines[-1].cell_len + cell_len(text) > width:
                 lines.append(Text(no_wrap=True))
@@ -111,7 +114,6 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     frame = film.frames[steps - 1] if steps else None
     entropies = {} if frame is None else dict(zip(frame.masked, frame.masked_entropy, strict=True))
     ranks = ranks_of(film, filled_at)
-    space = " " if grid_size(film) else ""
     cells = []
     for position, token in enumerate(tokens):
         text = shown(film, token)
@@ -120,7 +122,7 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
             text, style = HOLE, masked(entropies.get(position))
         elif frame is not None and position in frame.positions:
             style += NEW
-        cells.append((space + text + space, style))
+        cells.append((text, style))
     return cells
 
 
@@ -143,13 +145,12 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
     table.add_column("move", overflow="ellipsis", no_wrap=True, max_width=32)
     for name in ("C", "H", "J"):
         table.add_column(name, justify="right", no_wrap=True)
-    moves = sorted(frame.candidates, key=lambda move: -move["score"])
+    moves = sorted(frame.candidates, key=lambda move: -move.score)
     for move in moves[:MOST_MOVES]:
-        pairs = zip(move["positions"], move["tokens"], strict=True)
+        pairs = zip(move.positions, move.tokens, strict=True)
         text = ", ".join(f"{position} {shown(film, token)!r}" for position, token in pairs)
-        figures = (f"{move[name]:.3f}" for name in ("cost", "next_entropy", "score"))
-        style = "bold" if move["chosen"] else ""
-        table.add_row("▶" if move["chosen"] else "", Text(text), *figures, style=style)
+        figures = (f"{figure:.3f}" for figure in (move.cost, move.next_entropy, move.score))
+        table.add_row("▶" if move.chosen else "", Text(text), *figures, style="bold" if move.chosen else "")
     return table
 
 
