@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from .lazy import torch
 
@@ -42,6 +43,11 @@ class RowNoise:
         Single or half precision would cap the noise and tie its largest values, which favours low token ids.
         """
         return -torch.log(-torch.log(self.uniform(rows, *shape)))
+
+
+def row_seed(name: str, seed: int) -> int:
+    """The seed of a row, made of the seed of its run and its name: rows that shared one would share their noise."""
+    return crc32(f"{seed}/{name}".encode("utf-8", "surrogatepass"))
 
 
 def _mixed(*numbers: int) -> int:

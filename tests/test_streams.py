@@ -18,7 +18,7 @@ from mdm_sampling.cli import main
 from mdm_sampling.cli.interrupts import is_interrupt
 from mdm_sampling.cli.streams import echo_json, prepare_streams
 from mdm_sampling.folders import read as folders
-from mdm_sampling.jobs import Asked, Job
+from mdm_sampling.jobs import InputRow, Job
 
 PUZZLE = "1... ..3. .1.. ...4"
 COMMAND = f"{sys.executable} -m mdm_sampling"
@@ -111,7 +111,7 @@ def test_an_interrupt_is_known_whatever_it_became() -> None:
 def job_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), steps=2, max_new_tokens=4)
-    Job(sampler, [Asked(0, "x", PUZZLE)], folder / "out.jsonl").run()
+    Job(sampler, [InputRow(0, "x", PUZZLE)], folder / "out.jsonl").run()
     return folder / "out.jsonl.job"
 
 

@@ -263,17 +263,15 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
     from rich.console import Console
 
-    from ..compare.report import about, markdown
+    from ..compare.report import about
     from ..compare.table import LEGEND, rich_table
     from ..folders.written import write_results
 
-    report = {target.folder / REPORT: markdown(found, plots=plotting).encode()}
+    report = {target.folder / REPORT: found.markdown(plots=plotting).encode()}
     write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
     if plotting:
-        from ..compare.plots import draw
-
-        draw(found, target.folder, overwrite=target.overwrite, reads=target.reads)
-    click.echo(f"{found.question['task']}: {about(found)}")
+        found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
+    click.echo(f"{found.manifest['task']}: {about(found.manifest, found.lines)}")
     # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
     Console(width=WIDE, highlight=False).print(rich_table(found.summaries))
     click.echo(LEGEND)

@@ -29,7 +29,7 @@ from .progress import progress
 from .targets import files_read
 
 if TYPE_CHECKING:
-    from ..jobs import Outcome
+    from ..jobs import JobOutcome
 
 SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
@@ -104,11 +104,11 @@ def command(**options: Any) -> None:
         refuse_with_infill(options)
         check_output(output_of_job(options["output"], folder, options["overwrite"], reads))
         engine = make_engine(options)
-        asked = read_rows(options["input"], options["column"], options["id_column"])
+        rows = read_rows(options["input"], options["column"], options["id_column"])
         sampler = make_sampler(options, options["max_new_tokens"], continues=not options["infill"])
         job = Job(
             sampler,
-            asked,
+            rows,
             output,
             folder,
             seed=options["seed"],
@@ -131,7 +131,7 @@ def command(**options: Any) -> None:
         tell(outcome, options["output"])
 
 
-def tell(outcome: Outcome, output: Path) -> None:
+def tell(outcome: JobOutcome, output: Path) -> None:
     """What became of the job, and the exit code."""
     click.echo(
         f"{output}: {outcome.rows} rows" + (f", {outcome.before} of them decoded before" if outcome.before else "")

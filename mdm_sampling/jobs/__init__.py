@@ -8,8 +8,8 @@ print(job.run())
 """
 
 from .engine import LocalEngine as LocalEngine
-from .inputs import Asked as Asked
+from .inputs import InputRow as InputRow
 from .inputs import read_rows as read_rows
 from .job import Job as Job
-from .job import Outcome as Outcome
+from .job import JobOutcome as JobOutcome
 from .ray_engine import RayEngine as RayEngine
