@@ -128,10 +128,11 @@ def test_names_are_no_markup(name: str, job_folder: Path, tmp_path: Path, monkey
 def test_planners_of_a_folder_are_no_markup(planner: str, job_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "job"
     shutil.copytree(job_folder, folder)
-    file = folder / "results.jsonl"
-    line = json.loads(file.read_text())
-    line["spec"]["planner"] = planner
-    file.write_text(json.dumps(line) + "\n")
+    file = folder / "settings.json"
+    digest = json.loads((folder / "results.jsonl").read_text())["spec"]
+    shared = json.loads(file.read_text())
+    shared[digest]["planner"] = planner
+    file.write_text(json.dumps(shared))
     assert folders.read_folder(folder).rows[0]["planner"] == planner
     done = CliRunner().invoke(main, ["results", str(folder)], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
