@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from .options import (
     with_options,
     with_parameter,
 )
-from .progress import progress
+from .progress import progress, resumable
 from .targets import files_read
 
 if TYPE_CHECKING:
@@ -141,28 +140,21 @@ def command(**options: Any) -> None:
             raise click.UsageError("--out needs a folder of its own.")
         plotting = wants_plots(options["plots"])
         target.check(plotting)
-        with progress() as show:
-            try:
-                base = make_base(options, load_model(options), task)
-                found = compare(
-                    base,
-                    task,
-                    settings,
-                    seeds=list(dict.fromkeys(options["seed"])),
-                    items=options["items"],
-                    item_seed=options["item_seed"],
-                    batch_size=options["batch_size"],
-                    chat=options["chat"],
-                    folder=target.folder,
-                    engine=engine,
-                    progress=show,
-                )
-            except KeyboardInterrupt:
-                show.close()
-                click.echo(
-                    f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True
-                )
-                sys.exit(130)
+        with resumable(folder), progress() as show:
+            base = make_base(options, load_model(options), task)
+            found = compare(
+                base,
+                task,
+                settings,
+                seeds=list(dict.fromkeys(options["seed"])),
+                items=options["items"],
+                item_seed=options["item_seed"],
+                batch_size=options["batch_size"],
+                chat=options["chat"],
+                folder=target.folder,
+                engine=engine,
+                progress=show,
+            )
         write(found, folder, target, plotting)
 
 

@@ -25,7 +25,7 @@ from .options import (
     refuse_with_infill,
     with_options,
 )
-from .progress import progress
+from .progress import progress, resumable
 from .targets import files_read
 
 if TYPE_CHECKING:
@@ -121,13 +121,8 @@ def command(**options: Any) -> None:
             overwrite=options["overwrite"],
             reads=reads,
         )
-        with progress() as show:
-            try:
-                outcome = job.run(show)
-            except KeyboardInterrupt:
-                show.close()
-                click.echo(f"\nStopped. What was decoded is in {named}; the same command goes on from there.", err=True)
-                sys.exit(130)
+        with resumable(named), progress() as show:
+            outcome = job.run(show)
         tell(outcome, options["output"])
 
 

@@ -29,14 +29,14 @@ class Grading:
     Args:
         tasks: the harness's task objects by name; their methods are replaced by ones that are followed.
         groups: its groups likewise.
-        folder: where the answers are kept, from before the first is graded until `forget`.
+        folder: where the answers are kept, from before the first is graded until `forget`; None keeps none.
 
     Attributes:
         doing: the task and the item whose code runs, in words; None while the model works.
         files: what is kept.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], groups: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, tasks: Mapping[str, Any], groups: Mapping[str, Any], folder: Path | None) -> None:
         self.tasks = tasks
         self.folder = folder
         self.doing: str | None = None
@@ -182,6 +182,8 @@ class Grading:
 
     def _keep_answers(self) -> None:
         """A file for each task with a line for each item, as the harness writes them, but for the scores."""
+        if self.folder is None:
+            return
         time = datetime.now().isoformat().replace(":", "-")
         for name in self.tasks:
             file = self.folder / f"samples_{name}_{time}.jsonl"
@@ -190,7 +192,7 @@ class Grading:
 
     def _keep_scores(self) -> None:
         """The same with the scores of each item, a line for each filter."""
-        for name, task in self.tasks.items():
+        for name, task in self.tasks.items() if self.files else ():
             lines = {line["doc_id"]: line for line in answers(task)}
             graded = [lines[number] | {"metrics": list(scores)} | scores for number, scores in self.graded[name]]
             replace_file(self.files[name], as_lines(graded))

@@ -127,16 +127,19 @@ def most_rows(batch_size: BatchSize) -> int:
     return AUTO_ROWS if batch_size == "auto" else batch_size
 
 
-def plan(rows: Sequence[EncodedRow], batch_size: BatchSize, batch_tokens: int | None = None) -> list[Batch]:
+def plan(
+    rows: Sequence[EncodedRow], batch_size: BatchSize, batch_tokens: int | None = None, variant: int = 0
+) -> list[Batch]:
     """Batches of rows of like lengths, the longest first, so that what does not fit into memory is seen at once.
 
     Args:
         batch_size: most rows of a batch.
         batch_tokens: most positions of a batch's canvas, padding included; None for no such limit. A row that is longer
             by itself has a batch of its own.
+        variant: decodes them.
     """
     ordered = sorted(rows, key=lambda each: (-each.row.positions, -len(each.row.prefix)))
-    return [Batch(tuple(part)) for part in _parts(ordered, most_rows(batch_size), batch_tokens)]
+    return [Batch(tuple(part), variant) for part in _parts(ordered, most_rows(batch_size), batch_tokens)]
 
 
 def padded_positions(rows: Sequence[EncodedRow]) -> int:

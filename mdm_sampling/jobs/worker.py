@@ -110,7 +110,7 @@ class Worker:
             is_full, line = is_out_of_memory(error), failed(self.identity(rows[0], variant), error)
         # Only here, where the error is gone, does nothing hold on to the memory of the batch that failed.
         if is_full:
-            _free_memory()
+            free_memory()
             self.too_many[variant] = min(self.too_many.get(variant, padded_positions(rows)), padded_positions(rows))
         # What is wrong with one row is no reason to lose the others.
         return self._halves(variant, rows) if len(rows) > 1 else [line]
@@ -146,7 +146,7 @@ def failed(identity: Line, error: BaseException) -> Line:
     return identity | {"error": " ".join(text.split())[:500]}
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give back what a failed batch left, also where an error and its frames hold each other."""
     gc.collect()
     if torch.cuda.is_available():
