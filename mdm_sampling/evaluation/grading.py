@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -23,8 +23,8 @@ from ..folders.files import Output, replace_file
 LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
 
 
-class Grading:
-    """Follows tasks while the harness evaluates them.
+class Grading(AbstractContextManager["Grading"]):
+    """Follows tasks while the harness evaluates them, until the end of its context.
 
     Args:
         tasks: the harness's task objects by name; their methods are replaced by ones that are followed.
@@ -45,6 +45,7 @@ class Grading:
         self.graded: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in tasks}
         self.functions: dict[str, dict[str, Any]] = {}  # those that aggregate a task's metrics, of the tasks so far
         self.aggregating = ""
+        self.followed: list[tuple[Any, str, Any]] = []
         for name, task in tasks.items():
             for method, followed in (
                 ("build_all_requests", self._requests),
@@ -57,9 +58,19 @@ class Grading:
                 ("aggregation", self._aggregations),
             ):
                 if hasattr(task, method):
-                    setattr(task, method, partial(followed, name, getattr(task, method)))
+                    self._follow(task, method, partial(followed, name))
         for name, group in groups.items():
-            group.aggregate = partial(self._group, name, group.aggregate)
+            self._follow(group, "aggregate", partial(self._group, name))
+
+    def _follow(self, part: Any, method: str, followed: Callable[..., Any]) -> None:
+        """Let `followed` be called instead of a method, which it gets first."""
+        own = getattr(part, method)
+        self.followed.append((part, method, own))
+        setattr(part, method, partial(followed, own))
+
+    def __exit__(self, *error: object) -> None:
+        for part, method, own in self.followed:
+            setattr(part, method, own)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

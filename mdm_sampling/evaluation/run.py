@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,15 +171,17 @@ def evaluate(
     asked = {"num_fewshot": num_fewshot, "limit": limit, "apply_chat_template": apply_chat_template}
     asked["fewshot_as_multiturn"] = apply_chat_template if fewshot_as_multiturn is None else fewshot_as_multiturn
     began = time.perf_counter()
-    grading = Grading(loaded.tasks, loaded.groups, kept_in)
-    results, tracker = _graded(model, loaded, grading, asked, confirm_run_unsafe_code, kept_in and kept_in.parent, name)
-    found = results.pop("samples")
-    with grading.errors():
-        tables = tables_of(results)
-    about = {"tasks": list(results["configs"]), **asked, **about_model(model)}
-    about["seconds"] = round(time.perf_counter() - began, 3)
-    files = [] if kept_in is None else write(results, found, about, tracker, kept_in)
-    grading.forget()
+    with Grading(loaded.tasks, loaded.groups, kept_in) as grading:
+        results, tracker = _graded(
+            model, loaded, grading, asked, confirm_run_unsafe_code, kept_in and kept_in.parent, name
+        )
+        found = results.pop("samples")
+        with grading.errors():
+            tables = tables_of(results)
+        about = {"tasks": list(results["configs"]), **asked, **about_model(model)}
+        about["seconds"] = round(time.perf_counter() - began, 3)
+        files = [] if kept_in is None else write(results, found, about, tracker, kept_in)
+        grading.forget()
     return Evaluation(results, found, about, tables, files)
 
 
@@ -272,6 +275,7 @@ def about_model(model: HarnessModel) -> dict[str, Any]:
 
 def write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folder: Path) -> list[Path]:
     """The harness's files and ours beside them, all with the time in their names."""
+    samples = deepcopy(samples)  # which the harness makes texts of
     tracker.save_results_aggregated(results=results, samples=samples)
     for task in results["configs"]:
         tracker.save_results_samples(task_name=task, samples=samples[task])
