@@ -60,6 +60,7 @@ def measured(folder: Path, options: list[str], batch_size: int) -> dict[str, Any
     )
     wall = time.perf_counter() - began
     journal = Path(f"{output}.job", "results.jsonl")
+    shared = json.loads(journal.with_name("settings.json").read_text())
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     workers = int(options[-1]) if options else 1
     batches = {line["batch"][0]: line["batch_seconds"] for line in lines}
@@ -72,7 +73,7 @@ def measured(folder: Path, options: list[str], batch_size: int) -> dict[str, Any
         "batch_s": round(sum(batches.values()) / len(batches), 3),
         "tokens_a_second_of_a_worker": round(tokens / sum(batches.values()), 1),
         "journal_bytes_a_row": round(journal.stat().st_size / len(lines)),
-        "machine": lines[0]["machine"],
+        "machine": shared[lines[0]["machine"]],
     }
 
 

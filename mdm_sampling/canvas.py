@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import index
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import CanvasError
 from .fields import is_whole
@@ -38,6 +38,23 @@ class Span:
 
     def covers(self, other: Span) -> bool:
         return self.start <= other.start and other.stop <= self.stop
+
+
+class Row(NamedTuple):
+    """Token ids to sample from: what stands before, and the positions to fill, which hold masks.
+
+    Attributes:
+        prefix: ids of a prompt; it may be empty.
+        body: ids with masks among them, in which blocks are counted.
+    """
+
+    prefix: Sequence[int]
+    body: Sequence[int]
+
+    @property
+    def positions(self) -> int:
+        """How long the row's canvas is."""
+        return len(self.prefix) + len(self.body)
 
 
 @dataclass(frozen=True, eq=False)

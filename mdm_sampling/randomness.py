@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from .lazy import torch
 
@@ -69,6 +70,11 @@ class StepNoise:
     def _by_position(self, draw: Callable[..., Tensor], count: int) -> Tensor:
         draws = draw(range(len(self.rows.generators)), count, self.width)
         return draws[..., : self.length].transpose(0, 1)
+
+
+def row_seed(name: str, seed: int) -> int:
+    """The seed of a row, made of the seed of its run and its name: rows that shared one would share their noise."""
+    return crc32(f"{seed}/{name}".encode("utf-8", "surrogatepass"))
 
 
 def _mixed(*numbers: int) -> int:

@@ -13,7 +13,7 @@ from .backends.chat import Prompts, prompts_of
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
-from .canvas import Canvas, Span, check_rows, whole_number
+from .canvas import Canvas, Row, Span, check_rows, whole_number
 from .errors import CanvasError, SpecError, nearest, require
 from .evaluation_mode import EvaluationMode
 from .kinds import as_kind, require_kind
@@ -195,7 +195,7 @@ class Sampler:
             collector.go_on()
         return collector.result(self.spec())
 
-    def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> Rows:
+    def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> list[Row]:
         """Prompts, see `generate`, as (prefix, body) token ids, the body being `max_new_tokens` masks."""
         codec = self._codec
         if self.backend.max_length is not None and self.max_new_tokens > self.backend.max_length:
@@ -205,17 +205,17 @@ class Sampler:
             )
         check_count(self.max_new_tokens, None)
         body = [self.backend.mask_id] * self.max_new_tokens  # one for all: rows are read and never written
-        return [(codec.encode(prompt, chat), body) for prompt in prompts_of(prompts)]
+        return [Row(codec.encode(prompt, chat), body) for prompt in prompts_of(prompts)]
 
     @property
     def has_chat_template(self) -> bool:
         """Whether prompts are put into the model's chat template unless told otherwise."""
         return self._codec.has_chat_template
 
-    def masked_rows(self, texts: Sequence[str]) -> Rows:
+    def masked_rows(self, texts: Sequence[str]) -> list[Row]:
         """Texts with `[MASK]` as (prefix, body) token ids."""
         codec = self._codec
-        return [codec.encode_masked(text, self.backend.max_length) for text in texts]
+        return [Row(*codec.encode_masked(text, self.backend.max_length)) for text in texts]
 
     def check(self, rows: Rows) -> None:
         """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""

@@ -11,6 +11,7 @@ from compared import run_compare
 from interrupts import interruptible
 
 import mdm_sampling as mdm
+from mdm_sampling.folders.read import read_folder
 
 QUICK = ("--items", "3", "--task", "sudoku:holes=4", "-k", "2", "--no-plots")
 
@@ -25,7 +26,7 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     assert "3 items (item seed 0), run seeds 0" in report
     assert "torch 2" in report
     assert "![" not in report
-    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    lines = read_folder(tmp_path).lines
     assert len(lines) == 15
     for line in lines:
         assert mdm.from_spec(line["spec"]).steps > 0

@@ -14,13 +14,13 @@ from faults import fill_but
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import compare, grid
-from mdm_sampling.compare.engine import QUESTION
+from mdm_sampling.compare.engine import COMPARISON_LINES
 from mdm_sampling.folders.store import Store
 
 
-def opened(folder: Path, question: dict[str, Any]) -> Store:
+def opened(folder: Path, manifest: dict[str, Any]) -> Store:
     """A folder as `compare` opens it."""
-    return Store(folder, question, name=QUESTION)
+    return Store(folder, manifest, COMPARISON_LINES)
 
 
 class Stop(Exception):
@@ -106,7 +106,7 @@ def test_a_folder_is_open_to_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{\n{}\n", "5\n", "[]\n", '{"item": "a"}\n{}\n'])
-@pytest.mark.parametrize("file", ["compare.json", "results.jsonl"])
+@pytest.mark.parametrize("file", ["manifest.json", "results.jsonl"])
 def test_a_damaged_folder_is_refused(file: str, text: str, tmp_path: Path) -> None:
     with opened(tmp_path, {"a": 1}):
         pass
@@ -175,8 +175,8 @@ def test_what_could_not_be_told_apart_later_is_refused(base: mdm.Sampler, tmp_pa
             compare(base, TASK, settings, items=1, folder=tmp_path)
     with opened(tmp_path / "a", {"a": 1}) as store:
         store.add([dict.fromkeys(("item", "digest", "seed", "planner", "cache", "tokens_per_step", "block_size"))])
-    (tmp_path / "a" / "compare.json").unlink()
-    with pytest.raises(mdm.SpecError, match=r"without the compare\.json"):
+    (tmp_path / "a" / "manifest.json").unlink()
+    with pytest.raises(mdm.SpecError, match=r"without the manifest\.json"):
         opened(tmp_path / "a", {"a": 1})
 
 
@@ -190,14 +190,14 @@ def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -
 
 def test_any_text_survives_the_folder(tmp_path: Path) -> None:
     """Line ends of Unicode stand inside a line; published readers split there."""
-    counts = ("seed", "tokens_per_step", "block_size", "score", "steps", "forwards", "token_forwards", "tokens")
+    counts = ("seed", "tokens_per_step", "block_size", "score", "steps", "forwards", "token_forwards", "filled")
     line = dict.fromkeys(("item", "digest", "planner", "cache", "answer"), "x") | dict.fromkeys(counts, 1)
-    line |= {"spec": {}, "cumulative_entropy": 1.0, "seconds": 1.0, "order": [0]}
+    line |= {"spec": {}, "machine": {}, "cumulative_entropy": 1.0, "seconds": 1.0, "order": [0]}
     lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
     with opened(tmp_path, {}) as store:
         store.add(lines)
     with opened(tmp_path, {}) as store:
-        assert store.lines == lines
+        assert store.lines == [each | {"batch": [0, len(lines)]} for each in lines]
 
 
 @dataclass(frozen=True)
@@ -254,8 +254,8 @@ def test_a_line_has_the_fields_that_folders_have_always_had(base: mdm.Sampler, t
     compare(base, TASK, grid(["confidence"], tokens_per_step=[4]), items=1, folder=tmp_path)
     (line,) = lines_of(tmp_path)
     assert " ".join(line) == (
-        "item digest seed row_seed planner cache tokens_per_step block_size score answer text tokens steps forwards "
-        "token_forwards cumulative_entropy seconds batch_size order spec machine"
+        "item digest seed row_seed planner cache tokens_per_step block_size score answer text filled steps forwards "
+        "token_forwards cumulative_entropy seconds batch_size order spec machine batch"
     )
 
 

@@ -169,7 +169,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
 
 def lines_of(planner: str, scores: list[float], entropy: float) -> list[dict[str, Any]]:
     key = Setting(mdm.build("planners", planner), mdm.NoCache(), 2, None).key
-    costs = {"forwards": 4, "token_forwards": 40, "seconds": 0.5, "tokens": 8}
+    costs = {"forwards": 4, "token_forwards": 40, "seconds": 0.5, "filled": 8}
     return [
         {"item": str(i), "seed": 0, "score": score, "cumulative_entropy": entropy, **key, **costs}
         for i, score in enumerate(scores)

@@ -13,11 +13,12 @@ from click.testing import CliRunner
 from faults import fill_but
 
 import mdm_sampling as mdm
+from mdm_sampling.canvas import Row
 from mdm_sampling.cli import main
 from mdm_sampling.jobs import Job, read_rows
-from mdm_sampling.jobs.batches import Batch, Ready
+from mdm_sampling.jobs.batches import Batch, EncodedRow
 from mdm_sampling.jobs.ray_engine import Decoding, lines_of
-from mdm_sampling.jobs.worker import Way, Worker
+from mdm_sampling.jobs.worker import Variant, Worker
 
 CHAT = [{"role": "user", "content": "a b"}]
 
@@ -117,7 +118,7 @@ def test_a_job_goes_on_though_its_template_writes_another_date(
     with pytest.raises(mdm.SpecError, match="another input"):
         longer.run()
     assert (job.results_folder / "rendered.jsonl").read_bytes() == kept
-    changed = Job(chatty, longer.asked, job.output, batch_size=2, changed=True)
+    changed = Job(chatty, longer.rows, job.output, batch_size=2, changed=True)
     assert changed.run().before == 5
 
 
@@ -203,8 +204,8 @@ class Kept:
     """Something large that decoding a batch makes."""
 
 
-def ready(count: int) -> tuple[Ready, ...]:
-    return tuple(Ready(i, str(i), ((1,), (2,)), 0, "") for i in range(count))
+def encoded(count: int) -> tuple[EncodedRow, ...]:
+    return tuple(EncodedRow(Row((1,), (2,)), 0, {"number": i}) for i in range(count))
 
 
 def test_a_batch_that_did_not_fit_is_gone_before_its_halves_are_decoded(
@@ -221,10 +222,9 @@ def test_a_batch_that_did_not_fit_is_gone_before_its_halves_are_decoded(
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     fill_but(monkeypatch, fault)
-    worker = Worker([Way(chatty, until_eos=True)], splits=True)
-    prefix, body = chatty.prompt_rows(["a"])[0]
-    rows = tuple(Ready(i, str(i), (tuple(prefix), tuple(body)), i, "") for i in range(4))
-    assert [line["error"] for line in worker.decode(Batch(0, rows))] == [None] * 4
+    worker = Worker([Variant(chatty, until_eos=True)], splits=True)
+    rows = tuple(EncodedRow(row, i, {"number": i}) for i, row in enumerate(chatty.prompt_rows(["a"] * 4)))
+    assert [line["error"] for line in worker.decode(Batch(rows))] == [None] * 4
     assert alive
     assert not any(any(each) for each in alive)
 
@@ -271,6 +271,6 @@ def test_an_actor_tells_what_ended_a_batch_as_the_local_engine_does(
 
     actor = Decoding.__new__(Decoding)
     actor.worker = Failing()  # type: ignore[assignment]
-    (answer,) = actor({"batch": [Batch(0, ready(1)).to_json()]})["lines"]
+    (answer,) = actor({"batch": [Batch(encoded(1)).to_json()]})["lines"]
     with pytest.raises(raised, match=words):
         lines_of(answer)

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from interrupts import interruptible
 
 import mdm_sampling as mdm
+from mdm_sampling.canvas import Row
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
+from mdm_sampling.folders.lines import Line, whole_batches
 from mdm_sampling.folders.read import export, read_folder
-from mdm_sampling.folders.store import Line
-from mdm_sampling.jobs import Asked, Job, read_rows
-from mdm_sampling.jobs.batches import BatchSize, Ready, plan
-from mdm_sampling.jobs.job import whole_batches
+from mdm_sampling.jobs import InputRow, Job, read_rows
+from mdm_sampling.jobs.batches import BatchSize, EncodedRow, padded_positions, plan
 
 PUZZLES = [item.prompt for item in mdm.Sudoku(size=4, form="prompt").items(12, 0)]
 MIXED = [*PUZZLES[:5], "1... ..3.", "12+3", *PUZZLES[5:8]]
@@ -49,8 +49,8 @@ def output_of(file: Path) -> list[dict[str, Any]]:
 
 
 def job_of(sampler: mdm.Sampler, folder: Path, prompts: Sequence[Any] = MIXED, **options: Any) -> Job:
-    asked = read_rows(write_jsonl(folder / "in.jsonl", prompts))
-    return Job(sampler, asked, folder / "out.jsonl", **({"batch_size": 3} | options))
+    rows = read_rows(write_jsonl(folder / "in.jsonl", prompts))
+    return Job(sampler, rows, folder / "out.jsonl", **({"batch_size": 3} | options))
 
 
 class Stop(Exception):
@@ -172,10 +172,10 @@ def test_an_input_that_cannot_be_read_is_refused(
 def test_columns_and_ids_can_be_named(tmp_path: Path) -> None:
     file = tmp_path / "in.jsonl"
     file.write_text('{"q": "a", "name": "x", "prompt": "b"}\n{"q": "c", "prompt": "d"}\n')
-    assert read_rows(file) == [Asked(0, "0", "b"), Asked(1, "1", "d")]
+    assert read_rows(file) == [InputRow(0, "0", "b"), InputRow(1, "1", "d")]
     first, second = read_rows(file, "q", "name")
-    assert first == Asked(0, "x", "a")
-    assert second == Asked(1, "1", None, "there is no 'name' to name the row by")
+    assert first == InputRow(0, "x", "a")
+    assert second == InputRow(1, "1", None, "there is no 'name' to name the row by")
 
 
 # --- Nothing is lost ----------------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_disk_that_is_full_loses_nothing(
 
     def full(descriptor: int) -> None:
         calls.append(descriptor)
-        if len(calls) == 3:  # the question, a batch, and then no more
+        if len(calls) == 4:  # the manifest, the settings, a batch, and then no more
             raise OSError(28, "No space left on device")
         synced(descriptor)
 
@@ -387,16 +387,14 @@ def test_settings_with_which_nothing_works_stop_the_job_at_once(
 def test_batches_hold_every_row_once_within_their_limits(
     lengths: list[tuple[int, int]], size: BatchSize, tokens: int | None
 ) -> None:
-    rows = [Ready(i, str(i), ((1,) * a, (2,) * b), 0, "") for i, (a, b) in enumerate(lengths)]
+    rows = [EncodedRow(Row((1,) * a, (2,) * b), 0, {"number": i}) for i, (a, b) in enumerate(lengths)]
     batches = plan(rows, size, tokens)
-    assert sorted(row.number for batch in batches for row in batch.rows) == list(range(len(rows)))
-    assert [batch.number for batch in batches] == list(range(len(batches)))
-    longest = [max(row.positions for row in batch.rows) for batch in batches]
+    assert sorted(row.identity["number"] for batch in batches for row in batch.rows) == list(range(len(rows)))
+    longest = [max(row.row.positions for row in batch.rows) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch in batches:
-        width = max(len(row.row[0]) for row in batch.rows) + max(len(row.row[1]) for row in batch.rows)
         assert len(batch.rows) <= (64 if size == "auto" else size)
-        assert tokens is None or len(batch.rows) == 1 or width * len(batch.rows) <= tokens
+        assert tokens is None or len(batch.rows) == 1 or padded_positions(batch.rows) <= tokens
 
 
 # --- The command --------------------------------------------------------------------------------------------------
@@ -504,7 +502,7 @@ def test_a_damaged_folder_is_refused(sampler: mdm.Sampler, tmp_path: Path) -> No
         *(("batch", value) for value in ("x", None, [], [1, 2, 3], [0, 0], [-1, 3])),
         *(("number", value) for value in ([0], "0", None)),
         *(("digest", [1]), ("item", None), ("settings", None), ("spec", [1]), ("error", 5)),
-        *(("text", 5), ("text", None), ("tokens", "x"), ("steps", "y"), ("cumulative_entropy", None)),
+        *(("machine", "0"), ("text", 5), ("text", None), ("tokens", "x"), ("steps", "y"), ("cumulative_entropy", None)),
     ],
 )
 def test_a_line_of_the_wrong_kind_is_damage(sampler: mdm.Sampler, tmp_path: Path, field: str, value: Any) -> None:

@@ -135,7 +135,7 @@ def test_a_checkpoint_is_never_overwritten(llada_folder: Path) -> None:
     assert "read" in refused(config, *command)
 
 
-@pytest.mark.parametrize("name", ["results.jsonl", "job.json"])
+@pytest.mark.parametrize("name", ["results.jsonl", "manifest.json"])
 def test_what_a_job_keeps_is_no_output(name: str) -> None:
     """Neither of another job nor of a trace or an export, and the first job goes on afterwards."""
     done(*job("a.jsonl"))

@@ -13,7 +13,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from compared import TASK, without_times
-from extras import needs
+from evaluated import evaluate, write_task, written
+from extras import missing, needs
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
@@ -67,9 +68,10 @@ def workers_of(parent: int) -> list[int]:
 
 
 def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: mdm.Sampler, tmp_path: Path) -> None:
-    """Those of a job, and those of a comparison, which decode all its settings with one model each."""
+    """Those of a job, of a comparison, which decode all its settings with one model each, and of an evaluation."""
     file, expected = job
     output = tmp_path / "out.jsonl"
+    evaluations = [evaluation_of(tmp_path)] if missing("lm-eval") is None else []
     config = tmp_path / "grid.toml"
     config.write_text(
         'task = "sudoku:holes=3-5"\nitems = 6\nplanner = ["confidence", "info-gain:2"]\ntokens_per_step = [1, 2]\n'
@@ -78,6 +80,7 @@ def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: md
     commands = [
         command(file, output, "--engine", "ray", "--workers", "1")[3:],
         ["compare", "--config", str(config), "--out", str(tmp_path / "ray")],
+        *(["evaluate", *evaluation, "--engine", "ray", "--out", str(tmp_path / "eval")] for evaluation in evaluations),
     ]
     script = Path(__file__).parent / "helpers" / "on_ray.py"
     done = subprocess.run(
@@ -86,7 +89,7 @@ def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: md
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     codes = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [code for code, _ in codes] == [3, 0], codes
+    assert [code for code, _ in codes] == [3, 0, *(0 for _ in evaluations)], codes
     assert output.read_bytes() == expected
     assert len((tmp_path / "out.jsonl.job" / "results.jsonl").read_text().splitlines()) == 59
     held = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
@@ -94,6 +97,23 @@ def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: md
     local = compare(base, TASK, settings, items=6, batch_size=4)
     assert len(held) == 24
     assert without_times(held) == without_times(local.lines)
+    for evaluation in evaluations:
+        done_here = evaluate(*evaluation, "--out", tmp_path / "eval-local")
+        assert done_here.exit_code == 0, done_here.output
+        answers = [written(tmp_path / out, "samples_solve") for out in ("eval", "eval-local")]
+        assert answers[0] == answers[1]
+        assert "In " in codes[2][1]
+
+
+def evaluation_of(folder: Path) -> list[str]:
+    """The options of an evaluation of three puzzles."""
+    items = [{"puzzle": item.prompt, "solution": "1"} for item in mdm.Sudoku(size=4, form="prompt").items(3, 2)]
+    metrics = [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}]
+    kwargs = {"max_gen_toks": 8, "until": ["x"]}
+    write_task(
+        folder / "tasks", "solve", items, output_type="generate_until", generation_kwargs=kwargs, metric_list=metrics
+    )
+    return ["--tasks", "solve", "--include-path", str(folder / "tasks"), "--planner", "margin", "--batch-size", "2"]
 
 
 def test_what_cannot_be_sent_to_a_worker_is_refused(base: mdm.Sampler) -> None:

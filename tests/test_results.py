@@ -16,7 +16,7 @@ import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
 from mdm_sampling.folders.read import filtered, merge, read_folder, summary
-from mdm_sampling.jobs import Asked, Job
+from mdm_sampling.jobs import InputRow, Job
 
 
 def run(*arguments: str | Path) -> Result:
@@ -30,7 +30,7 @@ def examples(base: mdm.Sampler, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for name, planners, items in (("a", ["confidence", "margin"], 4), ("b", ["margin", "entropy"], 6)):
         compare(base, TASK, grid(planners, tokens_per_step=[2]), items=items, folder=folder / name)
     compare(base, TASK, grid(["confidence"], tokens_per_step=[2]), items=2, item_seed=5, folder=folder / "other")
-    asked = [Asked(0, "x", "1... ..3. .1.. ...4"), Asked(1, "y", "..2. 4... ...1 .3..")]
+    asked = [InputRow(0, "x", "1... ..3. .1.. ...4"), InputRow(1, "y", "..2. 4... ...1 .3..")]
     sampler = mdm.Sampler(base.backend, planner=mdm.Confidence(), schedule=mdm.Constant(2), max_new_tokens=20)
     Job(sampler, asked, folder / "out.jsonl").run()
     return folder
@@ -130,10 +130,11 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(
 def test_a_line_that_is_being_written_is_left_out_and_a_damaged_folder_told(examples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     folder.mkdir()
-    (folder / "compare.json").write_bytes((examples / "a" / "compare.json").read_bytes())
+    for name in ("manifest.json", "settings.json"):
+        (folder / name).write_bytes((examples / "a" / name).read_bytes())
     lines = (examples / "a" / "results.jsonl").read_bytes()
     (folder / "results.jsonl").write_bytes(lines[:-20])
-    assert len(read_folder(folder).lines) == 7
+    assert len(read_folder(folder).lines) == 4, "the last batch is not whole"
     (folder / "results.jsonl").write_bytes(b"{\n" + lines)
     with pytest.raises(mdm.SpecError, match="is damaged"):
         read_folder(folder)
@@ -165,13 +166,17 @@ def test_tokens_a_step_are_those_of_the_jobs_schedule(
 
 
 def damaged(source: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A copy of a folder whose first line is changed, with whatever JSON can hold."""
+    """A copy of a folder whose first line is changed, or the spec of all, with whatever JSON can hold."""
     shutil.copytree(source, target)
-    first, *others = (target / "results.jsonl").read_text().splitlines()
-    line = json.loads(first)
-    change(line)
-    others = [json.dumps(json.loads(each) | {"spec": line["spec"]}) for each in others]
-    (target / "results.jsonl").write_text("".join(each + "\n" for each in (json.dumps(line), *others)))
+    first, *others = (target / "results.jsonl").read_text().splitlines(keepends=True)
+    shared, line = json.loads((target / "settings.json").read_text()), json.loads(first)
+    digest = line["spec"]
+    whole = line | {"spec": shared[digest]}
+    change(whole)
+    if isinstance(whole["spec"], dict) and whole["spec"]:
+        (target / "settings.json").write_text(json.dumps(shared | {digest: whole.pop("spec")}))
+        whole["spec"] = digest
+    (target / "results.jsonl").write_text("".join((json.dumps(whole) + "\n", *others)))
     return target
 
 
@@ -210,7 +215,7 @@ def test_a_damaged_line_is_told_and_no_traceback(
 
 
 @pytest.mark.parametrize(
-    "change", [{"order": []}, {"order": [-5]}, {"order": "x"}, {"tokens": -1}, {"score": math.inf}]
+    "change", [{"order": []}, {"order": [-5]}, {"order": "x"}, {"filled": -1}, {"score": math.inf}]
 )
 def test_a_comparison_does_not_go_on_from_a_damaged_line(
     change: dict[str, Any], base: mdm.Sampler, examples: Path, tmp_path: Path
@@ -221,7 +226,7 @@ def test_a_comparison_does_not_go_on_from_a_damaged_line(
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "5", '{"a": ' + "9" * 400 + "}", '{"a": "\\ud800"}', "\udcff"])
-@pytest.mark.parametrize("file", ["compare.json", "results.jsonl"])
+@pytest.mark.parametrize("file", ["manifest.json", "settings.json", "results.jsonl"])
 def test_a_damaged_file_is_told_and_no_traceback(file: str, text: str, examples: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(examples / "a", folder)

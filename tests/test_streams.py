@@ -18,7 +18,7 @@ from mdm_sampling.cli import main
 from mdm_sampling.cli.interrupts import is_interrupt
 from mdm_sampling.cli.streams import echo_json, prepare_streams
 from mdm_sampling.folders import read as folders
-from mdm_sampling.jobs import Asked, Job
+from mdm_sampling.jobs import InputRow, Job
 
 PUZZLE = "1... ..3. .1.. ...4"
 COMMAND = f"{sys.executable} -m mdm_sampling"
@@ -150,7 +150,7 @@ def test_an_interrupt_is_known_whatever_it_became() -> None:
 def job_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), steps=2, max_new_tokens=4)
-    Job(sampler, [Asked(0, "x", PUZZLE)], folder / "out.jsonl").run()
+    Job(sampler, [InputRow(0, "x", PUZZLE)], folder / "out.jsonl").run()
     return folder / "out.jsonl.job"
 
 
@@ -167,10 +167,11 @@ def test_names_are_no_markup(name: str, job_folder: Path, tmp_path: Path, monkey
 def test_planners_of_a_folder_are_no_markup(planner: str, job_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "job"
     shutil.copytree(job_folder, folder)
-    file = folder / "results.jsonl"
-    line = json.loads(file.read_text())
-    line["spec"]["planner"] = planner
-    file.write_text(json.dumps(line) + "\n")
+    file = folder / "settings.json"
+    digest = json.loads((folder / "results.jsonl").read_text())["spec"]
+    shared = json.loads(file.read_text())
+    shared[digest]["planner"] = planner
+    file.write_text(json.dumps(shared))
     assert folders.read_folder(folder).rows[0]["planner"] == planner
     done = CliRunner().invoke(main, ["results", str(folder)], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output

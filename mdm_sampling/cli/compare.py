@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from .options import (
     was_given,
     with_options,
 )
-from .progress import progress
+from .progress import progress, resumable
 from .targets import files_read
 from .types import Whole
 
@@ -125,29 +124,21 @@ def command(**options: Any) -> None:
             raise click.UsageError("--out needs a folder of its own.")
         plotting = wants_plots(options["plots"])
         target.check(plotting)
-        with progress() as show:
-            try:
-                shared = {name: value for name, value in options.items() if name not in KEY}
-                base = make_sampler(shared, continues=length_of(task) is None)
-                found = compare(
-                    base,
-                    task,
-                    settings,
-                    seeds=list(dict.fromkeys(options["seed"])),
-                    items=options["items"],
-                    item_seed=options["item_seed"],
-                    batch_size=options["batch_size"],
-                    chat=options["chat"],
-                    folder=target.folder,
-                    engine=engine,
-                    progress=show,
-                )
-            except KeyboardInterrupt:
-                show.close()
-                click.echo(
-                    f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True
-                )
-                sys.exit(130)
+        with resumable(folder), progress() as show:
+            shared = {name: value for name, value in options.items() if name not in KEY}
+            found = compare(
+                make_sampler(shared, continues=length_of(task) is None),
+                task,
+                settings,
+                seeds=list(dict.fromkeys(options["seed"])),
+                items=options["items"],
+                item_seed=options["item_seed"],
+                batch_size=options["batch_size"],
+                chat=options["chat"],
+                folder=target.folder,
+                engine=engine,
+                progress=show,
+            )
         write(found, folder, target, plotting)
 
 
@@ -211,17 +202,15 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
     from rich.console import Console
 
-    from ..compare.report import about, markdown
+    from ..compare.report import about
     from ..compare.table import LEGEND, rich_table
     from ..folders.written import write_results
 
-    report = {target.folder / REPORT: markdown(found, plots=plotting).encode()}
+    report = {target.folder / REPORT: found.markdown(plots=plotting).encode()}
     write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
     if plotting:
-        from ..compare.plots import draw
-
-        draw(found, target.folder, overwrite=target.overwrite, reads=target.reads)
-    click.echo(f"{found.question['task']}: {about(found)}")
+        found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
+    click.echo(f"{found.manifest['task']}: {about(found.manifest, found.lines)}")
     # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
     Console(width=WIDE, highlight=False).print(rich_table(found.summaries))
     click.echo(LEGEND)

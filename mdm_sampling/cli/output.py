@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .progress import bar
 from .streams import echo_json, one_sign_each
 
 if TYPE_CHECKING:
@@ -29,17 +30,17 @@ BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
 class Progress:
     """An observer that shows how many positions are filled, and the text around the first row's first mask."""
 
-    def __init__(self, sampler: Sampler, bar: Any) -> None:
+    def __init__(self, sampler: Sampler, drawn: Any) -> None:
         self.codec = sampler.backend.codec
-        self.bar = bar
+        self.bar = drawn
 
     def begin(self, canvas: Canvas, seeds: list[int]) -> None:
-        self.left = int(canvas.masked.sum())
+        self.total = int(canvas.masked.sum())
+        self.task = self.bar.add_task("", total=self.total)
 
     def add(self, record: StepRecord) -> None:
-        left = int(record.canvas.masked.sum())
-        self.bar.update(self.left - left, self._text(record.canvas, int(record.rows[0])))
-        self.left = left
+        filled = self.total - int(record.canvas.masked.sum())
+        self.bar.update(self.task, completed=filled, description=self._text(record.canvas, int(record.rows[0])))
 
     def _text(self, canvas: Canvas, row: int) -> str:
         if self.codec is None:
@@ -84,7 +85,7 @@ def decode_and_print(
             label = f"{min(first + size, len(rows))}/{len(rows)}"
             title = options["planner"] or describe(sampler.planner)
             view = watching(sampler, title, first if len(rows) > 1 else None) if options["watch"] else None
-            with view or progress(sampler, rows[part], label) as shown:
+            with view or filling(sampler, label) as shown:
                 result = sampler.fill(
                     rows[part],
                     options["seed"],
@@ -96,22 +97,13 @@ def decode_and_print(
 
 
 @contextmanager
-def progress(sampler: Sampler, rows: Rows, label: str) -> Iterator[list[Progress]]:
+def filling(sampler: Sampler, label: str) -> Iterator[list[Progress]]:
     """A bar on a terminal's stderr, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield []
         return
-    masks = sum(list(body).count(sampler.backend.mask_id) for _, body in rows)
-    with click.progressbar(
-        length=masks,
-        label=label,
-        file=sys.stderr,
-        show_pos=True,
-        show_eta=False,
-        width=16,
-        item_show_func=lambda text: text,
-    ) as bar:
-        yield [Progress(sampler, bar)]
+    with bar(label=label, width=16) as drawn:
+        yield [Progress(sampler, drawn)]
 
 
 def leave_on_sigterm() -> None:

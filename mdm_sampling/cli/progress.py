@@ -1,45 +1,50 @@
-"""Progress of work that takes long: a bar on a terminal, plain lines in a log."""
+"""Progress of work that takes long: a bar on a terminal's stderr, plain lines in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .interrupts import STOPPED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
 EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+Show = Callable[[int, int], None]
 
 
 class Lines:
     """Progress as plain lines, for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what
         self.began, self.shown, self.first = time.monotonic(), 0.0, -1
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self.first < 0:
             self.first = done
-            click.echo(f"{done} of {total} rows were done before." if done else f"{total} rows to decode.", err=True)
+            click.echo(already_done(done, total, self.what) if done else f"{total} {self.what} to decode.", err=True)
         elif now - self.shown > EVERY or done == total:
             self.shown = now
             each = (now - self.began) / max(1, done - self.first)
-            click.echo(
-                f"{done}/{total} rows, {1 / each:.1f} a second, about {each * (total - done):.0f} s left", err=True
-            )
-
-    def close(self) -> None:
-        pass
+            left = f"{1 / each:.1f} a second, about {each * (total - done):.0f} s left"
+            click.echo(f"{done}/{total} {self.what}, {left}", err=True)
 
 
 class Bar:
     """Progress as a bar with an estimate of the time left."""
 
-    def __init__(self, bar: Any) -> None:
-        self.bar, self.task = bar, None
+    def __init__(self, bar: RichProgress, what: str) -> None:
+        self.bar, self.what = bar, what
+        self.task: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         if self.task is None:
@@ -47,36 +52,50 @@ class Bar:
             self.before = done
             self.began = time.monotonic()
             if done:
-                self.bar.console.print(f"{done} of {total} rows were done before.")
+                self.bar.console.print(already_done(done, total, self.what))
         rate = (done - self.before) / max(1e-9, time.monotonic() - self.began)
-        self.bar.update(self.task, completed=done - self.before, description=f"{rate:.1f} rows/s" if rate else "")
+        said = f"{rate:.1f} {self.what}/s" if rate else ""
+        self.bar.update(self.task, completed=done - self.before, description=said)
 
-    def close(self) -> None:
-        self.bar.stop()
+
+def already_done(done: int, total: int, what: str) -> str:
+    return f"{done} of {total} {what} were done before."
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
-    """A bar on a terminal's stderr, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield Lines()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def progress(what: str = "rows") -> Iterator[Show]:
+    """Tells of the numbers done and wanted: a bar on a terminal's stderr, plain lines elsewhere.
 
-    columns: Sequence[Any] = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        yield Bar(bar)
+    Args:
+        what: what is counted.
+    """
+    if not sys.stderr.isatty():
+        yield Lines(what)
+        return
+    from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with bar(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()) as drawn:
+        yield Bar(drawn, what)
+
+
+@contextmanager
+def bar(*columns: Any, label: str = "", width: int | None = 40) -> Iterator[RichProgress]:
+    """A bar on stderr: a label, how far it is, a text that is not read as markup, and further columns."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    shown = [TextColumn(label, markup=False)] if label else []
+    text = TextColumn("{task.description}", markup=False)
+    console = Console(stderr=True)
+    with Progress(*shown, BarColumn(width), MofNCompleteColumn(), text, *columns, console=console) as drawn:
+        yield drawn
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """End at an interrupt with a sentence that says where the work goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True)
+        sys.exit(STOPPED)

@@ -24,12 +24,12 @@ from .options import (
     cli_option,
     with_options,
 )
-from .progress import progress
+from .progress import progress, resumable
 from .targets import files_read
 from .types import OutputFile, Whole
 
 if TYPE_CHECKING:
-    from ..jobs import Outcome
+    from ..jobs import JobOutcome
 
 SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
@@ -101,11 +101,11 @@ def command(**options: Any) -> None:
         refuse_ignored()
         check_output(output_of_job(options["output"], folder, options["overwrite"], reads))
         engine = make_engine(options)
-        asked = read_rows(options["input"], options["column"], options["id_column"])
+        rows = read_rows(options["input"], options["column"], options["id_column"])
         sampler = make_sampler(options, continues=not options["infill"])
         job = Job(
             sampler,
-            asked,
+            rows,
             output,
             folder,
             seed=options["seed"],
@@ -118,17 +118,12 @@ def command(**options: Any) -> None:
             overwrite=options["overwrite"],
             reads=reads,
         )
-        with progress() as show:
-            try:
-                outcome = job.run(show)
-            except KeyboardInterrupt:
-                show.close()
-                click.echo(f"\nStopped. What was decoded is in {named}; the same command goes on from there.", err=True)
-                sys.exit(130)
+        with resumable(named), progress() as show:
+            outcome = job.run(show)
         tell(outcome, options["output"])
 
 
-def tell(outcome: Outcome, output: Path) -> None:
+def tell(outcome: JobOutcome, output: Path) -> None:
     """What became of the job, and the exit code."""
     click.echo(
         f"{output}: {outcome.rows} rows" + (f", {outcome.before} of them decoded before" if outcome.before else "")

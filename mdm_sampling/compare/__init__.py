@@ -7,7 +7,7 @@ found = compare(mdm.load(), mdm.build("tasks", "sudoku"), grid(["confidence", "i
 print(found.markdown())
 """
 
-from .engine import Comparison as Comparison
+from .comparison import Comparison as Comparison
 from .engine import compare as compare
 from .engine import row_of as row_of
 from .settings import Setting as Setting

@@ -4,67 +4,41 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
-from itertools import groupby, takewhile
+from itertools import groupby
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from ..at_work import at_work
-from ..errors import MDMError, SpecError, require
+from ..canvas import Row
+from ..errors import SpecError, require
 from ..fields import HALF_A_PAIR, is_number, is_whole
 from ..folders.files import UNGRADED, new_file
-from ..folders.store import Line, Store
-from ..jobs.batches import Batch, BatchSize, Ready, check_batch_size, most_rows
+from ..folders.lines import Line, LineFormat, digest
+from ..folders.store import Store
+from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
-from ..jobs.worker import Way, Worker
+from ..jobs.resume import Progress, decode_missing
+from ..jobs.worker import Variant, Worker
+from ..randomness import row_seed
 from ..sampler import Sampler
 from ..tasks.base import Grade, Item, Task
 from ..tasks.split import MOST_ITEMS
+from .comparison import Comparison
 from .settings import KEY, Setting, text_of_part
-from .statistics import Summary, summarise
 
-QUESTION = "compare.json"
-"""Where a batch is kept that was decoded and could not be graded; it is decoded again."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What was found.
-
-    Attributes:
-        question: the task, the model and whatever else all settings share.
-        settings: in the order in which they were asked.
-        lines: one for each item, setting and seed, in the order in which they were asked.
-    """
-
-    question: dict[str, Any]
-    settings: Sequence[Setting]
-    lines: Sequence[Line]
-
-    @cached_property
-    def summaries(self) -> list[Summary]:
-        """One for each setting: accuracy, entropy and cost with their intervals."""
-        return summarise(self.settings, self.lines)
-
-    def markdown(self) -> str:
-        """The report: question, table, how to read it, and what it was measured on."""
-        from .report import markdown
-
-        return markdown(self)
-
-    def plot(self, folder: Path | str, *, overwrite: bool = False) -> list[Path]:
-        """Draw the figures as PNG and SVG into a folder, which is made. Needs the extra `plot`.
-
-        Raises `SpecError` for a file of such a name that holds anything else, unless `overwrite` is set.
-        """
-        from .plots import draw
-
-        return draw(self, Path(folder), overwrite=overwrite)
+COMPARISON_LINES = LineFormat(
+    kind="comparison",
+    key=("digest", "seed", *KEY),
+    required=("item", "digest", "seed", *KEY, "score", "answer"),
+    decoded=(
+        *("text", "filled", "order", "steps", "forwards", "token_forwards", "cumulative_entropy", "seconds"),
+        *("spec", "machine"),
+    ),
+)
 
 
 def compare(
@@ -79,7 +53,7 @@ def compare(
     chat: bool | None = None,
     folder: Path | str | None = None,
     engine: Engine | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Decode the same items with the same seeds under every setting, and grade them.
 
@@ -109,53 +83,40 @@ def compare(
     seeds = list(dict.fromkeys(seeds))
     length = length_of(task)
     base = base if length is None else replace(base, max_new_tokens=length)
-    asked = [Asked(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
+    asked = [EncodedItem(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
     base.check([each.row for each in asked])
-    longest = max(len(each.row[1]) for each in asked)
-    question = question_of(base, task, item_seed, chat, longest)
+    longest = max(len(each.row.body) for each in asked)
+    manifest = manifest_of(base, task, item_seed, chat, longest)
     if folder is not None:
-        check_can_resume(question, settings)
-    with Store(position, question, name=QUESTION, complete=whole_batches) as store:
-        done = {line_key(line) for line in store.lines}
-        every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
-        wanted = {trial.key: trial for trial in every}
-        count = len(done & wanted.keys())
-        progress(count, len(wanted))
-        trials = [trial for key, trial in wanted.items() if key not in done]
-        ways, batches = planned(trials, base, longest, batch_size)
-        worker = Worker(ways, splits=batch_size == "auto", warms_up=True)
-        with closing((engine or LocalEngine()).decode(worker, batches)) as decoded:
-            for lines in decoded:
-                good = [line for line in lines if line["error"] is None]
-                with kept_ungraded(good, position):
-                    graded_lines = [trials[line["number"]].line(line, task) for line in good]
-                store.add(graded_lines)
-                count += len(good)
-                progress(count, len(wanted))
-                refuse_failed(lines, trials)
-        held = {line_key(line): line for line in store.lines}
-    found = [held[key] for key in wanted if key in held]
-    if len(found) < len(wanted):
-        raise MDMError(f"the engine ended with {len(found)} of {len(wanted)} rows decoded")
-    return Comparison(question | {"items": len(asked), "seeds": seeds}, settings, found)
+        check_can_resume(manifest, settings)
+    key_of = COMPARISON_LINES.key_of
+    every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
+    trials = {key_of(trial.identity): trial for trial in every}
+    variants, batches = planned(list(trials.values()), base, longest, batch_size)
+    worker = Worker(variants, splits=batch_size == "auto", warms_up=True)
+
+    def graded_lines(lines: list[Line]) -> list[Line]:
+        with kept_ungraded(lines, position):
+            return [trials[key_of(line)].line(line, task) for line in lines]
+
+    with Store(position, manifest, COMPARISON_LINES) as store:
+        held = decode_missing(
+            store, engine or LocalEngine(), worker, batches, finish=graded_lines, progress=progress
+        ).lines
+    return Comparison(manifest | {"items": len(asked), "seeds": seeds}, settings, [held[key] for key in trials])
 
 
 @dataclass(frozen=True)
-class Asked:
-    """An item, as (prefix, body) token ids as well, with a digest that changes with anything that it asks."""
+class EncodedItem:
+    """An item, as token ids as well, with a digest that changes with anything that it asks."""
 
     item: Item
-    row: tuple[Sequence[int], Sequence[int]]
+    row: Row
 
     @cached_property
     def digest(self) -> str:
         item = self.item
-        text = json.dumps([item.name, item.prompt, item.body, dict(item.data)], sort_keys=True, default=repr)
-        return sha256(text.encode()).hexdigest()[:16]
-
-    @property
-    def is_prompt(self) -> bool:
-        return self.item.body is None
+        return digest([item.name, item.prompt, item.body, dict(item.data)])
 
 
 @dataclass(frozen=True)
@@ -163,57 +124,38 @@ class Trial:
     """One line that is wanted: an item decoded under a setting with a seed."""
 
     setting: Setting
-    asked: Asked
+    asked: EncodedItem
     seed: int
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells the result from all others of a question."""
-        return (self.asked.digest, self.seed, *self.setting.key.values())
+    def is_prompt(self) -> bool:
+        return self.asked.item.body is None
 
-    def ready(self, number: int) -> Ready:
+    @cached_property
+    def identity(self) -> Line:
+        """What the trial's line begins with, and what tells it from all others."""
+        name = self.asked.item.name
+        # The same seed under all settings, so that they share their noise.
+        named = {"item": name, "digest": self.asked.digest, "seed": self.seed, "row_seed": row_seed(name, self.seed)}
+        return named | self.setting.key
+
+    def encoded(self) -> EncodedRow:
         """The trial as a row of a batch."""
-        item, (prefix, body) = self.asked.item, self.asked.row
-        row = (tuple(prefix), tuple(body))
-        return Ready(number, item.name, row, row_seed(item, self.seed), self.asked.digest)
+        return EncodedRow(self.asked.row, self.identity["row_seed"], self.identity)
 
     def line(self, decoded: Line, task: Task) -> Line:
         """The graded result, from a worker's line."""
         grade = graded(task, self.asked.item, decoded["text"])
         return {
-            "item": self.asked.item.name,
-            "digest": self.asked.digest,
-            "seed": self.seed,
-            "row_seed": decoded["seed"],
-            **self.setting.key,
+            **self.identity,
             "score": grade.score,
             "answer": grade.answer,
             "text": decoded["text"],
-            "tokens": sum(step >= 0 for step in decoded["order"]),
+            "filled": sum(step >= 0 for step in decoded["order"]),
             **{name: decoded[name] for name in ("steps", "forwards", "token_forwards", "cumulative_entropy")},
             "seconds": decoded["batch_seconds"] / decoded["batch_size"],
             **{name: decoded[name] for name in ("batch_size", "order", "spec", "machine")},
         }
-
-
-def line_key(line: Line) -> tuple[Any, ...]:
-    """What tells a line from all others, as `Trial.key`."""
-    return (line["digest"], line["seed"], *(line[name] for name in KEY))
-
-
-def whole_batches(lines: Sequence[Line]) -> int:
-    """How many lines belong to batches that were written whole; only the last batch can be torn.
-
-    The lines of a batch stand together, with one setting, one size and the same seconds.
-    """
-    if not lines:
-        return 0
-
-    def batch(line: Line) -> tuple[Any, ...]:
-        return (line["seconds"], line.get("batch_size"), *(line[name] for name in KEY))
-
-    written = sum(1 for _ in takewhile(lambda line: batch(line) == batch(lines[-1]), reversed(lines)))
-    return len(lines) - written % (lines[-1].get("batch_size") or 1)
 
 
 @contextmanager
@@ -247,52 +189,45 @@ def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Ite
 
 def planned(
     trials: Sequence[Trial], base: Sampler, longest: int, batch_size: BatchSize
-) -> tuple[list[Way], list[Batch]]:
-    """The ways and the batches that decode trials, which are ordered by setting; no body is longer than `longest`.
+) -> tuple[list[Variant], list[Batch]]:
+    """The variants and the batches that decode trials, which are ordered by setting.
 
-    Prompts and canvases, whose texts end differently, are kept in batches apart. The number of a row in a batch is its
-    trial's.
+    Prompts and canvases, whose texts end differently, are kept in batches apart.
+
+    Args:
+        longest: positions of the longest body.
     """
-    ways: list[Way] = []
+    variants: list[Variant] = []
     batches: list[Batch] = []
     rows = most_rows(batch_size)
-    for setting, mine in groupby(enumerate(trials), key=lambda each: each[1].setting):
-        sampler, pending = setting.applied_to(base, longest), list(mine)
+    for setting, part in groupby(trials, key=lambda trial: trial.setting):
+        sampler, mine = setting.applied_to(base, longest), list(part)
         for is_prompt in (True, False):
-            alike = [trial.ready(number) for number, trial in pending if trial.asked.is_prompt == is_prompt]
+            alike = [trial.encoded() for trial in mine if trial.is_prompt == is_prompt]
             if alike:
-                ways.append(Way(sampler, until_eos=is_prompt))
+                variants.append(Variant(sampler, until_eos=is_prompt))
             for first in range(0, len(alike), rows):
-                batches.append(Batch(len(batches), tuple(alike[first : first + rows]), len(ways) - 1))
-    return ways, batches
+                batches.append(Batch(tuple(alike[first : first + rows]), len(variants) - 1))
+    return variants, batches
 
 
-def refuse_failed(lines: Sequence[Line], trials: Sequence[Trial]) -> None:
-    """Raise `MDMError` for a row that could not be decoded: without it the others would answer another question."""
-    for line in lines:
-        if line["error"] is not None:
-            trial = trials[line["number"]]
-            what = f"item {trial.asked.item.name!r} could not be decoded with {trial.setting.key['planner']}"
-            raise MDMError(f"{what}: {line['error']}")
-
-
-def check_can_resume(question: dict[str, Any], settings: Sequence[Setting]) -> None:
+def check_can_resume(manifest: dict[str, Any], settings: Sequence[Setting]) -> None:
     """Raise `SpecError` where a later call could not tell whether it asks the same."""
-    require(question["weights"] is not None, "this model's weights cannot be told from others; leave out the folder")
-    parts = [question["task"], question["token_sampler"], *question["processors"]]
+    require(manifest["weights"] is not None, "this model's weights cannot be told from others; leave out the folder")
+    parts = [manifest["task"], manifest["token_sampler"], *manifest["processors"]]
     for text in (*parts, *(setting.key[name] for setting in settings for name in ("planner", "cache"))):
         require(" object at 0x" not in text, f"{text} needs a __repr__ that says what it does, to be kept in a folder")
 
 
-def row_of(item: Item, sampler: Sampler, chat: bool | None) -> tuple[Sequence[int], Sequence[int]]:
-    """An item as (prefix, body) token ids."""
+def row_of(item: Item, sampler: Sampler, chat: bool | None) -> Row:
+    """An item as token ids."""
     if item.body is None:
         return sampler.prompt_rows([item.prompt], chat)[0]
-    prefix, body = sampler.masked_rows([item.body])[0]
-    return (sampler.prompt_rows([item.prompt], chat)[0][0], body) if item.prompt else (prefix, body)
+    row = sampler.masked_rows([item.body])[0]
+    return row._replace(prefix=sampler.prompt_rows([item.prompt], chat)[0].prefix) if item.prompt else row
 
 
-def question_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
+def manifest_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
     """What all lines of a folder have in common; noise is drawn for as many positions as the longest body has."""
     return {
         "task": text_of_part(task),
@@ -335,8 +270,3 @@ def graded(task: Task, item: Item, text: str) -> Grade:
             f"task {name} gave item {item.name!r} the answer {answer!r:.40}, expected a Unicode text or none"
         )
     return grade
-
-
-def row_seed(item: Item, seed: int) -> int:
-    """The seed of an item's row: the same under all settings, and not shared by items, or they'd share their noise."""
-    return crc32(f"{seed}/{item.name}".encode())

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import SpecError
+from ..folders.lines import Line
 from ..folders.written import write_results
 from ..views.drawing import styles
 from .report import PLOTS, model_name
+from .settings import Setting
 from .statistics import Interval, Summary
-
-if TYPE_CHECKING:
-    from .engine import Comparison
-
 
 KINDS = ("png", "svg")
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
 
-def draw(comparison: Comparison, folder: Path, *, overwrite: bool = False, reads: Sequence[Path] = ()) -> list[Path]:
+def draw(
+    manifest: dict[str, Any],
+    summaries: Sequence[Summary],
+    lines: Sequence[Line],
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    reads: Sequence[Path] = (),
+) -> list[Path]:
     """Draw all figures into a folder, which is made.
 
     Raises `SpecError` if matplotlib is not installed, or for a file that must not be lost; then none is written.
@@ -30,16 +36,15 @@ def draw(comparison: Comparison, folder: Path, *, overwrite: bool = False, reads
         import matplotlib
     except ImportError as error:
         raise SpecError('plots need matplotlib; pip install "mdm-sampling[plot]"') from error
-    summaries = comparison.summaries
     figures = {
         "accuracy-entropy": against_entropy(summaries),
         "accuracy-cost": against_cost(summaries),
-        "order": orders(comparison),
+        "order": orders([summary.setting for summary in summaries], lines),
     }
     drawn: dict[Path, bytes] = {}
     with matplotlib.rc_context({"svg.hashsalt": "mdm-sampling"}):
         for name, figure in figures.items():
-            where = f"{comparison.question['task']}, {model_name(comparison.question)}"
+            where = f"{manifest['task']}, {model_name(manifest)}"
             figure.suptitle(f"{PLOTS[name].split(';')[0]}\n{where}", fontsize=11)
             for kind in KINDS:
                 file = BytesIO()
@@ -162,21 +167,21 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def orders(comparison: Comparison) -> Any:
+def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
     """For each planner, when a position was filled on average, as a share of the row's steps; a panel for each K."""
     import numpy as np
     from matplotlib.figure import Figure
 
-    first = comparison.settings[0].key
-    shown = [s for s in comparison.settings if all(s.key[n] == first[n] for n in ("cache", "block_size"))]
+    first = settings[0].key
+    shown = [s for s in settings if all(s.key[n] == first[n] for n in ("cache", "block_size"))]
     steps = list(dict.fromkeys(setting.tokens_per_step for setting in shown))
     planners = list(dict.fromkeys(setting.key["planner"] for setting in shown))
     figure = Figure(figsize=(8.4, 1.3 + len(steps) * (0.55 + 0.24 * len(planners))), layout="constrained")
     panels = figure.subplots(len(steps), 1, sharex=True, squeeze=False)[:, 0]
-    width = max(len(line["order"]) for line in comparison.lines)
+    width = max(len(line["order"]) for line in lines)
     images = {k: np.full((len(planners), width), np.nan) for k in steps}
     for setting in shown:
-        mine = [line["order"] for line in setting.lines(comparison.lines)]
+        mine = [line["order"] for line in setting.lines(lines)]
         images[setting.tokens_per_step][planners.index(setting.key["planner"])] = mean_order(mine, width)
     low, high = (float(f(np.stack(list(images.values())))) for f in (np.nanmin, np.nanmax))
     for axes, k in zip(panels, steps, strict=True):

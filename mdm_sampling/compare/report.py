@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
+from ..folders.lines import Line
+from .statistics import Summary
 from .table import LEGEND, cells, markdown_table
-
-if TYPE_CHECKING:
-    from .engine import Comparison
 
 PLOTS = {
     "accuracy-entropy": "Accuracy against cumulative entropy",
@@ -16,48 +16,49 @@ PLOTS = {
 }
 
 
-def markdown(comparison: Comparison, plots: bool = False) -> str:
+def markdown(
+    manifest: dict[str, Any], summaries: Sequence[Summary], lines: Sequence[Line], *, plots: bool = False
+) -> str:
     """The report; with `plots`, it shows the images beside it."""
-    question = comparison.question
     parts = [
-        f"# {question['task']}, {model_name(question)}",
-        about(comparison),
-        markdown_table(*cells(comparison.summaries)),
+        f"# {manifest['task']}, {model_name(manifest)}",
+        about(manifest, lines),
+        markdown_table(*cells(summaries)),
         LEGEND,
-        statistics_note(question),
+        statistics_note(manifest),
     ]
     if plots:
         parts += [f"## {title}\n\n![{title}]({name}.png)" for name, title in PLOTS.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def about(comparison: Comparison) -> str:
-    question = comparison.question
-    machines = {tuple(line["machine"].items()) for line in comparison.lines}
+def about(manifest: dict[str, Any], lines: Sequence[Line]) -> str:
+    """What was asked, and on what it was measured."""
+    machines = {tuple(line["machine"].items()) for line in lines}
     measured_on = " and ".join("; ".join(f"{name} {value}" for name, value in machine) for machine in sorted(machines))
-    shared = f"tokens by {question['token_sampler']}"
-    if question["processors"]:
-        shared += f", processors {', '.join(question['processors'])}"
-    if question["eos"] != "off":
-        shared += f", eos {question['eos']}"
-    seeds = ", ".join(map(str, question["seeds"]))
-    largest = max(line["batch_size"] for line in comparison.lines)
+    shared = f"tokens by {manifest['token_sampler']}"
+    if manifest["processors"]:
+        shared += f", processors {', '.join(manifest['processors'])}"
+    if manifest["eos"] != "off":
+        shared += f", eos {manifest['eos']}"
+    seeds = ", ".join(map(str, manifest["seeds"]))
+    largest = max(line["batch_size"] for line in lines)
     return (
-        f"{question['items']} items (item seed {question['item_seed']}), run seeds {seeds}, {shared}. "
+        f"{manifest['items']} items (item seed {manifest['item_seed']}), run seeds {seeds}, {shared}. "
         f"Batches of up to {largest}. Measured on: {measured_on}."
     )
 
 
-def statistics_note(question: dict[str, Any]) -> str:
+def statistics_note(manifest: dict[str, Any]) -> str:
     return (
         "All settings decode the same items with the same seeds. The unit of every interval is the item: its seeds are "
-        f"averaged first ({len(question['seeds'])} here). Accuracy: Wilson's interval; its differences: Tango's paired "
+        f"averaged first ({len(manifest['seeds'])} here). Accuracy: Wilson's interval; its differences: Tango's paired "
         "score interval; entropies: percentile bootstrap over items, 10,000 resamples, the same for both sides. The "
         "best greedy planner is chosen on these items, which favours it."
-        + (" With so few items the intervals say little." if question["items"] < 20 else "")
+        + (" With so few items the intervals say little." if manifest["items"] < 20 else "")
     )
 
 
-def model_name(question: dict[str, Any]) -> str:
-    backend = question["backend"]
+def model_name(manifest: dict[str, Any]) -> str:
+    backend = manifest["backend"]
     return backend["model"] if backend else "a model in memory"

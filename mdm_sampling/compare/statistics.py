@@ -92,7 +92,7 @@ def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
         0, index, torch.ones(len(mine), dtype=torch.float64)
     )
     values = {}
-    for column in ("score", "cumulative_entropy", "forwards", "token_forwards", "seconds", "tokens"):
+    for column in ("score", "cumulative_entropy", "forwards", "token_forwards", "seconds", "filled"):
         given = torch.tensor([float(line[column]) for line in mine], dtype=torch.float64)
         values[column] = torch.zeros_like(times).index_add_(0, index, given) / times
     return Measured(setting, values, len({line["seed"] for line in mine}))
@@ -116,7 +116,7 @@ def summary(each: Measured, greedy: Sequence[Measured]) -> Summary:
         forwards=each.mean("forwards"),
         token_forwards=each.mean("token_forwards"),
         seconds=each.mean("seconds"),
-        tokens_per_second=each.mean("tokens") / max(each.mean("seconds"), 1e-9),
+        tokens_per_second=each.mean("filled") / max(each.mean("seconds"), 1e-9),
     )
 
 

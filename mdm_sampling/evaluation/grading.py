@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -23,20 +23,20 @@ from ..folders.files import Output, replace_file
 LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
 
 
-class Grading:
-    """Follows tasks while the harness evaluates them.
+class Grading(AbstractContextManager["Grading"]):
+    """Follows tasks while the harness evaluates them, until the end of its context.
 
     Args:
         tasks: the harness's task objects by name; their methods are replaced by ones that are followed.
         groups: its groups likewise.
-        folder: where the answers are kept, from before the first is graded until `forget`.
+        folder: where the answers are kept, from before the first is graded until `forget`; None keeps none.
 
     Attributes:
         doing: the task and the item whose code runs, in words; None while the model works.
         files: what is kept.
     """
 
-    def __init__(self, tasks: Mapping[str, Any], groups: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, tasks: Mapping[str, Any], groups: Mapping[str, Any], folder: Path | None) -> None:
         self.tasks = tasks
         self.folder = folder
         self.doing: str | None = None
@@ -45,6 +45,7 @@ class Grading:
         self.graded: dict[str, list[tuple[int, dict[str, Any]]]] = {name: [] for name in tasks}
         self.functions: dict[str, dict[str, Any]] = {}  # those that aggregate a task's metrics, of the tasks so far
         self.aggregating = ""
+        self.followed: list[tuple[Any, str, Any]] = []
         for name, task in tasks.items():
             for method, followed in (
                 ("build_all_requests", self._requests),
@@ -57,9 +58,19 @@ class Grading:
                 ("aggregation", self._aggregations),
             ):
                 if hasattr(task, method):
-                    setattr(task, method, partial(followed, name, getattr(task, method)))
+                    self._follow(task, method, partial(followed, name))
         for name, group in groups.items():
-            group.aggregate = partial(self._group, name, group.aggregate)
+            self._follow(group, "aggregate", partial(self._group, name))
+
+    def _follow(self, part: Any, method: str, followed: Callable[..., Any]) -> None:
+        """Let `followed` be called instead of a method, which it gets first."""
+        own = getattr(part, method)
+        self.followed.append((part, method, own))
+        setattr(part, method, partial(followed, own))
+
+    def __exit__(self, *error: object) -> None:
+        for part, method, own in self.followed:
+            setattr(part, method, own)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -182,6 +193,8 @@ class Grading:
 
     def _keep_answers(self) -> None:
         """A file for each task with a line for each item, as the harness writes them, but for the scores."""
+        if self.folder is None:
+            return
         time = datetime.now().isoformat().replace(":", "-")
         for name in self.tasks:
             file = self.folder / f"samples_{name}_{time}.jsonl"
@@ -190,7 +203,7 @@ class Grading:
 
     def _keep_scores(self) -> None:
         """The same with the scores of each item, a line for each filter."""
-        for name, task in self.tasks.items():
+        for name, task in self.tasks.items() if self.files else ():
             lines = {line["doc_id"]: line for line in answers(task)}
             graded = [lines[number] | {"metrics": list(scores)} | scores for number, scores in self.graded[name]]
             replace_file(self.files[name], as_lines(graded))

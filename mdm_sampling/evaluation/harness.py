@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -18,13 +19,19 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import register_model
-from tqdm import tqdm
 
 from ..backends.chat import messages_of, render
+from ..canvas import Row
+from ..device_faults import is_out_of_memory
 from ..errors import CanvasError, SpecError, require
 from ..fields import is_whole
+from ..folders.lines import Key, Line, LineFormat, digest
+from ..folders.store import Store
 from ..history import RowCost
-from ..registry.observers import plugin_observers
+from ..jobs.batches import BatchSize, EncodedRow, check_batch_size, most_rows, plan
+from ..jobs.engine import Engine, LocalEngine
+from ..jobs.resume import ShowProgress, decode_missing, no_progress
+from ..jobs.worker import Variant, Worker, free_memory
 from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
@@ -34,8 +41,21 @@ from .seeds import answer_seed
 
 NAME = "mdm-sampling"
 
+COSTS = [each.name for each in fields(RowCost)]
+ANSWERS = LineFormat(
+    kind="set of answers",
+    key=("digest", "seed", "settings"),
+    required=("item", "digest", "seed", "settings", "spec", "machine"),
+    decoded=("text", "tokens", *COSTS),
+)
+LIKELIHOODS = LineFormat(
+    kind="set of likelihoods",
+    key=("digest", "seed", "samples"),
+    required=("item", "digest", "seed", "samples", "log_likelihood", "standard_error", "forwards", "matches"),
+    decoded=("greedy_forwards",),
+)
 SCORED_AT_ONCE = 256
-"""Pairs whose likelihoods are computed between two updates of the progress bar."""
+"""Pairs whose likelihoods are computed, and kept, together."""
 
 CACHE_OWNER = "mdm-sampling: whose answers these are"
 """The key under which a cache of the harness says which sampler, seed and weights its answers come from."""
@@ -58,7 +78,12 @@ class HarnessModel(LM):  # type: ignore[misc]
         samples: masks drawn for a log-likelihood.
         seed: of the masks, and with its prompt of every row, see `answer_seed`; the k-th repetition of a request,
             counted from 0, has seed + k.
-        batch_size: rows decoded together, and rows of a forward that scores.
+        batch_size: rows decoded together, and rows of a forward that scores; "auto" for as many as fit into memory,
+            found by halving.
+        engine: where answers are decoded; None for this process. Likelihoods are computed in this process.
+        folder: keeps each answer and likelihood as soon as it is there, so that what was asked before is not computed
+            again, if the sampler can be told from others; None keeps nothing.
+        progress: called with what is counted.
 
     Attributes:
         notes: what tasks asked for and did not get, a sentence each.
@@ -71,14 +96,17 @@ class HarnessModel(LM):  # type: ignore[misc]
         max_new_tokens: int | None = None,
         samples: int = 128,
         seed: int = 0,
-        batch_size: int = 8,
+        batch_size: BatchSize = 8,
+        engine: Engine | None = None,
+        folder: Path | None = None,
+        progress: ShowProgress = no_progress,
     ) -> None:
         super().__init__()
         if sampler.backend.codec is None:
             raise CanvasError("this model has no tokenizer, so it cannot be evaluated on texts")
         self.sampler = sampler if max_new_tokens is None else replace(sampler, max_new_tokens=max_new_tokens)
-        for name, number in (("samples", samples), ("batch_size", batch_size)):
-            require(is_whole(number) and number >= 1, f"{name} must be a whole number of at least 1, got {number!r}")
+        require(is_whole(samples) and samples >= 1, f"samples must be a whole number of at least 1, got {samples!r}")
+        check_batch_size(batch_size)
         require(is_whole(seed), f"seed must be a whole number, got {seed!r:.40}")
         self.codec = sampler.backend.codec
         added = getattr(self.codec.tokenizer, "added_tokens_decoder", {})
@@ -87,6 +115,10 @@ class HarnessModel(LM):  # type: ignore[misc]
         self.samples = samples
         self.seed = seed
         self.batch_size = batch_size
+        self.scored_together = most_rows(batch_size)
+        self.engine = engine or LocalEngine()
+        self.folder = folder
+        self.progress = progress
         self.notes: list[str] = []
         self.rows: list[RowCost] = []
         self.estimates: list[Estimate] = []
@@ -109,7 +141,8 @@ class HarnessModel(LM):  # type: ignore[misc]
             given.pop("device", None)
         given |= {"model" if name == "pretrained" else name: value for name, value in arg_dict.items()}
         sampler, own = read_model_args(given)
-        return cls(sampler, **own)
+        model: HarnessModel = cls(sampler, **own)  # type: ignore[arg-type]  # numbers by name
+        return model
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
@@ -119,54 +152,74 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """The answers, each up to its first end token or stop string; a canvas is always decoded to its end."""
+        if not requests:
+            return []
         asked = [self._generation(request) for request in requests]
         seeds = self._seeds(requests)
         rows = [self._row(i, request, asked[i]) for i, request in enumerate(requests)]
-        if rows:
-            self.sampler.check(rows)
-        groups: dict[TokenSampler, list[int]] = defaultdict(list)
-        for i in sorted(range(len(rows)), key=lambda i: (-len(rows[i][1]), -len(rows[i][0]))):
-            groups[self._token_sampler(asked[i])].append(i)
-        parts = [part for group in groups.values() for part in slices(group, self.batch_size)]
-        texts = [""] * len(rows)
-        for part in watched(parts, "generate_until", disable_tqdm):
-            sampler = replace(self.sampler, token_sampler=self._token_sampler(asked[part[0]]))
-            result = sampler.fill(
-                [rows[i] for i in part],
-                [seeds[i] for i in part],
-                batch_size=self.batch_size,
-                observers=plugin_observers(sampler),
-            )
-            self.rows += result.rows
-            for i, sequence in zip(part, result.sequences, strict=True):
-                texts[i] = self._text(sequence[len(rows[i][0]) :], asked[i].until)
-                self.cache_hook.add_partial("generate_until", requests[i].args, texts[i])
-        return texts
+        self.sampler.check(rows)
+        token_samplers = [self._token_sampler(each) for each in asked]
+        distinct = list(dict.fromkeys(token_samplers))
+        worker = Worker(
+            [Variant(replace(self.sampler, token_sampler=each), until_eos=False) for each in distinct],
+            splits=self.batch_size == "auto",
+        )
+        encoded: dict[Key, tuple[EncodedRow, int]] = {}
+        keys: list[Key] = []
+        for i, request in enumerate(requests):
+            identity = {"item": item_of(request, i), "digest": digest(rows[i]), "seed": seeds[i]}
+            row, variant = EncodedRow(rows[i], seeds[i], identity), distinct.index(token_samplers[i])
+            keys.append(ANSWERS.key_of(worker.identity(row, variant)))
+            encoded[keys[i]] = row, variant  # equal requests are decoded once
+        batches = []
+        for variant in range(len(distinct)):
+            mine = [row for row, decoded_by in encoded.values() if decoded_by == variant]
+            batches += plan(mine, self.batch_size, variant=variant)
+
+        def answer(line: Line, i: int) -> str:
+            return self._text(line["tokens"], asked[i].until)
+
+        def finish(lines: list[Line]) -> list[Line]:
+            kept = [without_prompt(line, encoded[ANSWERS.key_of(line)][0].row) for line in lines]
+            for line in kept:
+                for i in asking[ANSWERS.key_of(line)]:
+                    self.cache_hook.add_partial("generate_until", requests[i].args, answer(line, i))
+            return kept
+
+        asking = numbers_by_key(keys)
+        show = no_progress if disable_tqdm else self.progress
+        with self._store(ANSWERS, spec=self.sampler.spec()) as store, show("answers") as progress:
+            held = decode_missing(store, self.engine, worker, batches, finish=finish, progress=progress).lines
+        self.rows += [RowCost(**{name: line[name] for name in COSTS}) for line in held.values()]
+        return [answer(held[key], i) for i, key in enumerate(keys)]
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihoods of continuations, and whether greedy decoding would give them; see `likelihood`."""
         refuse_blank(requests)
         pairs = [self._pair(*request.args) for request in requests]
-        check_pairs(self.sampler.backend, pairs, self.batch_size)
-        answers: list[tuple[float, bool]] = []
-        for part in watched(slices(pairs, SCORED_AT_ONCE), "loglikelihood", disable_tqdm):
-            checks = greedy_checks(self.sampler.backend, part, batch_size=self.batch_size)
-            self.greedy_forwards += sum(check.forwards for check in checks)
-            for estimate, check in zip(self._estimates(part), checks, strict=True):
-                answers.append((estimate.log_likelihood, check.matches))
-                self.cache_hook.add_partial("loglikelihood", requests[len(answers) - 1].args, answers[-1])
-        return answers
+        answers: dict[int, tuple[float, bool]] = {}
+        for i, line in self._scored(requests, pairs, checks=True, shows=not disable_tqdm):
+            answers[i] = (line["log_likelihood"], line["matches"])
+            self.cache_hook.add_partial("loglikelihood", requests[i].args, answers[i])
+        return [answers[i] for i in range(len(pairs))]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihoods of whole texts. One that exceeds the model's context is cut into windows, each on its own."""
         start, limit = self._ids(""), self.sampler.backend.max_length
-        totals: list[float] = []
-        for (request,) in watched(slices(requests, 1), "loglikelihood_rolling", disable_tqdm):
+        owners: list[int] = []
+        pairs: list[Pair] = []
+        for i, request in enumerate(requests):
             ids = self.codec.ids(request.args[0], special=False)
             size = max(1, len(ids) if limit is None else limit - len(start))
-            found = self._estimates([(start, window) for window in slices(ids, size)])
-            totals.append(sum(estimate.log_likelihood for estimate in found))
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
+            pairs += [(start, window) for window in slices(ids, size)]
+            owners += [i] * (len(pairs) - len(owners))
+        whole = [requests[i] for i in owners]
+        found = dict(self._scored(whole, pairs, checks=False, shows=not disable_tqdm))
+        totals = [0.0] * len(requests)
+        for number, i in enumerate(owners):
+            totals[i] += found[number]["log_likelihood"]
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
         return totals
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
@@ -236,6 +289,84 @@ class HarnessModel(LM):  # type: ignore[misc]
             },
         }
 
+    def _store(self, line_format: LineFormat, **manifest: Any) -> Store:
+        """What was computed before by a model with the same weights; in memory if nobody could tell that it is so."""
+        weights = self.sampler.backend.fingerprint()
+        manifest |= {"weights": weights}
+        if self.folder is None or weights is None or NOT_REGISTERED in json.dumps(manifest):
+            return Store(None, manifest, line_format)
+        name = f"{line_format.kind.rpartition(' ')[2]}-{digest(manifest)}"
+        return Store(self.folder / name, manifest, line_format)
+
+    def _scored(
+        self, requests: Sequence[Instance], pairs: Sequence[Pair], *, checks: bool, shows: bool
+    ) -> Iterator[tuple[int, Line]]:
+        """The line of each pair, with its number, as soon as it is there.
+
+        Args:
+            requests: which each pair is of.
+            checks: whether to decode greedily as well.
+        """
+        if not pairs:
+            return
+        check_pairs(self.sampler.backend, pairs, self.scored_together)
+        names = [
+            {"item": item_of(request, i), "digest": digest([checks, *pair]), "seed": self.seed, "samples": self.samples}
+            for i, (request, pair) in enumerate(zip(requests, pairs, strict=True))
+        ]
+        asking = numbers_by_key([LIKELIHOODS.key_of(name) for name in names])
+        show = self.progress if shows else no_progress
+        with self._store(LIKELIHOODS, backend=self.sampler.spec()["backend"]) as store, show("texts") as progress:
+            done = [line for line in store.lines if LIKELIHOODS.key_of(line) in asking]
+            held = {LIKELIHOODS.key_of(line) for line in done}
+            missing = [numbers[0] for key, numbers in asking.items() if key not in held]
+            progress(len(done), len(asking))
+            yield from self._told(done, asking)
+            for part in slices(missing, SCORED_AT_ONCE):
+                computed = self._lines([pairs[i] for i in part], checks)
+                lines = [names[i] | line for i, line in zip(part, computed, strict=True)]
+                store.add(lines)
+                done += lines
+                progress(len(done), len(asking))
+                yield from self._told(lines, asking)
+
+    def _told(self, lines: Sequence[Line], asking: Mapping[Key, list[int]]) -> Iterator[tuple[int, Line]]:
+        """Each line with the numbers of the pairs that it is of; its cost is counted once."""
+        for line in lines:
+            self.estimates.append(Estimate(line["log_likelihood"], line["standard_error"], line["forwards"]))
+            self.greedy_forwards += line["greedy_forwards"]
+            for i in asking[LIKELIHOODS.key_of(line)]:
+                yield i, line
+
+    def _lines(self, pairs: Sequence[Pair], checks: bool) -> list[Line]:
+        """What is computed of each pair."""
+        backend = self.sampler.backend
+        found = self._fitting(
+            lambda size: log_likelihoods(backend, pairs, samples=self.samples, seed=self.seed, batch_size=size)
+        )
+        greedy = self._fitting(lambda size: greedy_checks(backend, pairs, batch_size=size)) if checks else None
+        return [
+            {
+                "log_likelihood": each.log_likelihood,
+                "standard_error": each.error,
+                "forwards": each.forwards,
+                "matches": None if greedy is None else greedy[i].matches,
+                "greedy_forwards": 0 if greedy is None else greedy[i].forwards,
+            }
+            for i, each in enumerate(found)
+        ]
+
+    def _fitting(self, compute: Callable[[int], T]) -> T:
+        """What is computed with as many rows in a forward as fit into memory, if the batch size is "auto"."""
+        while True:
+            try:
+                return compute(self.scored_together)
+            except (RuntimeError, MemoryError) as error:
+                if self.batch_size != "auto" or self.scored_together == 1 or not is_out_of_memory(error):
+                    raise
+            free_memory()  # here, where the error and what it holds is gone
+            self.scored_together //= 2
+
     def _length(self, asked: Generation) -> int:
         """Positions of an answer: those given, else the task's, else the sampler's own."""
         if self.max_new_tokens is None:
@@ -264,7 +395,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         except SpecError as error:
             raise SpecError(f"{place_of(request)}{error}") from error
 
-    def _row(self, number: int, request: Instance, asked: Generation) -> tuple[list[int], list[int]]:
+    def _row(self, number: int, request: Instance, asked: Generation) -> Row:
         """A prompt and the masks of its answer, of which no more are made than the context holds."""
         backend, prefix, length = self.sampler.backend, self._ids(request.args[0]), self._length(asked)
         limit = backend.max_length
@@ -274,7 +405,7 @@ class HarnessModel(LM):  # type: ignore[misc]
                 f"{where}a prompt of {len(prefix)} tokens and {length} positions after it exceed the model's context "
                 f"of {limit}; shorten one of them"
             )
-        return prefix, [backend.mask_id] * length
+        return Row(prefix, [backend.mask_id] * length)
 
     def _seeds(self, requests: Sequence[Instance]) -> list[int]:
         """A seed for each request. The harness repeats a request by listing it again; its repeats are other samples.
@@ -315,12 +446,24 @@ class HarnessModel(LM):  # type: ignore[misc]
         text = self.codec.decode(body[:end])
         return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
 
-    def _estimates(self, pairs: Sequence[Pair]) -> list[Estimate]:
-        found = log_likelihoods(
-            self.sampler.backend, pairs, samples=self.samples, seed=self.seed, batch_size=self.batch_size
-        )
-        self.estimates += found
-        return found
+
+def numbers_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """The numbers of the requests that ask for the same thing, by its key."""
+    found: dict[Key, list[int]] = {}
+    for number, key in enumerate(keys):
+        found.setdefault(key, []).append(number)
+    return found
+
+
+def without_prompt(line: Line, row: Row) -> Line:
+    """A worker's line as it is kept: prompts with examples are long, and the steps of positions are of no use here."""
+    kept = {name: value for name, value in line.items() if name != "order"}
+    return kept | {"tokens": line["tokens"][len(row.prefix) :]}
+
+
+def item_of(request: Instance, number: int) -> str:
+    """What a request is called in what is kept and told."""
+    return f"{request.task_name} {request.doc_id}" if request.task_name is not None else f"row {number}"
 
 
 def place_of(request: Instance) -> str:
@@ -348,11 +491,3 @@ def check_cache(held: Any, identity: str) -> None:
 def slices(values: Sequence[T], size: int) -> list[Sequence[T]]:
     """Neighbouring values, at most `size` of them together."""
     return [values[first : first + size] for first in range(0, len(values), size)]
-
-
-def watched(parts: Sequence[Sequence[T]], name: str, disabled: bool) -> Iterator[Sequence[T]]:
-    """The parts, with a progress bar on stderr, as the harness's own models show, that counts what is in them."""
-    with tqdm(total=sum(map(len, parts)), desc=name, disable=disabled) as bar:
-        for part in parts:
-            yield part
-            bar.update(len(part))

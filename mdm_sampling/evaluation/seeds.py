@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zlib import crc32
+from ..randomness import row_seed
 
 
 def answer_seed(prompt: str, seed: int, repeat: int = 0) -> int:
@@ -10,4 +10,4 @@ def answer_seed(prompt: str, seed: int, repeat: int = 0) -> int:
 
     So items are independent, as the harness's standard errors take them to be, and `compare`'s items are.
     """
-    return crc32(f"{seed + repeat}/{prompt}".encode("utf-8", "surrogatepass"))
+    return row_seed(prompt, seed + repeat)

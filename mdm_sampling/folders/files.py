@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import SpecError
-from .lines import KINDS
 
+MANIFEST = "manifest.json"  # what all lines of a folder have in common
 LINES = "results.jsonl"
+SETTINGS = "settings.json"  # what many lines have in common, by digest
 RENDERED = "rendered.jsonl"  # what a chat template made of a job's prompts
 LOCK = ".lock"
 WRITTEN = ".written"
 UNGRADED = "ungraded.jsonl"
-KEPT = (LINES, RENDERED, LOCK, WRITTEN, UNGRADED, *KINDS)
+KEPT = (MANIFEST, LINES, SETTINGS, RENDERED, LOCK, WRITTEN, UNGRADED)
 """What a results folder keeps. No output goes over one of these, whatever is allowed."""
 
 
@@ -58,7 +59,7 @@ class Output:
         What is missing, empty, ours or the same as the file `new` may be written, and a device if the output grows.
         """
         file = place_of(self.file)
-        if file.name in KEPT and any((file.parent / name).exists() for name in KINDS):
+        if file.name in KEPT and (file.parent / MANIFEST).exists():
             raise SpecError(f"{self.file} keeps the results of the folder {file.parent}, and is not overwritten")
         if not file.exists():
             return file

@@ -1,17 +1,70 @@
-"""What a line of results must hold, for a job and for a comparison: what the output and the tables read of it."""
+"""What a line of results holds: the checks of each field, whoever writes it, and the format that a writer declares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import groupby
 from typing import Any
 
-from ..fields import is_number, is_whole, parse_json
-
-KINDS = {"compare.json": "comparison", "job.json": "job"}
-"""The file that says what a folder's lines have in common, and what made it."""
+from ..fields import Fields, is_number, is_whole, parse_json
 
 Line = dict[str, Any]
+Key = tuple[Any, ...]
 Check = Callable[[Any], bool]
+
+SHARED = ("spec", "machine")
+"""Fields that are alike in many lines. A line holds a digest of each, and the folder each value once."""
+
+
+@dataclass(frozen=True)
+class LineFormat:
+    """What one kind of folder keeps in each line. The manifest of a folder holds its format, so any reader knows it.
+
+    Args:
+        kind: what such a folder is called, such as "job".
+        key: the fields that tell a line from all others.
+        required: the fields of every line; those of the key among them.
+        decoded: further fields of a line that has no error.
+    """
+
+    kind: str
+    key: tuple[str, ...]
+    required: tuple[str, ...]
+    decoded: tuple[str, ...]
+
+    @classmethod
+    def of_manifest(cls, manifest: Any) -> LineFormat:
+        """The format that a manifest names. Raises `ValueError` if it names none."""
+        fields = Fields(manifest).inside("format")
+        names = [tuple(fields.list_of(name)) for name in ("key", "required", "decoded")]
+        if not all(is_text(text) for text in (fields.value("kind"), *sum(names, ()))):
+            raise ValueError("its format is no format of lines")
+        return cls(fields.value("kind"), *names)
+
+    def as_json(self) -> dict[str, Any]:
+        """The format as it stands in a manifest."""
+        return {name: value if name == "kind" else list(value) for name, value in asdict(self).items()}
+
+    def key_of(self, line: Mapping[str, Any]) -> Key:
+        """What tells a line, or the row that will get one, from all others. Raises `KeyError` for a field it lacks."""
+        return tuple(line[name] for name in self.key)
+
+    def fault(self, line: Any) -> str | None:
+        """What is wrong with a line; None if nothing is."""
+        decoded = self.decoded if line.get("error") is None else ()
+        missing = next((name for name in ("batch", *self.required, *decoded) if name not in line), None)
+        if missing is not None:
+            return f"a line is no result, it has no {missing!r}"
+        wrong = next((name for name, check in FIELDS.items() if name in line and not check(line[name])), None)
+        return wrong and f"a line is no result, its {wrong!r} is {line[wrong]!r:.40}"
+
+
+def digest(values: Any) -> str:
+    """A few characters that differ between different values."""
+    return sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
 def is_text(value: Any) -> bool:
@@ -67,68 +120,58 @@ SPEC: dict[str, Check] = {
     **dict.fromkeys(("max_new_tokens", "block_size", "steps"), is_size),
     "lookahead_batch": or_none(is_size),
 }
-COUNTS: dict[str, Check] = {
-    **dict.fromkeys(("steps", "forwards", "token_forwards"), is_count),
+FIELDS: dict[str, Check] = {
+    **dict.fromkeys(("item", "digest", "settings", "planner", "cache", "text"), is_text),
+    **dict.fromkeys(("answer", "error"), or_none(is_text)),
+    **dict.fromkeys(("tokens_per_step", "block_size"), or_none(is_size)),
+    **dict.fromkeys(("number", "seed", "row_seed"), is_whole),
+    **dict.fromkeys(("steps", "forwards", "token_forwards", "filled"), is_count),
+    **dict.fromkeys(("seconds", "batch_seconds"), is_time),
+    "batch": is_batch,
+    "batch_size": is_size,
     "cumulative_entropy": is_number,
-    "seconds": is_time,
-    "text": is_text,
+    "score": is_share,
+    "tokens": is_list_of_whole,
+    "order": is_order,
     "spec": is_spec,
-}
-ALWAYS: dict[str, dict[str, Check]] = {
-    "job.json": {
-        **dict.fromkeys(("item", "digest", "settings"), is_text),
-        **dict.fromkeys(("number", "seed"), is_whole),
-        "batch": is_batch,
-        "error": or_none(is_text),
-    },
-    "compare.json": {
-        **dict.fromkeys(("item", "digest", "planner", "cache"), is_text),
-        **dict.fromkeys(("tokens_per_step", "block_size"), or_none(is_size)),
-        "seed": is_whole,
-        "score": is_share,
-        "answer": or_none(is_text),
-    },
-}
-DECODED: dict[str, dict[str, Check]] = {
-    "job.json": {**COUNTS, "tokens": is_list_of_whole},
-    "compare.json": {**COUNTS, "tokens": is_count, "order": is_order},
-}
-IF_THERE: dict[str, Check] = {
-    **dict.fromkeys(("planner", "cache", "text", "answer", "error"), or_none(is_text)),
-    **dict.fromkeys(("tokens_per_step", "block_size", "batch_size"), or_none(is_size)),
-    **dict.fromkeys(("steps", "forwards", "token_forwards"), or_none(is_count)),
-    **dict.fromkeys(("seconds", "batch_seconds"), or_none(is_time)),
-    "cumulative_entropy": or_none(is_number),
-    "score": or_none(is_share),
-    "spec": or_none(is_spec),
     "machine": is_machine,
-    "row_seed": is_whole,
 }
-"""What a line need not have, or only where it was decoded, but is read if it has it."""
+"""What a field of this name is in every line that has it. A field with another name may be anything."""
 
 
-def read_lines(data: bytes, name: str) -> tuple[list[Line], list[int]]:
-    """The whole lines of a folder whose question is kept in the file `name`, and how many bytes each takes.
+def read_lines(data: bytes, line_format: LineFormat, shared: Mapping[str, Any]) -> tuple[list[Line], int]:
+    """The lines that count, and how many bytes they take.
 
-    Raises `ValueError` for one that is no result. What follows the last line end was cut off, and is left out.
+    What was cut off while it was written does not count: what follows the last line end, and a last batch that is not
+    whole. Raises `ValueError` for a line that is no result, and for another batch that is not whole.
+
+    Args:
+        shared: the values of the fields `SHARED`, by digest.
     """
     whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
-    lines = [parse_json(line) for line in whole]
-    wrong = next(filter(None, (fault(line, name) for line in lines)), None)
+    lines = [joined(parse_json(line), shared) for line in whole]
+    wrong = next(filter(None, map(line_format.fault, lines)), None)
     if wrong is not None:
         raise ValueError(wrong)
-    return lines, [len(line) + 1 for line in whole]
+    count = whole_batches(lines)
+    return lines[:count], sum(len(line) + 1 for line in whole[:count])
 
 
-def fault(line: Any, name: str) -> str | None:
-    """What is wrong with a line of a folder whose question is kept in the file `name`; None if nothing is."""
-    if not isinstance(line, Mapping):
-        return "a line is no result"
-    checks = ALWAYS[name] if line.get("error") is not None else ALWAYS[name] | DECODED[name]
-    missing = next((field for field in checks if field not in line), None)
-    if missing is not None:
-        return f"a line is no result, it has no {missing!r}"
-    for field, check in (*checks.items(), *IF_THERE.items()):
-        if field in line and not check(line[field]):
-            return f"a line is no result, its {field!r} is {line[field]!r:.40}"
-    return None
+def joined(line: Any, shared: Mapping[str, Any]) -> Line:
+    """A line with the values of the shared fields. Raises `ValueError` if one is not known."""
+    if not isinstance(line, dict):
+        raise ValueError("a line is no result")
+    for name in SHARED:
+        if name in line:
+            if not is_text(line[name]) or line[name] not in shared:
+                raise ValueError(f"a line is no result, its {name!r} is {line[name]!r:.40}")
+            line[name] = shared[line[name]]
+    return line
+
+
+def whole_batches(lines: Sequence[Line]) -> int:
+    """How many lines belong to batches that were written whole. Only the last can be torn: `ValueError` for others."""
+    parts = [(size, len(list(part))) for (_, size), part in groupby(lines, key=lambda line: line["batch"])]
+    if any(count != size for size, count in parts[:-1]):
+        raise ValueError("a batch in the middle is not whole")
+    return len(lines) - (parts[-1][1] % parts[-1][0] if parts else 0)

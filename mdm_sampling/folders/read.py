@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +12,9 @@ from typing import Any
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import LINES, Output, pyarrow_parquet, write_json_lines
-from .lines import KINDS, read_lines
-from .store import Line, Store
+from .files import LINES, MANIFEST, Output, pyarrow_parquet, write_json_lines
+from .lines import Line, LineFormat, read_lines
+from .store import Store, read_shared
 
 COLUMNS = (
     "folder",
@@ -46,15 +45,15 @@ class Folder:
 
     Attributes:
         path: where it is.
-        name: the file that keeps its question, a key of `KINDS`.
-        question: what all lines have in common.
-        lines: those that are whole; a process may be adding to them.
+        format: what its lines hold.
+        manifest: what all lines have in common.
+        lines: those of whole batches; a process may be adding to them.
         rows: the lines as rows of one table, with the columns `COLUMNS`.
     """
 
     path: Path
-    name: str
-    question: dict[str, Any]
+    format: LineFormat
+    manifest: dict[str, Any]
     lines: list[Line]
     rows: list[dict[str, Any]]
 
@@ -62,22 +61,21 @@ class Folder:
 def read_folder(path: Path | str) -> Folder:
     """Read a folder. Raises `SpecError` if it holds no results, or damaged ones."""
     path = Path(path)
-    name = next((name for name in KINDS if (path / name).is_file()), None)
-    if name is None:
-        raise SpecError(f"{path} holds no results: there is no {' or '.join(KINDS)} in it")
+    if not (path / MANIFEST).is_file():
+        raise SpecError(f"{path} holds no results: there is no {MANIFEST} in it")
     lines_file = path / LINES
     try:
-        question = parse_json((path / name).read_bytes())
+        manifest = parse_json((path / MANIFEST).read_bytes())
+        line_format = LineFormat.of_manifest(manifest)
         data = lines_file.read_bytes() if lines_file.exists() else b""
-        lines, _ = read_lines(data, name)
-        if not isinstance(question, dict):
-            raise ValueError(f"{name} holds no object")
+        lines, _ = read_lines(data, line_format, read_shared(path))
         rows = [_row(path, line) for line in lines]
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SpecError(f"{path} is damaged ({error})") from error
-    return Folder(path, name, question, lines, rows)
+    del manifest["format"]
+    return Folder(path, line_format, manifest, lines, rows)
 
 
 def _row(path: Path, line: Line) -> dict[str, Any]:
@@ -176,29 +174,23 @@ def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def merge(folders: Sequence[Folder], into: Path | str) -> int:
-    """Put the lines of folders with one question into one folder, each once; the number of lines it then holds.
+    """Put the lines of folders with one manifest into one folder, each once; the number of lines it then holds.
 
     For sweeps that ran on several machines: `compare` goes on from the merged folder.
 
     Raises:
-        SpecError: if the questions differ, or if the folder holds the answers to another one.
+        SpecError: if the manifests differ, or if the folder holds lines of another one.
     """
-    first = folders[0]
+    first, key_of = folders[0], folders[0].format.key_of
     for other in folders[1:]:
-        names = [n for n in {**first.question, **other.question} if first.question.get(n) != other.question.get(n)]
-        if other.name != first.name or names:
-            what = ", ".join(names) or f"a {KINDS[first.name]} and a {KINDS[other.name]}"
+        names = [n for n in {**first.manifest, **other.manifest} if first.manifest.get(n) != other.manifest.get(n)]
+        if other.format != first.format or names:
+            what = ", ".join(names) if other.format == first.format else "the kind of their lines"
             raise SpecError(f"{first.path} and {other.path} cannot be merged, they differ in: {what}")
-    with Store(Path(into), first.question, name=first.name) as store:
-        held = {_identity(line) for line in store.lines}
+    with Store(Path(into), first.manifest, first.format) as store:
+        held = {key_of(line) for line in store.lines}
         for folder in folders:
-            new = {_identity(line): line for line in folder.lines if _identity(line) not in held}
+            new = {key_of(line): line for line in folder.lines if key_of(line) not in held}
             store.add(list(new.values()))
             held |= new.keys()
         return len(store.lines)
-
-
-def _identity(line: Line) -> str:
-    """A line's row and setting, without what differs when it is decoded again, such as its seconds."""
-    names = ("item", "number", "digest", "seed", "settings", "planner", "cache", "tokens_per_step", "block_size")
-    return json.dumps([line.get(name) for name in names])

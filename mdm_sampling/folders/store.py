@@ -1,7 +1,7 @@
-"""A results folder: what was asked (`compare.json` or `job.json`) and a line for each row (`results.jsonl`).
+"""A results folder: what all its lines have in common (`manifest.json`) and a line for each row (`results.jsonl`).
 
-A line counts once it is on disk. A line that was cut off, by a crash or a full disk, is dropped when the folder is
-opened again, and its row is decoded anew.
+Lines that are added together count together, once they are on disk. A batch that was cut off, by a crash or a full
+disk, is dropped when the folder is opened again, and its rows are decoded anew.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from filelock import FileLock, Timeout
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import LINES, LOCK, replace_file
-from .lines import KINDS, read_lines
-from .lines import Line as Line
+from .files import LINES, LOCK, MANIFEST, SETTINGS, replace_file
+from .lines import SHARED, Line, LineFormat, digest, read_lines
 
 
 class Store(AbstractContextManager["Store"]):
@@ -27,28 +26,26 @@ class Store(AbstractContextManager["Store"]):
 
     Args:
         folder: created if missing; None keeps the lines in memory.
-        question: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder
-            holds the answers to another question.
-        name: the file that keeps the question.
-        changed: whether another question than the folder's is written over it instead of being refused.
-        complete: how many of the lines count, from the first on; the rest is cut off, as a line is that was not
-            written whole.
-        first: called once the folder is known to be this question's, before the question or any line is written.
+        manifest: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder holds
+            lines of another manifest.
+        line_format: what its lines hold.
+        changed: whether another manifest than the folder's is written over it instead of being refused.
+        first: called once the folder is known to be this manifest's, before the manifest or any line is written.
     """
 
     def __init__(
         self,
         folder: Path | None,
-        question: dict[str, Any],
+        manifest: dict[str, Any],
+        line_format: LineFormat,
         *,
-        name: str,
         changed: bool = False,
-        complete: Callable[[Sequence[Line]], int] = len,
         first: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
-        self.name = name
+        self.format = line_format
         self.lines: list[Line] = []
+        self.shared: dict[str, Any] = {}
         if folder is None:
             return
         try:
@@ -62,8 +59,8 @@ class Store(AbstractContextManager["Store"]):
         except Timeout as error:
             raise SpecError(f"another process is writing to {folder}; wait for it, or give another folder") from error
         try:
-            self._check(question, changed, first)
-            self.lines = self._read(complete)
+            self._check({"format": line_format.as_json()} | manifest, changed, first)
+            self.lines = self._read()
         except BaseException:
             self.lock.release()
             raise
@@ -73,58 +70,83 @@ class Store(AbstractContextManager["Store"]):
             self.lock.release()
 
     def add(self, lines: Sequence[Line]) -> None:
-        """Append lines, and wait until they are on disk."""
+        """Append lines as one batch, and wait until they are on disk."""
+        if not lines:
+            return
+        number = self.lines[-1]["batch"][0] + 1 if self.lines else 0
+        lines = [line | {"batch": [number, len(lines)]} for line in lines]
         if self.folder is not None:
+            with_digests = [self._with_digests(line) for line in lines]  # which is on disk before what refers to it
             with open(self.folder / LINES, "a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in with_digests))
                 file.flush()
                 os.fsync(file.fileno())
         self.lines += lines
 
-    def _check(self, question: dict[str, Any], changed: bool, first: Callable[[], None]) -> None:
+    def _with_digests(self, line: Line) -> Line:
+        """The line as it is written, after the values that it shares with others. It keeps the folder's own copies."""
         assert self.folder is not None
-        file, results = self.folder / self.name, self.folder / LINES
+        digests = {name: digest(line[name]) for name in SHARED if name in line}
+        new = {key: line[name] for name, key in digests.items() if key not in self.shared}
+        if new:
+            self.shared |= new
+            replace_file(self.folder / SETTINGS, json.dumps(self.shared, indent=1, ensure_ascii=False) + "\n")
+        line.update({name: self.shared[key] for name, key in digests.items()})
+        return line | digests
+
+    def _check(self, manifest: dict[str, Any], changed: bool, first: Callable[[], None]) -> None:
+        assert self.folder is not None
+        file, results = self.folder / MANIFEST, self.folder / LINES
         if not file.exists():
-            other = next((kind for name, kind in KINDS.items() if (self.folder / name).exists()), None)
-            if other is not None:
-                raise SpecError(f"{self.folder} is the folder of a {other}; give another folder")
             if results.exists() and results.stat().st_size:
-                raise SpecError(f"{self.folder} holds results without the {self.name} that says of what; move it away")
+                raise SpecError(f"{self.folder} holds results without the {MANIFEST} that says of what; move it away")
             first()
-            replace_file(file, json.dumps(question, indent=1) + "\n")
+            replace_file(file, json.dumps(manifest, indent=1) + "\n")
             return
         try:
             held = parse_json(file.read_bytes())
-            if not isinstance(held, dict):
-                raise ValueError("it holds no object")
+            kind = LineFormat.of_manifest(held).kind
         except (ValueError, IsADirectoryError) as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away, or give another folder") from error
-        differing = [name for name in {**question, **held} if question.get(name) != held.get(name)]
-        if differing and changed and not held.keys() >= question.keys():
+        if kind != self.format.kind:
+            raise SpecError(f"{self.folder} is the folder of a {kind}; give another folder")
+        differing = [name for name in {**manifest, **held} if manifest.get(name) != held.get(name)]
+        if "format" in differing or (differing and changed and not held.keys() >= manifest.keys()):
             raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
         if differing and not changed:
-            what = ", ".join(difference(name, held.get(name), question.get(name)) for name in differing)
+            what = ", ".join(difference(name, held.get(name), manifest.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
         first()
         if differing:
-            replace_file(file, json.dumps(question, indent=1) + "\n")
+            replace_file(file, json.dumps(manifest, indent=1) + "\n")
 
-    def _read(self, complete: Callable[[Sequence[Line]], int]) -> list[Line]:
+    def _read(self) -> list[Line]:
         """All lines that count. What follows the last of them is cut off."""
         assert self.folder is not None
+        self.shared = read_shared(self.folder)
         file = self.folder / LINES
         data = file.read_bytes() if file.exists() else b""
         try:
-            lines, sizes = read_lines(data, self.name)
-            count = complete(lines)
+            lines, size = read_lines(data, self.format, self.shared)
         except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
-        size = sum(sizes[:count])
-        if data[sum(sizes) :].strip(b"\0")[:1] not in (b"", b"{"):  # null bytes are what a crash may leave of a line
+        if data[data.rfind(b"\n") + 1 :].strip(b"\0")[:1] not in (b"", b"{"):  # a crash may leave null bytes of a line
             raise SpecError(f"{file} is damaged (its end is no line of results); move it away to begin anew")
         if size < len(data):
             os.truncate(file, size)
-        return lines[:count]
+        return lines
+
+
+def read_shared(folder: Path) -> dict[str, Any]:
+    """The values that many lines of a folder have in common, by digest. Raises `SpecError` if they are damaged."""
+    file = folder / SETTINGS
+    try:
+        values = parse_json(file.read_bytes()) if file.exists() else {}
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{file} is damaged ({error}); move {folder} away to begin anew") from error
+    return values
 
 
 def refuse_lock(file: Path) -> None:
@@ -134,7 +156,7 @@ def refuse_lock(file: Path) -> None:
 
 
 def difference(name: str, held: Any, asked: Any) -> str:
-    """How two values of a question differ; of settings only those that do."""
+    """How two values of a manifest differ; of settings only those that do."""
     if isinstance(held, dict) and isinstance(asked, dict):
         keys = [key for key in {**asked, **held} if held.get(key) != asked.get(key)]
         return ", ".join(difference(key, held.get(key), asked.get(key)) for key in keys)

@@ -14,8 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import SpecError
-from .files import WRITTEN, Output, is_foreign
-from .lines import KINDS
+from .files import MANIFEST, WRITTEN, Output, is_foreign
 
 NOTE = re.compile(rb"^([0-9a-f]{64})  ", re.MULTILINE)
 
@@ -90,7 +89,7 @@ def output_of(folder: Path, name: str, overwrite: bool, reads: Sequence[Path]) -
 
 def is_results(folder: Path) -> bool:
     """Whether a folder keeps results."""
-    return any((folder / name).exists() for name in KINDS)
+    return (folder / MANIFEST).exists()
 
 
 def digest_of(file: Path) -> str:

@@ -10,9 +10,9 @@ print(job.run())
 from .batches import Batch as Batch
 from .engine import Engine as Engine
 from .engine import LocalEngine as LocalEngine
-from .inputs import Asked as Asked
+from .inputs import InputRow as InputRow
 from .inputs import read_rows as read_rows
 from .job import Job as Job
-from .job import Outcome as Outcome
+from .job import JobOutcome as JobOutcome
 from .ray_engine import RayEngine as RayEngine
 from .worker import Worker as Worker

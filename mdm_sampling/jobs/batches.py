@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from typing import Literal
-from zlib import crc32
 
+from ..canvas import Row
 from ..errors import CanvasError, MDMError, require
+from ..folders.lines import Line, digest
 from ..prompts import Prompt
-from ..sampler import Rows, Sampler
-from .inputs import Asked
+from ..randomness import row_seed
+from ..sampler import Sampler
+from .inputs import InputRow
 from .rendered import Renderings
 
 BatchSize = int | Literal["auto"]
@@ -26,64 +27,53 @@ AUTO_ROWS = 64
 
 
 @dataclass(frozen=True)
-class Ready:
+class EncodedRow:
     """A row that can be decoded.
 
     Attributes:
-        number: its position in the input.
-        id: its name.
-        row: (prefix, body) token ids.
-        seed: draws this row.
-        digest: changes with anything that it asks.
+        row: its token ids.
+        seed: draws it.
+        identity: what its line of results begins with, JSON-able; by these fields it is told from other rows.
         chat: whether the chat template was applied; None for a text with masks.
     """
 
-    number: int
-    id: str
-    row: tuple[tuple[int, ...], tuple[int, ...]]
+    row: Row
     seed: int
-    digest: str
+    identity: Line
     chat: bool | None = None
-
-    @property
-    def positions(self) -> int:
-        """How long its canvas is."""
-        return len(self.row[0]) + len(self.row[1])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that are decoded together, in one of a worker's ways.
+    """Rows that are decoded together, in one of a worker's variants.
 
     Attributes:
-        number: its position in the plan.
         rows: what is decoded.
-        way: the number of the way, see `Worker`.
+        variant: the number of the variant, see `Worker`.
     """
 
-    number: int
-    rows: tuple[Ready, ...]
-    way: int = 0
+    rows: tuple[EncodedRow, ...]
+    variant: int = 0
 
     def to_json(self) -> str:
         """The batch as text, to be sent to another process."""
-        return json.dumps(asdict(self))
+        return json.dumps([[[each.row, each.seed, each.identity] for each in self.rows], self.variant])
 
     @classmethod
     def from_json(cls, text: str) -> Batch:
-        values = json.loads(text)
-        return cls(values["number"], tuple(Ready(**row) for row in values["rows"]), values["way"])
+        rows, variant = json.loads(text)
+        return cls(tuple(EncodedRow(Row(*row), seed, identity) for row, seed, identity in rows), variant)
 
 
 def encode(
     sampler: Sampler,
-    asked: Sequence[Asked],
+    asked: Sequence[InputRow],
     *,
     seed: int,
     chat: bool | None,
     infill: bool,
     renderings: Renderings,
-) -> tuple[list[Ready], list[Asked]]:
+) -> tuple[list[EncodedRow], list[InputRow]]:
     """The rows that can be decoded, and the bad ones with their errors.
 
     Args:
@@ -92,37 +82,36 @@ def encode(
         infill: whether prompts are texts with masks to fill in.
         renderings: what the chat template made of prompts before; it gets what the template makes now.
     """
-    ready, bad = [], []
+    encoded, bad = [], []
     for each in asked:
         if each.prompt is None:
             bad.append(each)
             continue
         try:
-            applied, rows = _encoded(sampler, each.prompt, chat, infill, renderings)
-            sampler.check(rows)
+            applied, row = _encoded(sampler, each.prompt, chat, infill, renderings)
+            sampler.check([row])
         except MDMError as error:
             bad.append(replace(each, prompt=None, error=str(error).removeprefix("row 0: ")))
             continue
-        prefix, body = rows[0]
-        row = (tuple(prefix), tuple(body))
-        row_seed = crc32(f"{seed}/{each.id}".encode())
-        digest = sha256(json.dumps([each.id, each.prompt, row, row_seed], default=repr).encode()).hexdigest()[:16]
-        ready.append(Ready(each.number, each.id, row, row_seed, digest, applied))
-    return ready, bad
+        drawn = row_seed(each.id, seed)
+        asks = digest([each.id, each.prompt, row, drawn])
+        identity = {"item": each.id, "number": each.number, "digest": asks, "seed": drawn}
+        encoded.append(EncodedRow(row, drawn, identity, applied))
+    return encoded, bad
 
 
 def _encoded(
     sampler: Sampler, prompt: Prompt, chat: bool | None, infill: bool, renderings: Renderings
-) -> tuple[bool | None, Rows]:
-    """Whether the chat template was applied, None for a text with masks, and the prompt as one row."""
+) -> tuple[bool | None, Row]:
+    """Whether the chat template was applied, None for a text with masks, and the prompt as a row."""
     codec = sampler.backend.codec
     if infill:
         if not isinstance(prompt, str):
             raise CanvasError("a text with masks is needed, not messages")
-        return None, sampler.masked_rows([prompt])
+        return None, sampler.masked_rows([prompt])[0]
     if codec is not None and codec.applies_template(prompt, chat):
-        return True, sampler.prompt_rows([renderings.of(codec, prompt)])
-    return False, sampler.prompt_rows([prompt], chat=False)
+        return True, sampler.prompt_rows([renderings.of(codec, prompt)])[0]
+    return False, sampler.prompt_rows([prompt], chat=False)[0]
 
 
 def check_batch_size(batch_size: BatchSize) -> None:
@@ -138,27 +127,31 @@ def most_rows(batch_size: BatchSize) -> int:
     return AUTO_ROWS if batch_size == "auto" else batch_size
 
 
-def plan(rows: Sequence[Ready], batch_size: BatchSize, batch_tokens: int | None) -> list[Batch]:
+def plan(
+    rows: Sequence[EncodedRow], batch_size: BatchSize, batch_tokens: int | None = None, variant: int = 0
+) -> list[Batch]:
     """Batches of rows of like lengths, the longest first, so that what does not fit into memory is seen at once.
 
     Args:
         batch_size: most rows of a batch.
         batch_tokens: most positions of a batch's canvas, padding included; None for no such limit. A row that is longer
             by itself has a batch of its own.
+        variant: decodes them.
     """
-    ordered = sorted(rows, key=lambda row: (-row.positions, -len(row.row[0]), row.number))
-    return [
-        Batch(number, tuple(part)) for number, part in enumerate(_parts(ordered, most_rows(batch_size), batch_tokens))
-    ]
+    ordered = sorted(rows, key=lambda each: (-each.row.positions, -len(each.row.prefix)))
+    return [Batch(tuple(part), variant) for part in _parts(ordered, most_rows(batch_size), batch_tokens)]
 
 
-def _parts(ordered: Sequence[Ready], rows: int, batch_tokens: int | None) -> Iterator[list[Ready]]:
-    part: list[Ready] = []
+def padded_positions(rows: Sequence[EncodedRow]) -> int:
+    """Positions of the rows' canvas, padding included."""
+    return len(rows) * (max(len(each.row.prefix) for each in rows) + max(len(each.row.body) for each in rows))
+
+
+def _parts(ordered: Sequence[EncodedRow], rows: int, batch_tokens: int | None) -> Iterator[list[EncodedRow]]:
+    part: list[EncodedRow] = []
     for row in ordered:
         grown = [*part, row]
-        width = max(len(r.row[0]) for r in grown) + max(len(r.row[1]) for r in grown)
-        full = len(grown) > rows
-        if part and (full or (batch_tokens is not None and width * len(grown) > batch_tokens)):
+        if part and (len(grown) > rows or (batch_tokens is not None and padded_positions(grown) > batch_tokens)):
             yield part
             grown = [row]
         part = grown

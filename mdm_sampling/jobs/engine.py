@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from ..folders.store import Line
+from ..folders.lines import Line
 from .batches import Batch
 from .worker import Worker
 

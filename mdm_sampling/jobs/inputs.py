@@ -23,7 +23,7 @@ STANDARD_INPUT = Path("-")
 
 
 @dataclass(frozen=True)
-class Asked:
+class InputRow:
     """One row of the input.
 
     Attributes:
@@ -39,7 +39,7 @@ class Asked:
     error: str | None = None
 
 
-def read_rows(file: str | Path, column: str | None = None, id_column: str | None = None) -> list[Asked]:
+def read_rows(file: str | Path, column: str | None = None, id_column: str | None = None) -> list[InputRow]:
     """The rows of a file that ends in .jsonl, .csv or .parquet.
 
     Args:
@@ -68,7 +68,7 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
         if named is not None and known and named not in known:
             raise SpecError(f"{file} has no column {named!r}, it has {', '.join(map(str, known))}")
     column = column or _found_column(file, known, records[0])
-    return [_asked(number, record, column, id_column) for number, record in enumerate(records)]
+    return [_input_row(number, record, column, id_column) for number, record in enumerate(records)]
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
@@ -129,16 +129,16 @@ def _found_column(file: Path, known: Mapping[str, None], first: Mapping[str, Any
     raise SpecError(f"{file} has no column {' or '.join(COLUMNS)}, it has {has}; name one with column=... (--column)")
 
 
-def _asked(number: int, record: Mapping[str, Any] | str, column: str, id_column: str | None) -> Asked:
+def _input_row(number: int, record: Mapping[str, Any] | str, column: str, id_column: str | None) -> InputRow:
     if isinstance(record, str):
-        return Asked(number, str(number), None, record)
+        return InputRow(number, str(number), None, record)
     name = record.get(id_column or "id")
     row_id = str(number) if name is None else str(name).encode("utf-8", "backslashreplace").decode()
     if id_column is not None and name is None:
-        return Asked(number, row_id, None, f"there is no {id_column!r} to name the row by")
+        return InputRow(number, row_id, None, f"there is no {id_column!r} to name the row by")
     prompt = record.get(column)
     fault = _fault(prompt, column)
-    return Asked(number, row_id, prompt) if fault is None else Asked(number, row_id, None, fault)
+    return InputRow(number, row_id, prompt) if fault is None else InputRow(number, row_id, None, fault)
 
 
 def _fault(prompt: Any, column: str) -> str | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import SpecError
 from ..folders.files import Output, pyarrow_parquet, write_json_lines
-from ..folders.store import Line
+from ..folders.lines import Line
 from ..folders.written import Written
-from .inputs import Asked
+from .inputs import InputRow
 
 FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
 SUFFIXES = (".jsonl", ".parquet")
@@ -33,7 +33,7 @@ def output_of_job(file: Path, folder: Path, overwrite: bool = False, reads: Sequ
 
 
 def write_output(
-    output: Output, folder: Path, lines: Sequence[Line], bad: Sequence[Asked], chat: Mapping[int, bool | None]
+    output: Output, folder: Path, lines: Sequence[Line], bad: Sequence[InputRow], chat: Mapping[int, bool | None]
 ) -> None:
     """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
 

@@ -1,6 +1,6 @@
 """The engine that decodes on many devices or machines: Ray Data's `map_batches` over a pool of actors.
 
-Each actor loads the model once, for all ways to decode. What a row gets depends on its batch and its seed alone, so the
+Each actor loads the model once, for all variants. What a row gets depends on its batch and its seed alone, so the
 output is the local engine's whatever the number of workers, and whichever of them dies. The driver keeps the folder: a
 batch counts once it is on the driver's disk.
 """
@@ -20,7 +20,7 @@ import torch
 
 from ..device_faults import is_out_of_memory
 from ..errors import MDMError, SpecError, require
-from ..folders.store import Line
+from ..folders.lines import Line
 from .batches import Batch
 from .worker import Worker
 

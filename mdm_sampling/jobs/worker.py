@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import Any
 
 import torch
 
 from ..device_faults import is_device_fault, is_out_of_memory
 from ..errors import MDMError, SpecError
-from ..folders.store import Line
+from ..folders.lines import Line, digest
 from ..loading import from_spec
 from ..provenance import describe_machine
 from ..registry.observers import plugin_observers
 from ..registry.registry import registry
 from ..registry.specs import NOT_REGISTERED
 from ..sampler import Sampler
-from .batches import Batch, Ready
+from .batches import Batch, EncodedRow, padded_positions
 
 FOR_OTHERS = "name it as FILE.py:Class or write a plug-in, so that other processes can build it"
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """How a batch is decoded.
 
     Attributes:
@@ -40,33 +38,32 @@ class Way:
 
 
 class Worker:
-    """A model that turns batches into lines of results, each batch in one of several ways.
+    """A model that turns batches into lines of results, each batch in one of several variants.
 
     Args:
-        ways: a batch names one by its number; all have the same model.
+        variants: a batch names one by its number; all have the same model.
         splits: whether a batch that does not fit into memory is halved until it does.
         warms_up: whether the first row is decoded once before any batch, so that what is done once in a process
             belongs to no batch's seconds.
 
     Attributes:
-        specs: what rebuilds the sampler of each way.
+        specs: what rebuilds the sampler of each variant.
         weights: tells the model from others, see `ModelBackend.fingerprint`.
-        settings: for each way what tells its lines from those of another spec or model.
+        settings: for each variant what tells its lines from those of another spec or model.
     """
 
-    def __init__(self, ways: Sequence[Way], *, splits: bool, warms_up: bool = False) -> None:
-        self.ways = list(ways)
+    def __init__(self, variants: Sequence[Variant], *, splits: bool, warms_up: bool = False) -> None:
+        self.variants = list(variants)
         self.splits = splits
         self.warms_up = warms_up
         self.warm = not warms_up
-        self.too_many: dict[int, int] = {}  # for a way the positions of its smallest batch that did not fit
-        self.specs = [way.sampler.spec() for way in ways]
-        self.weights = ways[0].sampler.backend.fingerprint() if ways else None
-        self.machine = describe_machine(ways[0].sampler.backend.device if ways else None)
+        self.too_many: dict[int, int] = {}  # for a variant the positions of its smallest batch that did not fit
+        self.specs = [variant.sampler.spec() for variant in variants]
+        self.weights = variants[0].sampler.backend.fingerprint() if variants else None
+        self.machine = describe_machine(variants[0].sampler.backend.device if variants else None)
         files = [file.source for file in registry().files.values()]  # an edited file is another setting
-        self.settings = [
-            digest([spec, self.weights, w.until_eos, *files]) for spec, w in zip(self.specs, ways, strict=True)
-        ]
+        kinds = zip(self.specs, variants, strict=True)
+        self.settings = [digest([spec, self.weights, variant.until_eos, *files]) for spec, variant in kinds]
 
     def recipe(self) -> dict[str, Any]:
         """What another process needs to decode as this one would, as JSON-able values.
@@ -80,22 +77,26 @@ class Worker:
             for part in [*spec.values(), *spec["processors"]]:
                 if str(part).startswith(NOT_REGISTERED):
                     raise SpecError(f"a part is {part}; {FOR_OTHERS}")
-        for way in self.ways:
-            for name in registry().names_only_here(way.sampler):
+        for variant in self.variants:
+            for name in registry().names_only_here(variant.sampler):
                 raise SpecError(f"{name!r} was registered in this process alone; {FOR_OTHERS}")
-        ways = [{"spec": s, "until_eos": w.until_eos} for s, w in zip(self.specs, self.ways, strict=True)]
+        variants = [{"spec": s, "until_eos": v.until_eos} for s, v in zip(self.specs, self.variants, strict=True)]
         files = registry().files_to_send()
-        return {"ways": ways, "splits": self.splits, "warms_up": self.warms_up, "files": files}
+        return {"variants": variants, "splits": self.splits, "warms_up": self.warms_up, "files": files}
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any]) -> Worker:
-        """The worker of a recipe. The model is loaded once for all ways."""
+        """The worker of a recipe. The model is loaded once for all variants."""
         registry().receive_files(recipe["files"])
-        ways: list[Way] = []
-        for way in recipe["ways"]:
-            sampler = from_spec(way["spec"], ways[0].sampler.backend if ways else None)
-            ways.append(Way(sampler, way["until_eos"]))
-        return cls(ways, splits=recipe["splits"], warms_up=recipe["warms_up"])
+        variants: list[Variant] = []
+        for each in recipe["variants"]:
+            sampler = from_spec(each["spec"], variants[0].sampler.backend if variants else None)
+            variants.append(Variant(sampler, each["until_eos"]))
+        return cls(variants, splits=recipe["splits"], warms_up=recipe["warms_up"])
+
+    def identity(self, row: EncodedRow, variant: int) -> Line:
+        """What the line of a row begins with, and what tells it from other lines."""
+        return row.identity | {"settings": self.settings[variant]}
 
     def decode(self, batch: Batch) -> list[Line]:
         """A line for each row. One that cannot be decoded, not even alone, gets its error.
@@ -104,74 +105,60 @@ class Worker:
         """
         if not self.warm:
             self.warm = True
-            self._lines(batch.way, batch.rows[:1])
-        common: Line = {"batch": [batch.number, len(batch.rows)], "settings": self.settings[batch.way]}
-        common |= {"spec": self.specs[batch.way], "machine": self.machine}
-        return [line | common for line in self._lines(batch.way, batch.rows)]
+            self._lines(batch.variant, batch.rows[:1])
+        made_with: Line = {"spec": self.specs[batch.variant], "machine": self.machine}
+        return [line | made_with for line in self._lines(batch.variant, batch.rows)]
 
-    def _lines(self, way: int, rows: Sequence[Ready]) -> list[Line]:
-        if self._is_too_large(way, rows):
-            return self._halves(way, rows)
+    def _lines(self, variant: int, rows: Sequence[EncodedRow]) -> list[Line]:
+        if self._is_too_large(variant, rows):
+            return self._halves(variant, rows)
         try:
-            return self._decoded(self.ways[way], rows)
+            return self._decoded(variant, rows)
         except (MDMError, RuntimeError, MemoryError) as error:
             # A device that has failed fails every row after it; that is told of none of them.
             if is_device_fault(error) or (is_out_of_memory(error) and not self.splits):
                 raise
-            is_full, line = is_out_of_memory(error), failed(rows[0], error)
+            is_full, line = is_out_of_memory(error), failed(self.identity(rows[0], variant), error)
         # Only here, where the error is gone, does nothing hold on to the memory of the batch that failed.
         if is_full:
-            _free_memory()
-            self.too_many[way] = min(self.too_many.get(way, _positions(rows)), _positions(rows))
+            free_memory()
+            self.too_many[variant] = min(self.too_many.get(variant, padded_positions(rows)), padded_positions(rows))
         # What is wrong with one row is no reason to lose the others.
-        return self._halves(way, rows) if len(rows) > 1 else [line]
+        return self._halves(variant, rows) if len(rows) > 1 else [line]
 
-    def _is_too_large(self, way: int, rows: Sequence[Ready]) -> bool:
-        return len(rows) > 1 and way in self.too_many and _positions(rows) >= self.too_many[way]
+    def _is_too_large(self, variant: int, rows: Sequence[EncodedRow]) -> bool:
+        return len(rows) > 1 and variant in self.too_many and padded_positions(rows) >= self.too_many[variant]
 
-    def _halves(self, way: int, rows: Sequence[Ready]) -> list[Line]:
+    def _halves(self, variant: int, rows: Sequence[EncodedRow]) -> list[Line]:
         middle = len(rows) // 2
-        return self._lines(way, rows[:middle]) + self._lines(way, rows[middle:])
+        return self._lines(variant, rows[:middle]) + self._lines(variant, rows[middle:])
 
-    def _decoded(self, way: Way, rows: Sequence[Ready]) -> list[Line]:
+    def _decoded(self, variant: int, rows: Sequence[EncodedRow]) -> list[Line]:
         began = time.perf_counter()
-        found = way.sampler.fill(
+        found = self.variants[variant].sampler.fill(
             [each.row for each in rows],
             [each.seed for each in rows],
             batch_size=len(rows),
-            until_eos=way.until_eos,
-            observers=plugin_observers(way.sampler),
+            until_eos=self.variants[variant].until_eos,
+            observers=plugin_observers(self.variants[variant].sampler),
         )
         together = {"batch_size": len(rows), "batch_seconds": time.perf_counter() - began, "error": None}
         columns = zip(rows, found.texts, found.sequences, found.rows, found.histories, strict=True)
         return [
-            identity(each) | {"text": text, "tokens": tokens} | asdict(report) | {"order": history.order} | together
-            for each, text, tokens, report, history in columns
+            {"text": text, "tokens": tokens, **asdict(cost), "order": history.order}
+            | together
+            | self.identity(each, variant)  # whose seed is that of the run, where an item has several
+            for each, text, tokens, cost, history in columns
         ]
 
 
-def digest(values: Any) -> str:
-    """A few characters that differ between different values."""
-    return sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-
-
-def identity(row: Ready) -> Line:
-    """What tells a row's line from all others."""
-    return {"item": row.id, "number": row.number, "digest": row.digest, "seed": row.seed}
-
-
-def failed(row: Ready, error: BaseException) -> Line:
+def failed(identity: Line, error: BaseException) -> Line:
     """The line of a row that could not be decoded."""
     text = str(error) if isinstance(error, MDMError) else f"{type(error).__name__}: {error}"
-    return identity(row) | {"text": None, "error": " ".join(text.split())[:500]}
+    return identity | {"error": " ".join(text.split())[:500]}
 
 
-def _positions(rows: Sequence[Ready]) -> int:
-    """Positions of the rows' canvas, padding included."""
-    return len(rows) * (max(len(each.row[0]) for each in rows) + max(len(each.row[1]) for each in rows))
-
-
-def _free_memory() -> None:
+def free_memory() -> None:
     """Give back what a failed batch left, also where an error and its frames hold each other."""
     gc.collect()
     if torch.cuda.is_available():

@@ -17,6 +17,6 @@ def run_compare(*arguments: str | Path) -> Result:
 
 def without_times(lines: Any) -> list[dict[str, Any]]:
     """Lines in one order, without what differs from run to run and from process to process."""
-    differing = ("seconds", "batch_size", "machine")
+    differing = ("seconds", "batch", "batch_size", "machine")
     kept = [{name: value for name, value in line.items() if name not in differing} for line in lines]
     return sorted(kept, key=lambda line: (line["planner"], line["tokens_per_step"], line["item"], line["seed"]))

@@ -1,0 +1,53 @@
+"""What a comparison found, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..folders.lines import Line
+from .settings import Setting
+from .statistics import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found.
+
+    Attributes:
+        manifest: the task, the model and whatever else all settings share.
+        settings: in the order in which they were asked.
+        lines: one for each item, setting and seed, in the order in which they were asked.
+    """
+
+    manifest: dict[str, Any]
+    settings: Sequence[Setting]
+    lines: Sequence[Line]
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """One for each setting: accuracy, entropy and cost with their intervals."""
+        return summarise(self.settings, self.lines)
+
+    def markdown(self, *, plots: bool = False) -> str:
+        """The report: question, table, how to read it, and what it was measured on.
+
+        Args:
+            plots: whether it shows the images that `plot` draws, which stand beside it.
+        """
+        from .report import markdown
+
+        return markdown(self.manifest, self.summaries, self.lines, plots=plots)
+
+    def plot(self, folder: Path | str, *, overwrite: bool = False, reads: Sequence[Path] = ()) -> list[Path]:
+        """Draw the figures as PNG and SVG into a folder, which is made. Needs the extra `plot`.
+
+        Raises `SpecError` for a file of such a name that holds anything else, unless `overwrite` is set; a file in
+        `reads` is never replaced.
+        """
+        from .plots import draw
+
+        return draw(self.manifest, self.summaries, self.lines, Path(folder), overwrite=overwrite, reads=reads)
