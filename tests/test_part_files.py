@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
-from mdm_sampling.jobs.worker import Way, Worker
+from mdm_sampling.jobs.worker import Variant, Worker
 from mdm_sampling.registry.registry import registry
 
 PUZZLE = "1... ..3. .1.. ...4"
@@ -130,7 +130,7 @@ def test_no_other_process_is_sent_a_part_that_only_this_one_has() -> None:
     mdm.register(OwnScore)
     sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Bypass(0.9, OwnScore()))
     with pytest.raises(mdm.SpecError, match=r"'own-score' was registered in this process alone; name it as FILE\.py"):
-        Worker([Way(sampler, True)], splits=False).recipe()
+        Worker([Variant(sampler, True)], splits=False).recipe()
 
 
 # --- FILE.py:Class ------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_another_process_decodes_with_the_file_it_is_sent_wherever_it_runs(folde
     registry().plug_in_file("hooks.py")
     backend = mdm.load_backend()
     planners = [mdm.build("planners", spec) for spec in ("left.py:Leftmost:sign=-1", "from-hooks")]
-    worker = Worker([Way(mdm.Sampler(backend, planner=each), True) for each in planners], splits=False)
+    worker = Worker([Variant(mdm.Sampler(backend, planner=each), True) for each in planners], splits=False)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     code = (
@@ -228,7 +228,7 @@ def test_an_edited_file_is_another_setting(folder: Path) -> None:
         (folder / "left.py").write_text(source)
         registry.cache_clear()
         sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.build("planners", "left.py:Leftmost"))
-        settings += Worker([Way(sampler, True)], splits=False).settings
+        settings += Worker([Variant(sampler, True)], splits=False).settings
     assert settings[0] == settings[2] != settings[1]
 
 
