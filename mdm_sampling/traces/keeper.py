@@ -118,25 +118,22 @@ def _moves(candidates: Candidates | None, rows: int, first: int) -> list[list[Mo
     return found
 
 
-def _top_tokens(records: Sequence[StepRecord]) -> list[list[list[list[tuple[int, float]]]]]:
-    """For each step, row and position that was filled, the likeliest tokens and their probabilities before the step."""
-    found: list[list[list[list[tuple[int, float]]]]] = [[[] for _ in record.rows] for record in records]
+def _top_tokens(records: Sequence[StepRecord]) -> list[list[list[Any]]]:
+    """For each step and row the likeliest tokens and their probabilities before the step, of each filled position."""
     if not records:
-        return found
-    where = [record.unmask.nonzero(as_tuple=True) for record in records]
-    owners = [(number, row) for number, (rows, _) in enumerate(where) for row in rows.tolist()]
+        return []
     predictions = [record.prediction for record in records]
+    where = [record.unmask.nonzero(as_tuple=True) for record in records]
     hidden = torch.cat([each.hidden[here] for each, here in zip(predictions, where, strict=True)])
     context = torch.cat([each.context[rows] for each, (rows, _) in zip(predictions, where, strict=True)])
-    filled = Prediction(
-        hidden[:, None], torch.ones_like(context[:, :1], dtype=torch.bool), predictions[0].head, context
-    )
-    for (positions, _), logits in filled.chunks():
+    every = torch.ones_like(context[:, :1], dtype=torch.bool)
+    tops: list[Any] = []
+    for _, logits in Prediction(hidden[:, None], every, predictions[0].head, context).chunks():
         values, ids = (logits - logits.logsumexp(-1, keepdim=True)).topk(min(TOP, logits.shape[-1] - 1), dim=-1)
-        for position, tokens, shares in zip(positions.tolist(), ids.tolist(), values.exp().tolist(), strict=True):
-            number, row = owners[position]
-            found[number][row].append(list(zip(tokens, shares, strict=True)))
-    return found
+        pairs = zip(ids.tolist(), values.exp().tolist(), strict=True)
+        tops += [list(zip(tokens, shares, strict=True)) for tokens, shares in pairs]
+    flat = iter(tops)
+    return [[list(islice(flat, count)) for count in record.unmask.sum(1).tolist()] for record in records]
 
 
 def _by_row(where: Tensor, values: Tensor) -> list[list[Any]]:
