@@ -25,9 +25,11 @@ from .errors import MDMError as MDMError
 from .errors import ModelError as ModelError
 from .errors import PredictionError as PredictionError
 from .errors import SpecError as SpecError
+from .folders.files import Output as Output
 from .kinds import check_fields as check_fields
 from .loading import load as load
 from .loading import load_backend as load_backend
+from .loading import load_tokenizer as load_tokenizer
 from .planners.base import Needs as Needs
 from .planners.base import PositionPlanner as PositionPlanner
 from .planners.base import ScorePlanner as ScorePlanner

@@ -197,3 +197,30 @@ def default_new_tokens(model: str | os.PathLike[str], revision: str | None = Non
             f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"
         )
     return int(length)
+
+
+def load_tokenizer(model: str | os.PathLike[str], revision: str | None = None) -> Any:
+    """The transformers tokenizer of a checkpoint, without the model's weights.
+
+    Args:
+        model: a folder, a hub id or `embedded`.
+        revision: branch, tag or commit of a hub repository.
+
+    Raises `ModelError` where there is no such checkpoint, and for one without a tokenizer.
+    """
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
+    from .backends import checkpoint
+    from .backends.embedded import FOLDER
+    from .backends.files import read_config, stored_file
+
+    name = name_of(model)
+    source = str(FOLDER) if name == "embedded" else name
+    read_config(source, revision)
+    # Dream's folders may hold a vocabulary and merges only, which are Qwen2's.
+    is_whole_file = stored_file(source, "tokenizer.json", revision) is not None
+    tokenizer_class = PreTrainedTokenizerFast if is_whole_file else Qwen2Tokenizer
+    tokenizer = checkpoint.load_tokenizer(tokenizer_class, source, revision)
+    if tokenizer is None:
+        raise ModelError(f"{name}: the checkpoint has no tokenizer")
+    return tokenizer

@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.folders.files import Output
 
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -116,7 +115,7 @@ class Frequencies:
             )
         return found
 
-    def write(self, output: Output | Path) -> None:
+    def write(self, output: mdm.Output | Path) -> None:
         """Write the file whole or not at all. Raises `OSError` if it cannot, `SpecError` if it must not be written."""
         values = {
             "tokenizer": self.tokenizer,
@@ -124,7 +123,7 @@ class Frequencies:
             "vocab_size": self.vocab_size,
             "counts": {str(token): self.counts[token] for token in sorted(self.counts)},
         }
-        target = output if isinstance(output, Output) else Output(output)
+        target = output if isinstance(output, mdm.Output) else mdm.Output(output)
         target.write(json.dumps(values) + "\n")
 
     @property
@@ -194,9 +193,12 @@ def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwri
     MODEL is a checkpoint folder, a hub id or `embedded`; only its tokenizer is loaded. CORPUS is one or more files of
     UTF-8 text, or of JSON lines if they end in .jsonl.
     """
+    from transformers.utils import logging
+
     try:
         target = _target(model, corpus, output, overwrite)
-        tokenizer = load_tokenizer(model)
+        logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
+        tokenizer = mdm.load_tokenizer(model)
         counts, unknown = count_tokens(tokenizer, corpus, field)
         found = Frequencies(model, len(tokenizer), counts, counts.total())
         if not found.total:
@@ -211,35 +213,16 @@ def main(model: str, corpus: tuple[Path, ...], output: Path, field: str, overwri
         click.echo(f"{unknown:,} more that the tokenizer does not know were skipped")
 
 
-def _target(model: str, corpus: Sequence[Path], file: Path, overwrite: bool) -> Output:
+def _target(model: str, corpus: Sequence[Path], file: Path, overwrite: bool) -> mdm.Output:
     """The file to write. Refuses what would only fail once the corpus has been counted."""
     for each in corpus:
         if not each.is_file():
             raise click.ClickException(f"there is no file {str(each)!r}")
     folder = Path(model)
     checkpoint = list(folder.iterdir()) if folder.is_dir() else []
-    target = Output(file.absolute(), overwrite=overwrite, reads=[*corpus, *checkpoint])
+    target = mdm.Output(file.absolute(), overwrite=overwrite, reads=[*corpus, *checkpoint])
     target.check()
     return target
-
-
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model without its weights. Raises `ModelError` if there is no such thing."""
-    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
-    from transformers.utils import logging
-
-    from mdm_sampling.backends import checkpoint, files
-    from mdm_sampling.backends.embedded import FOLDER
-
-    logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
-    source = str(FOLDER) if model == "embedded" else model
-    files.read_config(source, None)
-    is_whole = files.stored_file(source, "tokenizer.json", None) is not None
-    # Dream's folders may hold a vocabulary and merges only, which are Qwen2's.
-    tokenizer = checkpoint.load_tokenizer(PreTrainedTokenizerFast if is_whole else Qwen2Tokenizer, source, None)
-    if tokenizer is None:
-        raise mdm.ModelError(f"{model}: the checkpoint has no tokenizer")
-    return tokenizer
 
 
 def count_tokens(tokenizer: Any, corpus: Sequence[Path], field: str) -> tuple[Counter[int], int]:

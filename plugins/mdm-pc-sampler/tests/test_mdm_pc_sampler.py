@@ -16,7 +16,6 @@ from mdm_pc_sampler import Frequencies, PCSampler, main, surprisals
 from torch import Tensor
 
 import mdm_sampling as mdm
-from mdm_sampling.folders.files import Output
 from mdm_sampling.testing import check_planner
 
 VOCAB, MASK = 9, 8
@@ -147,7 +146,7 @@ def test_a_file_is_read_once_until_it_changes(file: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(Frequencies, "read", lambda path: reads.append(path) or read(path))
     first = surprisals(file, VOCAB, torch.device("cpu"))
     assert surprisals(file, VOCAB, torch.device("cpu")) is first
-    Frequencies("toy", VOCAB, {0: 1}, 1000).write(Output(file, overwrite=True))
+    Frequencies("toy", VOCAB, {0: 1}, 1000).write(mdm.Output(file, overwrite=True))
     os.utime(file, ns=(1, 1))
     assert not torch.equal(surprisals(file, VOCAB, torch.device("cpu")), first)
     assert len(reads) == 2
@@ -228,7 +227,7 @@ def test_the_command_counts_a_corpus_end_to_end(tmp_path: Path) -> None:
     lines.write_text('{"body": "7\\ud800", "n": 1}\n\n{"body": "71"}\n', encoding="utf-8")
     result = run("embedded", text, lines, "-o", output, "--field", "body")
     assert result.exit_code == 0, result.output
-    tokenizer = mdm_pc_sampler.load_tokenizer("embedded")
+    tokenizer = mdm.load_tokenizer("embedded")
     ids = tokenizer.convert_tokens_to_ids
     expected = {ids(c): n for c, n in {"1": 4, "2": 2, "3": 1, "7": 2, "+": 1, "=": 1, " ": 4, "\n": 5}.items()}
     assert json.loads(output.read_text()) == {
