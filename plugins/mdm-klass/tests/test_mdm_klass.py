@@ -120,12 +120,13 @@ def steady(planner: mdm.PositionPlanner, positions: int = 8, confidence: float =
 def prediction(logits: Tensor, masked: Tensor, rows_seen: list[int] | None = None) -> mdm.Prediction:
     """A prediction of given logits, [b l v]; the numbers of rows that are projected at once are noted."""
 
-    def project(hidden: Tensor) -> Tensor:
+    def process(context: Tensor, logits: Tensor) -> Tensor:
         if rows_seen is not None:
-            rows_seen.append(len(hidden))
-        return hidden.clone()
+            rows_seen.append(len(logits))
+        return logits
 
-    head = mdm.Head(project, (), mask_id=logits.shape[-1] - 1, vocab_size=logits.shape[-1])
+    vocabulary = logits.shape[-1]
+    head = mdm.wrap(torch.nn.Identity(), mask_id=vocabulary - 1, vocab_size=vocabulary).distributions((process,))
     return mdm.Prediction(logits, masked, head, torch.zeros(len(logits), 1, dtype=torch.long))
 
 
@@ -246,7 +247,7 @@ def test_the_distributions_of_all_positions_never_exist_together(monkeypatch: py
     now, old = (torch.randn(3, 7, 11, generator=generator, dtype=torch.float64) for _ in range(2))
     masked = torch.rand(3, 7, generator=generator) < 0.7
     whole = divergence(prediction(now, masked), prediction(old, masked))
-    monkeypatch.setattr("mdm_sampling.prediction.CHUNK_BYTES", 2 * 11 * 4 * 4)
+    monkeypatch.setattr(mdm.Prediction, "chunk_size", lambda self, copies: 8 // copies)
     rows: list[int] = []
     torch.testing.assert_close(divergence(prediction(now, masked, rows), prediction(old, masked, rows)), whole)
     assert max(rows) == 2
