@@ -115,6 +115,8 @@ class Registry:
         """Register what the hooks of a plug-in's module offer: all of it, or nothing where anything is wrong."""
         if self.manager.is_registered(module):
             raise RegistrationError(f"its module is registered already, as {self.manager.get_name(module)}")
+        if self.manager.has_plugin(plugin.full_name):
+            raise RegistrationError(f"another plug-in called {plugin.full_name} is registered already")
         before = {key: list(claims) for key, claims in self.parts.items()}
         try:
             self.manager.register(module, plugin.full_name)
