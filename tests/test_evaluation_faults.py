@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,8 +231,8 @@ def test_what_a_task_prints_is_no_part_of_the_result_and_nothing_is_left_over(fo
     assert done.exit_code == 0, done.stderr
     assert "noise" not in done.stdout
     assert "noise" in done.stderr
-    names = sorted(file.name.split("_")[0] for file in Path("out", "embedded").iterdir())
-    assert names == ["ours", "results", "samples"]
+    names = sorted(re.split("[_-]", file.name)[0] for file in Path("out", "embedded").iterdir())
+    assert names == ["answers", "ours", "results", "samples"]
     assert "not a git repository" not in done.stderr
 
 
@@ -303,7 +304,7 @@ def test_an_own_group_does_not_need_the_harnesss_tasks(folder: Path) -> None:
 def test_a_faulty_group_is_told_in_a_sentence(
     groups: dict[str, Any], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mdm_sampling.evaluation.groups.knows_all", lambda index, names: True)
+    monkeypatch.setattr("mdm_sampling.evaluation.run.knows_all", lambda index, names: True)
     write_task(folder, "one", LINES, **GENERATES)
     for name, members in groups.items():
         write_group(folder, name, members)
@@ -394,7 +395,7 @@ def test_the_module_tells_errors_in_a_sentence(monkeypatch: pytest.MonkeyPatch) 
         get_model("mdm-sampling").create_from_arg_string("", {"batch_size": 0})
 
     monkeypatch.setattr("lm_eval.__main__.cli_evaluate", cli_evaluate)
-    with pytest.raises(SystemExit, match="Error: batch_size must be a whole number of at least 1, got 0"):
+    with pytest.raises(SystemExit, match="Error: batch_size must be a whole number of at least 1, or 'auto', got 0"):
         runpy.run_module("mdm_sampling.evaluation", run_name="__main__")
 
 

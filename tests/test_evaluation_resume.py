@@ -1,6 +1,9 @@
 """An evaluation goes on where it was cut off, halves batches that do not fit, and is the same from Python."""
 
 import json
+import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +15,7 @@ import torch
 from evaluated import evaluate as evaluate_command
 from evaluated import go_offline, write_task
 from faults import fill_but
+from interrupts import interruptible
 
 import mdm_sampling as mdm
 from mdm_sampling.evaluation import Evaluation, HarnessTasks, evaluate, load_tasks
@@ -159,3 +163,34 @@ def test_a_row_that_cannot_be_decoded_is_told_with_its_item_and_the_others_are_k
     (folder,) = tmp_path.glob("*/answers-*")
     assert 0 < len(read_folder(folder).lines) < 15
     assert scores(run(base, tasks, tmp_path))[:2] == scores(run(base, tasks, None))[:2]
+
+
+def test_an_interrupted_command_says_where_its_answers_are_and_goes_on(tasks: HarnessTasks, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = [
+        "evaluate",
+        "--tasks",
+        "solve",
+        "--include-path",
+        str(tmp_path / "tasks"),
+        "--out",
+        str(out),
+        "--planner",
+        "info-gain",
+    ]
+    process = interruptible([sys.executable, "-m", "mdm_sampling", *given, "--batch-size", "1"])
+    began = time.monotonic()
+    while not answers_in(out) and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"What was decoded is in {out}; the same command goes on from there." in errors
+    assert "Traceback" not in errors
+    before = answers_in(out)
+    assert f"{before} of 5 answers were done before" in evaluate_command(*given[1:]).stderr
+    assert answers_in(out) == 5
+
+
+def answers_in(out: Path) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in out.glob("*/answers-*/results.jsonl"))

@@ -19,6 +19,7 @@ from extras import missing, needs
 import mdm_sampling as mdm
 from mdm_sampling.cli import main
 from mdm_sampling.compare import compare, grid
+from mdm_sampling.folders.read import read_folder
 from mdm_sampling.jobs import RayEngine
 
 pytestmark = needs("ray")
@@ -92,7 +93,7 @@ def test_workers_give_the_local_engines_output(job: tuple[Path, bytes], base: md
     assert [code for code, _ in codes] == [3, 0, *(0 for _ in evaluations)], codes
     assert output.read_bytes() == expected
     assert len((tmp_path / "out.jsonl.job" / "results.jsonl").read_text().splitlines()) == 59
-    held = [json.loads(line) for line in (tmp_path / "ray" / "results.jsonl").read_text().splitlines()]
+    held = read_folder(tmp_path / "ray").lines
     settings = grid(["confidence", "info-gain:2"], tokens_per_step=[1, 2])
     local = compare(base, TASK, settings, items=6, batch_size=4)
     assert len(held) == 24

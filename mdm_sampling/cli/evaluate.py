@@ -91,8 +91,8 @@ def command(**options: Any) -> None:
 
         refuse_ignored()
         with contextlib.redirect_stdout(sys.stderr):  # what a task's code prints is no part of the result
-            loaded = load_tasks(names_of(options["tasks"]), options["include_path"])
-        check_options(loaded, options["confirm_run_unsafe_code"])
+            loaded = load_tasks(_names_of(options["tasks"]), options["include_path"])
+        _check_options(loaded, options["confirm_run_unsafe_code"])
         if options["out"].suffix == ".json":  # which the harness takes for a file
             raise click.UsageError("--out is a folder, which cannot be named .json.")
         engine = make_engine(options)
@@ -109,7 +109,7 @@ def command(**options: Any) -> None:
         click.echo(f"In {given / found.files[0].parent.name}: {', '.join(file.name for file in found.files)}")
 
 
-def names_of(given: Sequence[str]) -> list[str]:
+def _names_of(given: Sequence[str]) -> list[str]:
     """The names in `--tasks`, each once."""
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]
     if not names:
@@ -117,7 +117,7 @@ def names_of(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_options(loaded: HarnessTasks, unsafe: bool) -> None:
+def _check_options(loaded: HarnessTasks, unsafe: bool) -> None:
     """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
     for names, used, why in (
         (ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),

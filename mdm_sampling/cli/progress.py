@@ -31,7 +31,7 @@ class Lines:
         now = time.monotonic()
         if self.first < 0:
             self.first = done
-            click.echo(already_done(done, total, self.what) if done else f"{total} {self.what} to decode.", err=True)
+            click.echo(_already_done(done, total, self.what) if done else f"{total} {self.what} to decode.", err=True)
         elif now - self.shown > EVERY or done == total:
             self.shown = now
             each = (now - self.began) / max(1, done - self.first)
@@ -52,13 +52,13 @@ class Bar:
             self.before = done
             self.began = time.monotonic()
             if done:
-                self.bar.console.print(already_done(done, total, self.what))
+                self.bar.console.print(_already_done(done, total, self.what))
         rate = (done - self.before) / max(1e-9, time.monotonic() - self.began)
         said = f"{rate:.1f} {self.what}/s" if rate else ""
         self.bar.update(self.task, completed=done - self.before, description=said)
 
 
-def already_done(done: int, total: int, what: str) -> str:
+def _already_done(done: int, total: int, what: str) -> str:
     return f"{done} of {total} {what} were done before."
 
 

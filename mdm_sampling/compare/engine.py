@@ -83,20 +83,20 @@ def compare(
     seeds = list(dict.fromkeys(seeds))
     length = length_of(task)
     base = base if length is None else replace(base, max_new_tokens=length)
-    asked = [EncodedItem(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
+    asked = [_EncodedItem(item, row_of(item, base, chat)) for item in checked_items(task, items, item_seed)]
     base.check([each.row for each in asked])
     longest = max(len(each.row.body) for each in asked)
-    manifest = manifest_of(base, task, item_seed, chat, longest)
+    manifest = _manifest_of(base, task, item_seed, chat, longest)
     if folder is not None:
-        check_can_resume(manifest, settings)
+        _check_can_resume(manifest, settings)
     key_of = COMPARISON_LINES.key_of
-    every = [Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
+    every = [_Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
     trials = {key_of(trial.identity): trial for trial in every}
     variants, batches = planned(list(trials.values()), base, longest, batch_size)
     worker = Worker(variants, splits=batch_size == "auto", warms_up=True)
 
     def graded_lines(lines: list[Line]) -> list[Line]:
-        with kept_ungraded(lines, position):
+        with _kept_ungraded(lines, position):
             return [trials[key_of(line)].line(line, task) for line in lines]
 
     with Store(position, manifest, COMPARISON_LINES) as store:
@@ -107,7 +107,7 @@ def compare(
 
 
 @dataclass(frozen=True)
-class EncodedItem:
+class _EncodedItem:
     """An item, as token ids as well, with a digest that changes with anything that it asks."""
 
     item: Item
@@ -120,11 +120,11 @@ class EncodedItem:
 
 
 @dataclass(frozen=True)
-class Trial:
+class _Trial:
     """One line that is wanted: an item decoded under a setting with a seed."""
 
     setting: Setting
-    asked: EncodedItem
+    asked: _EncodedItem
     seed: int
 
     @property
@@ -159,7 +159,7 @@ class Trial:
 
 
 @contextmanager
-def kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
+def _kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
     """Write what was decoded to a new file beside the results if it cannot be graded."""
     try:
         yield
@@ -174,7 +174,7 @@ def kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]:
 
 def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
     """The items. Raises `SpecError` for none, what is no item, or equal names."""
-    items = items_of(task, count, item_seed)
+    items = _items_of(task, count, item_seed)
     require(len(items) > 0, f"task {text_of_part(task)} gave no item")
     wrong = next((item for item in items if not isinstance(item, Item)), None)
     require(wrong is None, f"task {text_of_part(task)} gave {wrong!r:.40}, expected items")
@@ -188,7 +188,7 @@ def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Ite
 
 
 def planned(
-    trials: Sequence[Trial], base: Sampler, longest: int, batch_size: BatchSize
+    trials: Sequence[_Trial], base: Sampler, longest: int, batch_size: BatchSize
 ) -> tuple[list[Variant], list[Batch]]:
     """The variants and the batches that decode trials, which are ordered by setting.
 
@@ -211,7 +211,7 @@ def planned(
     return variants, batches
 
 
-def check_can_resume(manifest: dict[str, Any], settings: Sequence[Setting]) -> None:
+def _check_can_resume(manifest: dict[str, Any], settings: Sequence[Setting]) -> None:
     """Raise `SpecError` where a later call could not tell whether it asks the same."""
     require(manifest["weights"] is not None, "this model's weights cannot be told from others; leave out the folder")
     parts = [manifest["task"], manifest["token_sampler"], *manifest["processors"]]
@@ -227,7 +227,7 @@ def row_of(item: Item, sampler: Sampler, chat: bool | None) -> Row:
     return row._replace(prefix=sampler.prompt_rows([item.prompt], chat)[0].prefix) if item.prompt else row
 
 
-def manifest_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
+def _manifest_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, longest: int) -> dict[str, Any]:
     """What all lines of a folder have in common; noise is drawn for as many positions as the longest body has."""
     return {
         "task": text_of_part(task),
@@ -249,7 +249,7 @@ def length_of(task: Task) -> int | None:
         return task.max_new_tokens
 
 
-def items_of(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
+def _items_of(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
     """The items as the task gives them, unchecked; `ContractError` for whatever it raises."""
     with at_work("task", text_of_part(task), "making its items", decodes=False):
         return list(task.items(count, item_seed))

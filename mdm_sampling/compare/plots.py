@@ -37,8 +37,8 @@ def draw(
     except ImportError as error:
         raise SpecError('plots need matplotlib; pip install "mdm-sampling[plot]"') from error
     figures = {
-        "accuracy-entropy": against_entropy(summaries),
-        "accuracy-cost": against_cost(summaries),
+        "accuracy-entropy": _against_entropy(summaries),
+        "accuracy-cost": _against_cost(summaries),
         "order": orders([summary.setting for summary in summaries], lines),
     }
     drawn: dict[Path, bytes] = {}
@@ -55,7 +55,7 @@ def draw(
     return list(drawn)
 
 
-def series_name(summary: Summary, varied: set[str]) -> str:
+def _series_name(summary: Summary, varied: set[str]) -> str:
     """The planner, and the cache and block where they differ between settings."""
     key = summary.setting.key
     extra = [f"{name.split('_')[0]} {key[name] or 'all'}" for name in ("cache", "block_size") if name in varied]
@@ -68,11 +68,11 @@ def named(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
     varied = {name for name in ("cache", "block_size") if len({key[name] for key in keys}) > 1}
     found: dict[str, list[Summary]] = {}
     for summary in summaries:
-        found.setdefault(series_name(summary, varied), []).append(summary)
+        found.setdefault(_series_name(summary, varied), []).append(summary)
     return found
 
 
-def against_entropy(summaries: Sequence[Summary]) -> Any:
+def _against_entropy(summaries: Sequence[Summary]) -> Any:
     """Accuracy against cumulative entropy, both with their intervals; a panel for each K."""
     from matplotlib.figure import Figure
 
@@ -85,18 +85,18 @@ def against_entropy(summaries: Sequence[Summary]) -> Any:
             for s in (s for s in series[name] if s.setting.tokens_per_step == k):
                 axes.errorbar(
                     *(s.entropy.mean, s.accuracy.mean, bars([s.accuracy]), bars([s.entropy])),
-                    **look(colour, marker, name),
+                    **_look(colour, marker, name),
                 )
         axes.set_title(f"{k} token{'s' if k > 1 else ''} a step", fontsize=9)
         axes.set_xlim(left=0)
-        finish(axes)
+        _finish(axes)
     panels[0].set_ylabel("accuracy, 95% interval")
     figure.supxlabel("cumulative entropy, nats, 95% interval", fontsize=10)
     legend(figure, panels)
     return figure
 
 
-def against_cost(summaries: Sequence[Summary]) -> Any:
+def _against_cost(summaries: Sequence[Summary]) -> Any:
     """Accuracy against token-forwards; a line for each planner through its K, and the Pareto front of all points."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -111,12 +111,12 @@ def against_cost(summaries: Sequence[Summary]) -> Any:
         # Planners of the same cost would hide each other.
         aside = 1 + min(0.012, 0.06 / len(series)) * (i - (len(series) - 1) / 2)
         x, y = [aside * s.token_forwards for s in mine], [s.accuracy.mean for s in mine]
-        axes.errorbar(x, y, bars([s.accuracy for s in mine]), **look(colour, marker, name))
+        axes.errorbar(x, y, bars([s.accuracy for s in mine]), **_look(colour, marker, name))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    finish(axes)
+    _finish(axes)
     steps = sorted({summary.setting.tokens_per_step for summary in summaries}, reverse=True)
     note = f"along a line, from left: {', '.join(map(str, steps))} tokens a step" if len(steps) > 1 else ""
     axes.set_xlabel(f"token-forwards an item   ({note or f'{steps[0]} tokens a step'}; points set slightly apart)")
@@ -125,7 +125,7 @@ def against_cost(summaries: Sequence[Summary]) -> Any:
     return figure
 
 
-def look(colour: str, marker: str, name: str) -> dict[str, Any]:
+def _look(colour: str, marker: str, name: str) -> dict[str, Any]:
     """A series' style."""
     return {
         "color": colour,
@@ -142,7 +142,7 @@ def bars(intervals: Sequence[Interval]) -> list[list[float]]:
     return [[max(0.0, i.mean - i.low) for i in intervals], [max(0.0, i.high - i.mean) for i in intervals]]
 
 
-def finish(axes: Any) -> None:
+def _finish(axes: Any) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -182,7 +182,7 @@ def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
     images = {k: np.full((len(planners), width), np.nan) for k in steps}
     for setting in shown:
         mine = [line["order"] for line in setting.lines(lines)]
-        images[setting.tokens_per_step][planners.index(setting.key["planner"])] = mean_order(mine, width)
+        images[setting.tokens_per_step][planners.index(setting.key["planner"])] = _mean_order(mine, width)
     low, high = (float(f(np.stack(list(images.values())))) for f in (np.nanmin, np.nanmax))
     for axes, k in zip(panels, steps, strict=True):
         drawn = axes.imshow(
@@ -196,7 +196,7 @@ def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
     return figure
 
 
-def mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:
+def _mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:
     """Mean over rows of step / last step at each position, [width]; nan where no row has a step."""
     import numpy as np
 

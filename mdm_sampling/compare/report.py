@@ -25,7 +25,7 @@ def markdown(
         about(manifest, lines),
         markdown_table(*cells(summaries)),
         LEGEND,
-        statistics_note(manifest),
+        _statistics_note(manifest),
     ]
     if plots:
         parts += [f"## {title}\n\n![{title}]({name}.png)" for name, title in PLOTS.items()]
@@ -49,7 +49,7 @@ def about(manifest: dict[str, Any], lines: Sequence[Line]) -> str:
     )
 
 
-def statistics_note(manifest: dict[str, Any]) -> str:
+def _statistics_note(manifest: dict[str, Any]) -> str:
     return (
         "All settings decode the same items with the same seeds. The unit of every interval is the item: its seeds are "
         f"averaged first ({len(manifest['seeds'])} here). Accuracy: Wilson's interval; its differences: Tango's paired "

@@ -153,7 +153,7 @@ def paired(scores: Tensor, others: Tensor) -> Interval:
     def rejects(value: float) -> bool:
         return abs(tango(won, lost, draws, value)) > Z
 
-    return Interval(mean, boundary(mean, -1.0, rejects), boundary(mean, 1.0, rejects))
+    return Interval(mean, _boundary(mean, -1.0, rejects), _boundary(mean, 1.0, rejects))
 
 
 def tango(won: float, lost: float, n: float, value: float) -> float:
@@ -172,7 +172,7 @@ def tango(won: float, lost: float, n: float, value: float) -> float:
     return (won - lost - n * value) / sqrt(max(variance, TINY))
 
 
-def boundary(inside: float, outside: float, rejects: Callable[[float], bool]) -> float:
+def _boundary(inside: float, outside: float, rejects: Callable[[float], bool]) -> float:
     """Where a test begins to reject on the way from a value that it accepts to the end of the range, by bisection."""
     for _ in range(60):
         middle = (inside + outside) / 2

@@ -26,8 +26,8 @@ COLUMNS = (
     Column("block", lambda s: str(s.setting.block_size or "all"), optional=True),
     Column("cache", lambda s: s.setting.key["cache"], optional=True),
     Column("planner", lambda s: s.setting.key["planner"]),
-    Column("accuracy", lambda s: percent(s.accuracy)),
-    Column("vs best greedy", lambda s: points(s.gain, s.setting.is_greedy)),
+    Column("accuracy", lambda s: _percent(s.accuracy)),
+    Column("vs best greedy", lambda s: _points(s.gain, s.setting.is_greedy)),
     Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
     Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
     Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
@@ -49,11 +49,11 @@ def cells(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
     return [c.heading for c in shown], [[c.cell(s) for c in shown] for s in summaries]
 
 
-def percent(interval: Interval) -> str:
+def _percent(interval: Interval) -> str:
     return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-def points(interval: Interval | None, is_greedy: bool) -> str:
+def _points(interval: Interval | None, is_greedy: bool) -> str:
     if interval is None:
         return "best" if is_greedy else ""
     return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"

@@ -174,7 +174,7 @@ class Grading(AbstractContextManager["Grading"]):
             for metric, value in scores.items():
                 function = functions.get(metric)
                 if function in (perplexity, weighted_perplexity) and raises(partial(function, [value]), OverflowError):
-                    functions[metric] = partial(or_infinite, function)
+                    functions[metric] = partial(_or_infinite, function)
 
     def _find_aggregated(self) -> str | None:
         """The first item with a value that cannot be aggregated by itself, in the task that was aggregated last."""
@@ -198,7 +198,7 @@ class Grading(AbstractContextManager["Grading"]):
         time = datetime.now().isoformat().replace(":", "-")
         for name in self.tasks:
             file = self.folder / f"samples_{name}_{time}.jsonl"
-            Output(file).write(as_lines(answers(self.tasks[name])))
+            Output(file).write(_as_lines(answers(self.tasks[name])))
             self.files[name] = file
 
     def _keep_scores(self) -> None:
@@ -206,7 +206,7 @@ class Grading(AbstractContextManager["Grading"]):
         for name, task in self.tasks.items() if self.files else ():
             lines = {line["doc_id"]: line for line in answers(task)}
             graded = [lines[number] | {"metrics": list(scores)} | scores for number, scores in self.graded[name]]
-            replace_file(self.files[name], as_lines(graded))
+            replace_file(self.files[name], _as_lines(graded))
 
 
 def answers(task: Any) -> list[dict[str, Any]]:
@@ -221,12 +221,12 @@ def answers(task: Any) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def as_lines(values: list[dict[str, Any]]) -> str:
+def _as_lines(values: list[dict[str, Any]]) -> str:
     """Lines of JSON; what is no JSON is in them as Python writes it."""
     return "".join(json.dumps(value, default=repr_of) + "\n" for value in values)
 
 
-def or_infinite(function: Callable[[Any], float], items: Any) -> float:
+def _or_infinite(function: Callable[[Any], float], items: Any) -> float:
     try:
         return function(items)
     except OverflowError:
@@ -254,7 +254,7 @@ def check_task(name: str, task: Any) -> None:
     """Raise `SpecError` for a task that could not be graded or written, before the model does any work."""
     from .arguments import read_generation
 
-    if not is_file_name(name):
+    if not _is_file_name(name):
         raise SpecError(f"task {name!r:.80} cannot name a file of results; give it another name")
     repeats = getattr(task.config, "repeats", 1)
     if not is_whole(repeats) or repeats < 1:
@@ -274,7 +274,7 @@ def check_task(name: str, task: Any) -> None:
             raise SpecError(f"task {name!r}: {error}") from error
 
 
-def is_file_name(name: Any) -> bool:
+def _is_file_name(name: Any) -> bool:
     """Whether files can be named after a task."""
     if not isinstance(name, str) or not name or HALF_A_PAIR.search(name):
         return False

@@ -141,8 +141,9 @@ class HarnessModel(LM):  # type: ignore[misc]
             given.pop("device", None)
         given |= {"model" if name == "pretrained" else name: value for name, value in arg_dict.items()}
         sampler, own = read_model_args(given)
-        model: HarnessModel = cls(sampler, **own)  # type: ignore[arg-type]  # numbers by name
-        return model
+        from ..cli.progress import progress  # it is a command that loads a model by name, the harness's own
+
+        return cls(sampler, progress=progress, **own)  # type: ignore[arg-type]  # numbers, by name
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
@@ -167,7 +168,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         encoded: dict[Key, tuple[EncodedRow, int]] = {}
         keys: list[Key] = []
         for i, request in enumerate(requests):
-            identity = {"item": item_of(request, i), "digest": digest(rows[i]), "seed": seeds[i]}
+            identity = {"item": _item_of(request, i), "digest": digest(rows[i]), "seed": seeds[i]}
             row, variant = EncodedRow(rows[i], seeds[i], identity), distinct.index(token_samplers[i])
             keys.append(ANSWERS.key_of(worker.identity(row, variant)))
             encoded[keys[i]] = row, variant  # equal requests are decoded once
@@ -180,13 +181,13 @@ class HarnessModel(LM):  # type: ignore[misc]
             return self._text(line["tokens"], asked[i].until)
 
         def finish(lines: list[Line]) -> list[Line]:
-            kept = [without_prompt(line, encoded[ANSWERS.key_of(line)][0].row) for line in lines]
+            kept = [_without_prompt(line, encoded[ANSWERS.key_of(line)][0].row) for line in lines]
             for line in kept:
                 for i in asking[ANSWERS.key_of(line)]:
                     self.cache_hook.add_partial("generate_until", requests[i].args, answer(line, i))
             return kept
 
-        asking = numbers_by_key(keys)
+        asking = _numbers_by_key(keys)
         show = no_progress if disable_tqdm else self.progress
         with self._store(ANSWERS, spec=self.sampler.spec()) as store, show("answers") as progress:
             held = decode_missing(store, self.engine, worker, batches, finish=finish, progress=progress).lines
@@ -195,7 +196,7 @@ class HarnessModel(LM):  # type: ignore[misc]
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihoods of continuations, and whether greedy decoding would give them; see `likelihood`."""
-        refuse_blank(requests)
+        _refuse_blank(requests)
         pairs = [self._pair(*request.args) for request in requests]
         answers: dict[int, tuple[float, bool]] = {}
         for i, line in self._scored(requests, pairs, checks=True, shows=not disable_tqdm):
@@ -311,10 +312,15 @@ class HarnessModel(LM):  # type: ignore[misc]
             return
         check_pairs(self.sampler.backend, pairs, self.scored_together)
         names = [
-            {"item": item_of(request, i), "digest": digest([checks, *pair]), "seed": self.seed, "samples": self.samples}
+            {
+                "item": _item_of(request, i),
+                "digest": digest([checks, *pair]),
+                "seed": self.seed,
+                "samples": self.samples,
+            }
             for i, (request, pair) in enumerate(zip(requests, pairs, strict=True))
         ]
-        asking = numbers_by_key([LIKELIHOODS.key_of(name) for name in names])
+        asking = _numbers_by_key([LIKELIHOODS.key_of(name) for name in names])
         show = self.progress if shows else no_progress
         with self._store(LIKELIHOODS, backend=self.sampler.spec()["backend"]) as store, show("texts") as progress:
             done = [line for line in store.lines if LIKELIHOODS.key_of(line) in asking]
@@ -447,7 +453,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
 
 
-def numbers_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
+def _numbers_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
     """The numbers of the requests that ask for the same thing, by its key."""
     found: dict[Key, list[int]] = {}
     for number, key in enumerate(keys):
@@ -455,13 +461,13 @@ def numbers_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:
     return found
 
 
-def without_prompt(line: Line, row: Row) -> Line:
+def _without_prompt(line: Line, row: Row) -> Line:
     """A worker's line as it is kept: prompts with examples are long, and the steps of positions are of no use here."""
     kept = {name: value for name, value in line.items() if name != "order"}
     return kept | {"tokens": line["tokens"][len(row.prefix) :]}
 
 
-def item_of(request: Instance, number: int) -> str:
+def _item_of(request: Instance, number: int) -> str:
     """What a request is called in what is kept and told."""
     return f"{request.task_name} {request.doc_id}" if request.task_name is not None else f"row {number}"
 
@@ -473,7 +479,7 @@ def place_of(request: Instance) -> str:
     return f"task {request.task_name!r}, item {request.doc_id}: "
 
 
-def refuse_blank(requests: Sequence[Instance]) -> None:
+def _refuse_blank(requests: Sequence[Instance]) -> None:
     """Raise `CanvasError` for a continuation without a word: it would be certain, and win over every other choice."""
     for request in requests:
         if not request.args[1].strip():

@@ -107,7 +107,7 @@ def log_likelihoods(
             seen.add(question.row)
     estimates = []
     for i, (_, continuation) in enumerate(pairs):
-        error = 0.0 if all_are_seen(len(continuation), samples) else standard_error(means[i], squares[i], samples)
+        error = 0.0 if _all_are_seen(len(continuation), samples) else standard_error(means[i], squares[i], samples)
         estimates.append(Estimate(means[i], error, int(forwards[i])))
     return estimates
 
@@ -124,7 +124,7 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
     bodies = [[backend.mask_id] * len(continuation) for _, continuation in pairs]
     forwards, matches = [0] * len(pairs), [True] * len(pairs)
     evaluating = EvaluationMode(backend)
-    unfinished = [i for i in by_length(pairs) if bodies[i]]
+    unfinished = [i for i in _by_length(pairs) if bodies[i]]
     while unfinished:
         for first in range(0, len(unfinished), batch_size):
             part = unfinished[first : first + batch_size]
@@ -157,7 +157,7 @@ def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -
 
 def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[Question]:
     """The questions of all pairs, one pair after the other, those of similar length beside each other."""
-    for i in by_length(pairs):
+    for i in _by_length(pairs):
         prefix, continuation = tuple(pairs[i][0]), torch.tensor(pairs[i][1], dtype=torch.long)
         length = len(continuation)
         if not length:
@@ -170,19 +170,19 @@ def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: 
             yield Question(i, (prefix, tuple(body)), length / count, weight)
 
 
-def by_length(pairs: Sequence[Pair]) -> list[int]:
+def _by_length(pairs: Sequence[Pair]) -> list[int]:
     """The pairs' numbers, longest first, so that a batch has little padding and memory runs out at once or never."""
     return sorted(range(len(pairs)), key=lambda i: (-len(pairs[i][0]) - len(pairs[i][1]), tuple(pairs[i][0])))
 
 
-def all_are_seen(length: int, samples: int) -> bool:
+def _all_are_seen(length: int, samples: int) -> bool:
     """Whether a continuation of `length` tokens has no more masks than `samples`; none masks nothing."""
     return bool(2**length - 1 <= samples)
 
 
 def draw_masks(length: int, samples: int, noise: RowNoise) -> tuple[Tensor, Tensor]:
     """Different masks, bool [m length], and the weight of each in the mean, float64 [m]."""
-    if all_are_seen(length, samples):
+    if _all_are_seen(length, samples):
         masks = (torch.arange(1, 2**length).unsqueeze(1) >> torch.arange(length)).bitwise_and(1).bool()
         ways = torch.tensor([comb(length, count) for count in masks.sum(1).tolist()], dtype=torch.float64)
         return masks, 1 / (length * ways)

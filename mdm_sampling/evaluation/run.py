@@ -79,11 +79,11 @@ def load_tasks(names: Sequence[str], include: Path | str | None = None) -> Harne
     Raises:
         SpecError: for a name that is not known, and a task that cannot be loaded, graded or written.
     """
-    require_harness()
+    _require_harness()
     from lm_eval.tasks import TaskManager
 
     include = include and str(include)
-    with harness_errors("the tasks cannot be read", Exception):
+    with _harness_errors("the tasks cannot be read", Exception):
         manager = TaskManager(include_path=include, include_defaults=False)
         if not knows_all(manager.task_index, names):
             manager = TaskManager(include_path=include)
@@ -157,7 +157,7 @@ def evaluate(
 
     source = sampler.backend.source
     name = "in-memory" if source is None else source.model
-    kept_in = None if folder is None else model_folder(Path(folder).absolute(), name)
+    kept_in = None if folder is None else _model_folder(Path(folder).absolute(), name)
     model = HarnessModel(
         sampler,
         max_new_tokens=max_new_tokens,
@@ -177,8 +177,8 @@ def evaluate(
         )
         found = results.pop("samples")
         with grading.errors():
-            tables = tables_of(results)
-        about = {"tasks": list(results["configs"]), **asked, **about_model(model)}
+            tables = _tables_of(results)
+        about = {"tasks": list(results["configs"]), **asked, **_about_model(model)}
         about["seconds"] = round(time.perf_counter() - began, 3)
         files = [] if kept_in is None else write(results, found, about, tracker, kept_in)
         grading.forget()
@@ -202,7 +202,7 @@ def _graded(
     limit = asked["limit"]
     tracker = EvaluationTracker(output_path=folder and str(folder))
     stops = (ValueError, KeyError, ImportError, OSError, TemplateError, SystemExit)
-    with harness_errors("the harness stopped", *stops), grading.errors(), without_commit():
+    with _harness_errors("the harness stopped", *stops), grading.errors(), _without_commit():
         results = simple_evaluate(
             model,
             model_args={"model": name},
@@ -217,7 +217,7 @@ def _graded(
     return results, tracker
 
 
-def require_harness() -> None:
+def _require_harness() -> None:
     """Raise `SpecError` where lm-eval is missing."""
     try:
         import lm_eval  # noqa: F401
@@ -225,7 +225,7 @@ def require_harness() -> None:
         raise SpecError(f'evaluate needs lm-eval ({error}); pip install "mdm-sampling[lm-eval]"') from error
 
 
-def model_folder(folder: Path, model: str) -> Path:
+def _model_folder(folder: Path, model: str) -> Path:
     """Where the harness writes what it found of a model; made before any work, as it only warns where it cannot."""
     from lm_eval.utils import sanitize_model_name
 
@@ -240,7 +240,7 @@ def model_folder(folder: Path, model: str) -> Path:
 
 
 @contextmanager
-def harness_errors(doing: str, *kinds: type[BaseException]) -> Iterator[None]:
+def _harness_errors(doing: str, *kinds: type[BaseException]) -> Iterator[None]:
     """Tell in one sentence what the harness, its data sets and its templates raise on a broken task."""
     try:
         yield
@@ -251,7 +251,7 @@ def harness_errors(doing: str, *kinds: type[BaseException]) -> Iterator[None]:
 
 
 @contextmanager
-def without_commit() -> Iterator[None]:
+def _without_commit() -> Iterator[None]:
     """Outside of a git repository the harness does not ask git for a commit, which would complain on stderr."""
     from lm_eval import evaluator
 
@@ -265,7 +265,7 @@ def without_commit() -> Iterator[None]:
         evaluator.get_git_commit_hash = asks
 
 
-def about_model(model: HarnessModel) -> dict[str, Any]:
+def _about_model(model: HarnessModel) -> dict[str, Any]:
     """What the harness's files don't say: the sampler, what it cost, and on what."""
     from importlib.metadata import version
 
@@ -289,7 +289,7 @@ def write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folde
     return [*files, own]
 
 
-def tables_of(results: Any) -> str:
+def _tables_of(results: Any) -> str:
     """The harness's tables of tasks and groups."""
     from lm_eval.utils import make_table
 

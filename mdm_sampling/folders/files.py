@@ -67,9 +67,9 @@ class Output:
             if self.grows:
                 return file
             raise SpecError(f"{self.file} is no ordinary file, so it cannot be replaced")
-        if any(is_same(file, read) for read in self.reads):
+        if any(_is_same(file, read) for read in self.reads):
             raise SpecError(f"{self.file} is read by the same call, so it is not overwritten; name another file")
-        if is_redirected(file):
+        if _is_redirected(file):
             raise SpecError(f"{self.file} is what this command reads from or prints to; name another file")
         if not stat.S_IMODE(file.stat().st_mode) & 0o222:
             raise SpecError(f"{self.file} is read-only, so it is not overwritten")
@@ -104,7 +104,7 @@ class Output:
             with open(file, "w", encoding="utf-8") as opened:
                 yield opened
             return
-        temporary = fresh_file(file)
+        temporary = _fresh_file(file)
         try:
             opened = open(temporary, "w", encoding="utf-8")  # noqa: SIM115
             temporary.replace(file)
@@ -134,7 +134,7 @@ def place_of(file: Path | str) -> Path:
     return found
 
 
-def is_same(file: Path, other: Path) -> bool:
+def _is_same(file: Path, other: Path) -> bool:
     """Whether two paths are one file, links followed."""
     try:
         return file.samefile(other)
@@ -142,7 +142,7 @@ def is_same(file: Path, other: Path) -> bool:
         return False
 
 
-def is_redirected(file: Path) -> bool:
+def _is_redirected(file: Path) -> bool:
     """Whether a shell connected one of this process's standard streams with the file."""
     for descriptor in (0, 1, 2):
         try:
@@ -153,7 +153,7 @@ def is_redirected(file: Path) -> bool:
     return False
 
 
-def fresh_file(file: Path) -> Path:
+def _fresh_file(file: Path) -> Path:
     """A new, empty file beside `file` under a name that nothing has, with the permissions that `file` has or would get.
 
     Raises `OSError` with the name of `file`.
@@ -193,7 +193,7 @@ def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iter
     file = place_of(file)
     if file.exists() and not file.is_file():
         raise SpecError(f"{file} is no ordinary file, so it cannot be replaced")
-    temporary = fresh_file(file)
+    temporary = _fresh_file(file)
     try:
         yield temporary
         with open(temporary, "rb") as written:

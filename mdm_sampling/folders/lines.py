@@ -40,7 +40,7 @@ class LineFormat:
         """The format that a manifest names. Raises `ValueError` if it names none."""
         fields = Fields(manifest).inside("format")
         names = [tuple(fields.list_of(name)) for name in ("key", "required", "decoded")]
-        if not all(is_text(text) for text in (fields.value("kind"), *sum(names, ()))):
+        if not all(_is_text(text) for text in (fields.value("kind"), *sum(names, ()))):
             raise ValueError("its format is no format of lines")
         return cls(fields.value("kind"), *names)
 
@@ -67,74 +67,74 @@ def digest(values: Any) -> str:
     return sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
 
-def is_text(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def is_batch(value: Any) -> bool:
+def _is_batch(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(is_whole, value)) and value[0] >= 0 < value[1]
 
 
-def is_list_of_whole(value: Any) -> bool:
+def _is_list_of_whole(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_whole, value))
 
 
-def is_order(value: Any) -> bool:
+def _is_order(value: Any) -> bool:
     """The step of each position, -1 for one that was not filled; no body is empty."""
-    return is_list_of_whole(value) and len(value) > 0 and min(value) >= -1
+    return _is_list_of_whole(value) and len(value) > 0 and min(value) >= -1
 
 
-def is_count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return is_whole(value) and value >= 0
 
 
-def is_size(value: Any) -> bool:
+def _is_size(value: Any) -> bool:
     return is_whole(value) and value >= 1
 
 
-def is_time(value: Any) -> bool:
+def _is_time(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
-def is_share(value: Any) -> bool:
+def _is_share(value: Any) -> bool:
     return is_number(value) and 0 <= value <= 1
 
 
-def is_machine(value: Any) -> bool:
+def _is_machine(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str | int | float) for each in value.values())
 
 
-def is_spec(value: Any) -> bool:
+def _is_spec(value: Any) -> bool:
     """Whether what stands in a sampler's spec is of the right kinds; whether it can be built is another matter."""
     return isinstance(value, dict) and all(check(value[name]) for name, check in SPEC.items() if name in value)
 
 
-def or_none(check: Check) -> Check:
+def _or_none(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
 SPEC: dict[str, Check] = {
-    "backend": or_none(lambda value: isinstance(value, dict)),
-    **dict.fromkeys(("planner", "cache", "token_sampler", "schedule", "eos"), is_text),
-    "processors": lambda value: isinstance(value, list) and all(map(is_text, value)),
-    **dict.fromkeys(("max_new_tokens", "block_size", "steps"), is_size),
-    "lookahead_batch": or_none(is_size),
+    "backend": _or_none(lambda value: isinstance(value, dict)),
+    **dict.fromkeys(("planner", "cache", "token_sampler", "schedule", "eos"), _is_text),
+    "processors": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    **dict.fromkeys(("max_new_tokens", "block_size", "steps"), _is_size),
+    "lookahead_batch": _or_none(_is_size),
 }
 FIELDS: dict[str, Check] = {
-    **dict.fromkeys(("item", "digest", "settings", "planner", "cache", "text"), is_text),
-    **dict.fromkeys(("answer", "error"), or_none(is_text)),
-    **dict.fromkeys(("tokens_per_step", "block_size"), or_none(is_size)),
+    **dict.fromkeys(("item", "digest", "settings", "planner", "cache", "text"), _is_text),
+    **dict.fromkeys(("answer", "error"), _or_none(_is_text)),
+    **dict.fromkeys(("tokens_per_step", "block_size"), _or_none(_is_size)),
     **dict.fromkeys(("number", "seed", "row_seed"), is_whole),
-    **dict.fromkeys(("steps", "forwards", "token_forwards", "filled"), is_count),
-    **dict.fromkeys(("seconds", "batch_seconds"), is_time),
-    "batch": is_batch,
-    "batch_size": is_size,
+    **dict.fromkeys(("steps", "forwards", "token_forwards", "filled"), _is_count),
+    **dict.fromkeys(("seconds", "batch_seconds"), _is_time),
+    "batch": _is_batch,
+    "batch_size": _is_size,
     "cumulative_entropy": is_number,
-    "score": is_share,
-    "tokens": is_list_of_whole,
-    "order": is_order,
-    "spec": is_spec,
-    "machine": is_machine,
+    "score": _is_share,
+    "tokens": _is_list_of_whole,
+    "order": _is_order,
+    "spec": _is_spec,
+    "machine": _is_machine,
 }
 """What a field of this name is in every line that has it. A field with another name may be anything."""
 
@@ -163,7 +163,7 @@ def joined(line: Any, shared: Mapping[str, Any]) -> Line:
         raise ValueError("a line is no result")
     for name in SHARED:
         if name in line:
-            if not is_text(line[name]) or line[name] not in shared:
+            if not _is_text(line[name]) or line[name] not in shared:
                 raise ValueError(f"a line is no result, its {name!r} is {line[name]!r:.40}")
             line[name] = shared[line[name]]
     return line

@@ -52,7 +52,7 @@ class Store(AbstractContextManager["Store"]):
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise SpecError(f"{folder} cannot be a results folder: {error}") from error
-        refuse_lock(folder / LOCK)
+        _refuse_lock(folder / LOCK)
         self.lock = FileLock(folder / LOCK)
         try:
             self.lock.acquire(timeout=0)
@@ -114,7 +114,7 @@ class Store(AbstractContextManager["Store"]):
         if "format" in differing or (differing and changed and not held.keys() >= manifest.keys()):
             raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
         if differing and not changed:
-            what = ", ".join(difference(name, held.get(name), manifest.get(name)) for name in differing)
+            what = ", ".join(_difference(name, held.get(name), manifest.get(name)) for name in differing)
             raise SpecError(f"{self.folder} holds results for {what}; give another folder")
         first()
         if differing:
@@ -149,17 +149,17 @@ def read_shared(folder: Path) -> dict[str, Any]:
     return values
 
 
-def refuse_lock(file: Path) -> None:
+def _refuse_lock(file: Path) -> None:
     """Raise `SpecError` for a file with the lock's name that is none. A lock is empty, and opening it may empty it."""
     if file.is_symlink() or (file.exists() and (not file.is_file() or file.stat().st_size)):
         raise SpecError(f"{file} is no lock of a results folder; move it away, or give another folder")
 
 
-def difference(name: str, held: Any, asked: Any) -> str:
+def _difference(name: str, held: Any, asked: Any) -> str:
     """How two values of a manifest differ; of settings only those that do."""
     if isinstance(held, dict) and isinstance(asked, dict):
         keys = [key for key in {**asked, **held} if held.get(key) != asked.get(key)]
-        return ", ".join(difference(key, held.get(key), asked.get(key)) for key in keys)
+        return ", ".join(_difference(key, held.get(key), asked.get(key)) for key in keys)
     if name == "input":
         return "another input"  # of which there is only a digest
     return f"{name} {held!r}, not {asked!r}"

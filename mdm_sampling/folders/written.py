@@ -27,11 +27,11 @@ class Written:
 
     def __contains__(self, file: Path) -> bool:
         """Whether exactly this content is noted, under whatever name."""
-        return digest_of(file) in self._digests()
+        return _digest_of(file) in self._digests()
 
     def add(self, new: Path, name: str) -> None:
         """Note the content of the file `new`, before it takes its place: a crash between the two does no harm."""
-        digest = digest_of(new)
+        digest = _digest_of(new)
         if digest not in self._digests():
             with open(self.file, "a", encoding="utf-8", errors="backslashreplace") as notes:
                 notes.write(f"{digest}  {name}\n")
@@ -72,7 +72,7 @@ def write_results(
             made[file.name] = stack.enter_context(output.replacing())
             made[file.name].write_bytes(content)
             output.check(made[file.name])
-        if is_results(folder):
+        if _is_results(folder):
             for name, new in made.items():
                 Written(folder).add(new, name)
 
@@ -84,15 +84,15 @@ def check_results(folder: Path, names: Iterable[str], *, overwrite: bool = False
 
 
 def output_of(folder: Path, name: str, overwrite: bool, reads: Sequence[Path]) -> Output:
-    return Output(folder / name, Written(folder).__contains__ if is_results(folder) else is_foreign, overwrite, reads)
+    return Output(folder / name, Written(folder).__contains__ if _is_results(folder) else is_foreign, overwrite, reads)
 
 
-def is_results(folder: Path) -> bool:
+def _is_results(folder: Path) -> bool:
     """Whether a folder keeps results."""
     return (folder / MANIFEST).exists()
 
 
-def digest_of(file: Path) -> str:
+def _digest_of(file: Path) -> str:
     """The SHA-256 of a file, as hexadecimal digits."""
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -13,6 +13,7 @@ from typing import Literal
 
 from ..canvas import Row
 from ..errors import CanvasError, MDMError, require
+from ..fields import is_whole
 from ..folders.lines import Line, digest
 from ..prompts import Prompt
 from ..randomness import row_seed
@@ -117,8 +118,8 @@ def _encoded(
 def check_batch_size(batch_size: BatchSize) -> None:
     """Raise `SpecError` unless it is a number of rows, or "auto"."""
     require(
-        batch_size == "auto" or (isinstance(batch_size, int) and batch_size >= 1),
-        f"batch_size must be at least 1, or 'auto', got {batch_size!r}",
+        batch_size == "auto" or (is_whole(batch_size) and batch_size >= 1),
+        f"batch_size must be a whole number of at least 1, or 'auto', got {batch_size!r}",
     )
 
 

@@ -57,7 +57,7 @@ class RayEngine:
         ray = _ray()
         if not batches:
             return
-        settings = settings_of(worker)
+        settings = _settings_of(worker)
         connected = self.address is None and ray.is_initialized()
         if not connected:
             self._start(ray)
@@ -93,7 +93,7 @@ class RayEngine:
     def _start(self, ray: Any) -> None:
         """Connect to the cluster, or start one."""
         if self.address is not None:
-            check_reachable(self.address)
+            _check_reachable(self.address)
         try:
             if self.address is not None:
                 ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -116,7 +116,7 @@ class RayEngine:
         context.wait_for_min_actors_s = 600
 
 
-def check_reachable(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise `MDMError` if nobody answers at host:port; Ray itself would try for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
@@ -160,7 +160,7 @@ def lines_of(answer: str) -> list[Line]:
     return lines
 
 
-def settings_of(worker: Worker) -> dict[str, Any]:
+def _settings_of(worker: Worker) -> dict[str, Any]:
     """What an actor needs to decode as this process would. Raises `SpecError` for what cannot be sent."""
     return {"recipe": worker.recipe(), "threads": torch.get_num_threads(), "folder": os.getcwd()}
 
