@@ -97,11 +97,15 @@ def test_help_answers_at_once() -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("command", ["generate", "infill"])
-def test_help_shows_every_option_in_both_spellings(command: str) -> None:
+@pytest.mark.parametrize("command", ["generate", "infill", "run", "watch", "compare", "evaluate"])
+def test_help_shows_options_under_headings_and_each_once(command: str) -> None:
+    """Both spellings work, see `test_the_published_flags_run_unchanged`."""
     text = answered(run(command, "--help"))
-    for option in ("--model", "--use_cache", "--candidate_number", "--position_temperature", "--block_size"):
-        assert option in text
+    headings = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+    assert headings[0] == "Options"
+    assert {"Model", "Tokens and rows"} <= set(headings)
+    assert "--model " in text
+    assert not re.findall(r"--\w+_\w+", text)
 
 
 # --- generate -----------------------------------------------------------------------------------------------------

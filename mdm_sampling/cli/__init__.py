@@ -148,7 +148,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in found.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mdm-sampling")
 @PLUGIN_OPTION
 def main() -> None:

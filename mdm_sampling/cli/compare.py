@@ -15,6 +15,7 @@ from .config import read_config
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
     CHAT_OPTION,
@@ -94,7 +95,7 @@ COMPARE_OPTIONS = [
 ]
 
 
-@click.command("compare")
+@click.command("compare", cls=LaidOutCommand)
 @with_options(COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
@@ -102,9 +103,9 @@ def command(**options: Any) -> None:
     Every setting decodes the same items with the same seeds, without a bypass unless a planner names one. Without
     options it is 6x6 Sudoku with the small model inside this package, for a minute on two cores:
 
+    \b
       mdm-sampling compare
-
-      mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1 -k 2 --seed 0 --seed 1
+      mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1
     """
     follow_leader(options)
     folder = options["out"] or default_folder(options["task"], options["model"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .layout import under
 from .options import cli_option
 from .types import Finite, Whole
 
@@ -33,18 +34,21 @@ def batch_size_option(default: int) -> Any:
     )
 
 
-ENGINE_OPTIONS = [
-    cli_option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="ray decodes on many devices or machines.",
-    ),
-    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
-    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
-    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
-]
+ENGINE_OPTIONS = under(
+    "Engine",
+    [
+        cli_option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="ray decodes on many devices or machines.",
+        ),
+        cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
+        cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
+        cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
+    ],
+)
 
 
 def make_engine(options: dict[str, Any]) -> Engine:

@@ -14,6 +14,7 @@ from .assembly import follow_leader, make_sampler
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
     MODEL_OPTIONS,
@@ -74,7 +75,7 @@ EVALUATE_OPTIONS = [
 ]
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=LaidOutCommand)
 @with_options(EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.

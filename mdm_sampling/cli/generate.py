@@ -7,13 +7,14 @@ import click
 from .assembly import follow_leader, make_sampler
 from .conflicts import refuse_ignored
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import FILE_OPTION, PROMPT_OPTIONS, shared_options, with_options
 from .prompts import prompts_from
 from .targets import trace_output
 
 
-@click.command("generate")
+@click.command("generate", cls=LaidOutCommand)
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
 @with_options([FILE_OPTION], PROMPT_OPTIONS)
 @shared_options

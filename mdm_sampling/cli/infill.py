@@ -7,13 +7,14 @@ import click
 from .assembly import follow_leader, make_sampler
 from .conflicts import refuse_ignored
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import FILE_OPTION, shared_options
 from .prompts import prompts_from
 from .targets import trace_output
 
 
-@click.command("infill")
+@click.command("infill", cls=LaidOutCommand)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @FILE_OPTION
 @shared_options

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
 
@@ -20,7 +21,7 @@ class Kind(click.Choice[str]):
         return super().convert(f"{name}s" if f"{name}s" in KINDS else name, param, ctx)
 
 
-@click.command("list")
+@click.command("list", cls=LaidOutCommand)
 @click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
 @JSON_OPTION
 @PLUGIN_OPTION

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .options import OVERWRITE_OPTION, cli_option
 from .targets import files_read
 from .types import OutputFile
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..traces import Film
 
 
-@click.command("report")
+@click.command("report", cls=LaidOutCommand)
 @click.argument("traces", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @cli_option(
     "--output",

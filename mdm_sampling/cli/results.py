@@ -10,6 +10,7 @@ import click
 
 from .conflicts import refuse_ignored
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .options import OVERWRITE_OPTION, cli_option
 from .types import OutputFile
 
@@ -40,7 +41,7 @@ class Condition(click.ParamType[tuple[str, str]]):
         return name.strip(), wanted.strip()
 
 
-@click.command("results")
+@click.command("results", cls=LaidOutCommand)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @cli_option(
     "--where",

@@ -13,6 +13,7 @@ from .config import read_config
 from .conflicts import refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
     INFILL_OPTION,
@@ -66,7 +67,7 @@ JOB_OPTIONS = [
 ]
 
 
-@click.command("run")
+@click.command("run", cls=LaidOutCommand)
 @click.argument(
     "config",
     metavar="[JOB.toml]",

@@ -11,6 +11,7 @@ import click
 from .assembly import follow_leader, make_sampler, planners_of
 from .conflicts import refuse_ignored
 from .errors import plain_errors
+from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
     INFILL_OPTION,
@@ -35,7 +36,7 @@ WATCH_OPTIONS = [
 ]
 
 
-@click.command("watch")
+@click.command("watch", cls=LaidOutCommand)
 @click.argument("prompt", required=False)
 @with_options(WATCH_OPTIONS, MODEL_OPTIONS, planning_options(several=True), PACE_OPTIONS, ROW_OPTIONS)
 def command(prompt: str | None, **options: Any) -> None:

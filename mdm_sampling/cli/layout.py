@@ -1,0 +1,50 @@
+"""How the help of a command is laid out: options under headings, each with one spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class SpelledOption(click.Option):
+    """An option that may be written with underscores, too, which the help does not repeat."""
+
+    heading = "Options"
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        shown = copy(self)
+        shown.opts = [name for name in self.opts if "_" not in name]
+        return click.Option.get_help_record(shown, ctx)
+
+
+class LaidOutCommand(click.Command):
+    """A command whose help shows its options under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "heading", "Options"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def under(heading: str, options: Sequence[Callable[[Command], Command]]) -> list[Callable[[Command], Command]]:
+    """The options, under a heading of the help."""
+
+    def headed(option: Callable[[Command], Command]) -> Callable[[Command], Command]:
+        def add(command: Command) -> Command:
+            command = option(command)
+            command.__click_params__[-1].heading = heading  # type: ignore[attr-defined]
+            return command
+
+        return add
+
+    return [headed(option) for option in options]
