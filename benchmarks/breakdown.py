@@ -25,7 +25,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import mdm_sampling as mdm
-from mdm_sampling import loop
+from mdm_sampling.backends import base
 
 PARTS = ("trunk", "attention", "head", "statistics", "rest")
 
@@ -75,14 +75,14 @@ def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
     backend.model.config._attn_implementation = "timed"
     backend.trunk = clock.timed("trunk", backend.trunk)
     projected: list[int] = []
-    statistics, reduce = mdm.Head.statistics, loop.slice_statistics
+    statistics, reduce = mdm.Head.statistics, base.slice_statistics
 
     def counted(head: mdm.Head, hidden: torch.Tensor, context: torch.Tensor) -> Any:
         projected.append(len(hidden))
         return statistics(head, hidden, context)
 
     mdm.Head.statistics = clock.timed("head", counted)  # type: ignore[method-assign]
-    loop.slice_statistics = clock.timed("statistics", reduce)
+    base.slice_statistics = clock.timed("statistics", reduce)
     try:
         sampler.fill(rows, batch_size=len(rows))
         clock.seconds.clear()
@@ -91,7 +91,7 @@ def breakdown(sampler: mdm.Sampler, rows: Any, clock: Clock) -> Breakdown:
         result = sampler.fill(rows, batch_size=len(rows))
         total = clock.now() - began
     finally:
-        mdm.Head.statistics, loop.slice_statistics = statistics, reduce  # type: ignore[method-assign]
+        mdm.Head.statistics, base.slice_statistics = statistics, reduce  # type: ignore[method-assign]
     parts = dict(clock.seconds)
     parts["trunk"] -= parts["attention"]
     parts["head"] -= parts["statistics"]

@@ -136,16 +136,17 @@ def test_evaluation_loads_the_stored_dtype(
 ) -> None:
     """By the command, which is stopped once the model is there, and by the harness's own door."""
     pytest.importorskip("lm_eval")
+    from mdm_sampling import evaluation
     from mdm_sampling.cli import evaluate
     from mdm_sampling.evaluation.harness import HarnessModel
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise click.ClickException("that will do")
 
     folder = stored_as(tmp_path / "model", dtype)
-    monkeypatch.setattr(evaluate, "load_tasks", lambda *_: (None, {"tasks": {}, "groups": {}, "group_map": {}}))
-    monkeypatch.setattr(evaluate, "check_tasks", lambda *_: None)
-    monkeypatch.setattr(evaluate, "evaluate", stop)
+    monkeypatch.setattr(evaluation, "load_tasks", lambda *_: None)
+    monkeypatch.setattr(evaluate, "_check_options", lambda *_: None)
+    monkeypatch.setattr(evaluation, "evaluate", stop)
     command = ["evaluate", "--tasks", "any", "--out", str(tmp_path / "out"), "--model", str(folder)]
     assert "that will do" in CliRunner().invoke(main, command).output
     HarnessModel.create_from_arg_string(f"model={folder}")

@@ -38,7 +38,7 @@ def test_each_hook_is_there_with_its_signature(name: str) -> None:
 
 def test_there_is_one_hook_for_each_kind_and_none_is_made_up() -> None:
     assert set(HOOKS) == {*(f"register_{kind}" for kind in KINDS), "register_commands", "observe_run"}
-    assert set(re.findall(r"^\| `(\w+)\(", PAGE, flags=re.MULTILINE)) == set(HOOKS)
+    assert set(re.findall(r"^\| `((?:register|observe)_\w+)\(", PAGE, flags=re.MULTILINE)) == set(HOOKS)
 
 
 def test_the_examples_are_plugins_of_every_kind_that_keep_their_contracts(
