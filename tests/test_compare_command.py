@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from compared import run_compare
+from compared import TASK, run_compare
 from interrupts import interruptible
+from rich.console import Console
 
 import mdm_sampling as mdm
+from mdm_sampling.compare import compare, grid
+from mdm_sampling.compare.table import LEAST_TELLING, rich_table
 from mdm_sampling.folders.read import read_folder
 
 QUICK = ("--items", "3", "--task", "sudoku:holes=4", "-k", "2", "--no-plots")
@@ -30,6 +33,30 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     assert len(lines) == 15
     for line in lines:
         assert mdm.from_spec(line["spec"]).steps > 0
+
+
+def test_the_table_fits_the_terminal(base: mdm.Sampler) -> None:
+    """What says least is left out first, and nothing where there is room or no terminal."""
+    planners = ["confidence", "margin", "info-gain"]
+    found = compare(base, TASK, grid(planners, tokens_per_step=[1, 2]), items=3)
+    widths = {}
+    for width in (None, 300, 110, 90, 70):
+        table, missing = rich_table(found.summaries, width)
+        console = Console(width=400)
+        with console.capture() as captured:
+            console.print(table)
+        lines = captured.get().splitlines()
+        assert width is None or max(map(len, (line.rstrip() for line in lines))) <= width
+        assert [heading for heading in LEAST_TELLING if heading not in lines[1]] == missing
+        assert all(any(planner in line for line in lines) for planner in planners)
+        widths[width] = len(missing)
+    assert widths[None] == widths[300] == 0 < widths[90] <= widths[70]
+
+
+def test_a_comparison_is_described_in_a_line_and_a_notebook_shows_its_report(base: mdm.Sampler) -> None:
+    found = compare(base, TASK, grid(["confidence"], tokens_per_step=[2]), items=2)
+    assert repr(found) == f"Comparison({found.manifest['task']}, 1 settings, 2 lines)"
+    assert found._repr_markdown_() == found.markdown()
 
 
 def test_plots_are_drawn(tmp_path: Path) -> None:

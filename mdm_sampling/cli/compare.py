@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
 REPORT = "report.md"
-WIDE = 400  # columns
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     from rich.console import Console
 
     from ..compare.report import about
-    from ..compare.table import LEGEND, rich_table
+    from ..compare.table import LEGEND, WIDEST, rich_table
     from ..folders.written import write_results
 
     report = {target.folder / REPORT: found.markdown(plots=plotting).encode()}
@@ -212,7 +213,11 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     if plotting:
         found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
     click.echo(f"{found.manifest['task']}: {about(found.manifest, found.lines)}")
-    # As wide as the table is: a terminal that is narrower wraps lines, which reads better than cells cut short.
-    Console(width=WIDE, highlight=False).print(rich_table(found.summaries))
-    click.echo(LEGEND)
+    width = Console().width if sys.stdout.isatty() else None
+    table, missing = rich_table(found.summaries, width)
+    # As wide as the table is: a terminal that is narrower still wraps lines, which reads better than cells cut short.
+    Console(width=WIDEST, highlight=False).print(table)
+    if missing:
+        click.echo(f"{folder / REPORT} has {', '.join(missing)}, too.")
+    click.echo(fill(" ".join(LEGEND.split()), min(width or 120, 120)))
     click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))

@@ -13,7 +13,7 @@ from .settings import Setting
 from .statistics import Summary, summarise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What was found.
 
@@ -26,6 +26,12 @@ class Comparison:
     manifest: dict[str, Any]
     settings: Sequence[Setting]
     lines: Sequence[Line]
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.manifest['task']}, {len(self.settings)} settings, {len(self.lines)} lines)"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
 
     @cached_property
     def summaries(self) -> list[Summary]:

@@ -35,6 +35,10 @@ COLUMNS = (
     Column("ms/item", lambda s: f"{1000 * s.seconds:.0f}"),
     Column("tokens/s", lambda s: f"{s.tokens_per_second:,.0f}"),
 )
+LEAST_TELLING = ("tokens/s", "ms/item", "token-forwards", "vs lowest greedy", "row-forwards")
+"""What a narrow terminal is spared, in this order."""
+WIDEST = 400
+"""Characters of a table that nothing bounds."""
 LEGEND = """\
 K: tokens a step. Accuracy in %, with its 95% interval. vs best greedy: accuracy minus that of the most accurate of
 confidence, margin and entropy at the same K, cache and block, in points, with a paired 95% interval. Entropy:
@@ -71,18 +75,35 @@ def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> s
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def rich_table(summaries: Sequence[Summary]) -> Any:
-    """The table for a terminal, with a line between different K, blocks and caches."""
+def rich_table(summaries: Sequence[Summary], width: int | None = None) -> tuple[Any, list[str]]:
+    """The table for a terminal, with a line between different K, blocks and caches, and the columns that it lacks.
+
+    Args:
+        width: characters that there are; as many columns of `LEAST_TELLING` are left out as it takes. None for all.
+    """
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(width=WIDEST)
+    for count in range(len(LEAST_TELLING) + 1):
+        table = _rich_table(summaries, LEAST_TELLING[:count])
+        if width is None or Measurement.get(console, console.options, table).maximum <= width:
+            break
+    return table, list(LEAST_TELLING[:count])
+
+
+def _rich_table(summaries: Sequence[Summary], without: Sequence[str]) -> Any:
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     headings, lines = cells(summaries)
+    kept = [i for i, heading in enumerate(headings) if heading not in without]
     table = Table(box=SIMPLE, padding=(0, 1), collapse_padding=True)
-    for heading in headings:
+    for heading in (headings[i] for i in kept):
         table.add_column(heading, justify="left" if heading in ("planner", "cache") else "right", no_wrap=True)
-    for i, line in enumerate(lines):
-        following = summaries[i + 1].setting if i + 1 < len(summaries) else None
-        ends = following is not None and following.conditions != summaries[i].setting.conditions
-        table.add_row(*map(Text, line), end_section=ends)  # a name is neither markup nor an emoji
+    for number, line in enumerate(lines):
+        following = summaries[number + 1].setting if number + 1 < len(summaries) else None
+        ends = following is not None and following.conditions != summaries[number].setting.conditions
+        table.add_row(*(Text(line[i]) for i in kept), end_section=ends)  # a name is neither markup nor an emoji
     return table
