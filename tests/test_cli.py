@@ -223,6 +223,38 @@ def test_the_chat_template_is_applied_if_there_is_one(llada_folder: Path) -> Non
     assert len(on) > len(off) == 3
 
 
+def test_samples_of_a_prompt_are_drawn_by_seeds_that_count_up(llada_folder: Path) -> None:
+    options = ["--model", llada_folder, "--max-new-tokens", "6", "--temperature", "2", "--json", "--no-chat"]
+    lines = answered(run("generate", "a", "bc", *options, "--samples", "3", "--seed", "5", "--batch-size", "2"))
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [(row["prompt"], row["seed"]) for row in rows] == [
+        (text, seed) for text in ("a", "bc") for seed in (5, 6, 7)
+    ]
+    assert len({row["text"] for row in rows[:3]}) > 1
+    alone = json.loads(answered(run("generate", "bc", *options, "--seed", "6")))
+    assert alone["tokens"] == rows[4]["tokens"]
+    filled = answered(run("infill", "a[MASK:4]b", *options[:2], "--temperature", "2", "--samples", "2", "--json"))
+    assert [json.loads(line)["seed"] for line in filled.splitlines()] == [0, 1]
+
+
+def test_a_text_ends_before_a_stop() -> None:
+    assert answered(run("generate", PUZZLE, "--stop", "9", "--stop", "\n4")) == "1342\n2431\n"
+    row = json.loads(answered(run("generate", PUZZLE, "--stop", "\n", "--json")))
+    assert (row["text"], row["stops"]) == ("1342", ["\n"])
+    assert len(row["tokens"]) > 20, "the tokens are those that were decoded"
+
+
+def test_a_system_message_stands_before_each_prompt(dream_folder: Path) -> None:
+    options = ["--model", dream_folder, "--max-new-tokens", "2", "--json"]
+    row = json.loads(answered(run("generate", "a", *options, "--system", "b c")))
+    messages = [{"role": "system", "content": "b c"}, {"role": "user", "content": "a"}]
+    tokens = mdm.load(str(dream_folder), max_new_tokens=2).generate([messages]).sequences[0]
+    assert row["tokens"][:-2] == tokens[:-2]
+    assert (row["prompt"], row["system"], row["chat"]) == ("a", "b c", True)
+    refused(run("generate", "a", *options, "--system", "b", "--no-chat"), 2, "--system would be ignored with --no-chat")
+    refused(run("generate", PUZZLE, "--system", "b"), 1, "chat template")
+
+
 # --- infill and list ----------------------------------------------------------------------------------------------
 
 

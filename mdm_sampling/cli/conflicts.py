@@ -68,6 +68,7 @@ def _leaves_open(parameter: str) -> Callable[[Any], bool]:
 RULES = (
     ReadingRule(("max_new_tokens", "chat"), "infill", not_, "with --infill"),
     ReadingRule(("top_k", "top_p"), "temperature", bool, "without --temperature above 0"),
+    ReadingRule(("system",), "chat", lambda chat: chat is not False, "with --no-chat"),
     ReadingRule(("overwrite",), "trace_file", bool, "without --trace"),
     ReadingRule(("overwrite",), "export_file", bool, "without --export"),
     ReadingRule(("where",), "merge_into", not_, "by --merge, which takes all rows"),

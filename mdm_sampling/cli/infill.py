@@ -9,7 +9,7 @@ from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
 from .loading_line import loading
-from .options import FILE_OPTION, shared_options
+from .options import FILE_OPTION, SAMPLES_OPTION, shared_options
 from .prompts import prompts_from
 from .targets import trace_output
 
@@ -17,6 +17,7 @@ from .targets import trace_output
 @click.command("infill", cls=LaidOutCommand)
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @FILE_OPTION
+@SAMPLES_OPTION
 @shared_options
 def command(texts: tuple[str, ...], file: str | None, **options: Any) -> None:
     """Fill the masks of texts: [MASK] is one token, [MASK:5] five, and the model's own mask token counts too.

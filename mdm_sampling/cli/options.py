@@ -171,6 +171,13 @@ ROW_OPTIONS = under(
         PLUGIN_OPTION,
     ],
 )
+SAMPLES_OPTION = cli_option(
+    "--samples",
+    type=Whole(min=1),
+    default=1,
+    show_default=True,
+    help="Texts for each prompt, with seeds that count up from --seed.",
+)
 FILE_OPTION = cli_option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),

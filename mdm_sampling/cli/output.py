@@ -63,16 +63,20 @@ def decode_and_print(
 
     Args:
         prompts: what the rows were made of.
+        options: of the command; `samples` of each row are decoded, with seeds that count up.
         chat: whether the chat template was applied to them; None if they are texts to infill.
     """
     from ..registry.observers import plugin_observers
     from ..registry.specs import describe
     from ..traces import Trace
 
-    asked = {"chat": chat, "infill": chat is None}
-
     sampler.check(rows)
-    size = options["batch_size"]
+    asked = {"chat": chat, "infill": chat is None}
+    said = asked | {name: options[name] for name in ("system", "stops") if options.get(name)}
+    size, count = options["batch_size"], options["samples"]
+    rows = [row for row in rows for _ in range(count)]
+    prompts = [prompt for prompt in prompts for _ in range(count)]
+    seeds = [options["seed"] + number % count for number in range(len(rows))]
     with ExitStack() as stack:
         observers: list[Any] = [*plugin_observers(sampler)]
         if trace is not None:
@@ -88,12 +92,13 @@ def decode_and_print(
             with view or filling(sampler, label) as shown:
                 result = sampler.fill(
                     rows[part],
-                    options["seed"],
+                    seeds[part],
                     batch_size=size,
                     observers=[*observers, *shown],
                     until_eos=not asked["infill"],
                 )
-            print_result(result, prompts[part], asked if options["as_json"] else None, first > 0)
+            texts = [until(text, options.get("stops", ())) for text in result.texts]
+            print_result(result, texts, prompts[part], said if options["as_json"] else None, first > 0)
 
 
 @contextmanager
@@ -123,9 +128,16 @@ def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[A
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
-def print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool) -> None:
+def until(text: str, stops: Sequence[str]) -> str:
+    """What a text holds before the first of the stops in it."""
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def print_result(
+    result: Result, texts: Sequence[str], prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool
+) -> None:
     """Texts with an empty line between them, or a JSON line for each row that also holds what was `asked`."""
-    for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
+    for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
         if asked is not None:
             row = {"prompt": prompt, "text": text, **asked, **asdict(result.rows[i]), "tokens": result.sequences[i]}
             echo_json(row | {"spec": result.spec})
