@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from extras import needs
 
 import mdm_sampling as mdm
 from mdm_sampling.backends.embedded import FOLDER
@@ -186,6 +187,7 @@ def test_a_longer_run_begins_like_a_shorter_one(recipe: ModuleType) -> None:
     assert max(rates[1000]) == 1
 
 
+@needs("a minute")
 def test_the_recipe_writes_a_checkpoint_that_loads(tmp_path: Path) -> None:
     command = [sys.executable, RECIPE / "train.py", "--out", tmp_path, "--steps", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from extras import needs
 
 from mdm_sampling.cli import main
 from mdm_sampling.cli.new_plugin import USES, write_plugin
@@ -174,6 +175,7 @@ def test_check_of_a_plugin_names_the_fault_and_what_it_could_not_check(tmp_path:
     assert given.stdout.count("  ok  ") == 6
 
 
+@needs("a minute")
 def test_a_new_plugin_installs_runs_conforms_and_passes_its_own_test(tmp_path: Path) -> None:
     made = run("plugins", "new", "early-bird", "--into", tmp_path)
     assert made.exit_code == 0, made.output
