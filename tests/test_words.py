@@ -22,7 +22,7 @@ def output_of(*arguments: str) -> tuple[int, str]:
         ("--remasking", "--planner"),
         ("--alg", "--planner"),
         ("--num_return_sequences", "its id makes the seed"),
-        ("--stop", "--eos finish"),
+        ("--until", "--eos finish"),
         ("--block_length", "--block-size"),
         ("--cfg_scale", "guidance"),
     ],

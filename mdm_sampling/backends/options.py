@@ -24,6 +24,7 @@ class LoadOptions:
         revision: branch, tag or commit of a hub repository.
         mask_id: id of the mask token, for a checkpoint that does not say.
         compile: whether to compile the model with `torch.compile`; the first steps then take about a minute longer.
+            Tested with torch 2.13; older ones may mistake a shape.
     """
 
     dtype: str = "auto"

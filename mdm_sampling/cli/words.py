@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-ROWS = "For several samples of a prompt give `mdm-sampling run` a row for each: its id makes the seed"
-ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); cut it at other strings yourself"
+ROWS = "`mdm-sampling generate` has --samples; `mdm-sampling run` takes a row for each sample: its id makes the seed"
+ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); `mdm-sampling generate` has --stop"
 TEXTS = "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
 NO_GUIDANCE = "Classifier-free guidance is not computed here"
 PLANNER = "--planner: low_confidence is `confidence`, topk_margin is `margin`, and `random` and `entropy` are so called"
@@ -39,7 +39,7 @@ OTHER_WORDS: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("system", "system-prompt"),
-        'Give chat messages, one of them "system", as rows of `mdm-sampling run`',
+        '`mdm-sampling generate` has --system; `mdm-sampling run` takes chat messages, one of them "system"',
     ),
 }
 """Options of other programs without their dashes, and what to write here."""
