@@ -13,7 +13,7 @@ from .caches import CacheStrategy
 from .canvas import Span
 from .errors import ContractError
 from .planners.base import Needs, PositionPlanner, Step
-from .prediction import Head, Prediction
+from .prediction import Head
 from .processors import Processor
 from .records import Candidates, Plan, Proposal
 from .schedules import Schedule
@@ -148,7 +148,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
     """The plan. Raises `ContractError`, naming the planner, unless the loop can go on with it.
 
     It must fill masked positions of each row with real tokens, and at a row's last step all that are left. What it
-    reopens must be reopenable.
+    reopens must be reopenable. Where rows may wait, a row in which it does nothing waits.
     """
     who, masked = ("planner", planner), step.masked
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
@@ -163,9 +163,9 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
     revealed, closed, stuck, unreal, late = _any(
         unmask & ~masked,
         remask & ~step.reopenable,
-        ~unmask.any(1),
+        ~unmask.any(1) & (remask.any(1) | (not step.may_wait)),
         unmask & wrong,
-        masked & ~unmask & step.is_last.unsqueeze(-1),
+        masked & ~unmask & (step.is_last & unmask.any(1)).unsqueeze(-1),
     )
     if revealed:
         raise breach(who, "unmasked a position that is not masked")
@@ -184,7 +184,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
 
 
 def _check_extras(who: Who, plan: Plan, masked: Tensor) -> None:
-    """Raise `ContractError` unless memory, candidates and the next prediction have their kinds and shapes."""
+    """Raise `ContractError` unless memory and candidates have their kinds and shapes."""
     batch = len(masked)
     if not isinstance(plan.memory, Mapping):
         raise breach(who, f"returned memory that is no mapping of names to tensors: {_kind(plan.memory)}")
@@ -196,16 +196,21 @@ def _check_extras(who: Who, plan: Plan, masked: Tensor) -> None:
         _check_candidates(who, plan.candidates, masked)
 
 
-def check_next(planner: PositionPlanner, prediction: object, batch: int, block: Span, span: Span) -> Prediction:
-    """The plan's prediction of the next step. Raises `ContractError` unless it is one of each row's block or span."""
-    who, allowed = ("planner", planner), [(batch, len(block)), (batch, len(span))]
-    if not isinstance(prediction, Prediction):
-        raise breach(who, f"returned next of {_kind(prediction)}, expected a Prediction or None")
-    got = tuple(prediction.masked.shape)
-    if got not in allowed:
-        expected = " or ".join(str(list(shape)) for shape in dict.fromkeys(allowed))
-        raise breach(who, f"returned next, a prediction of {list(got)}, expected {expected}")
-    return prediction
+def check_memory(planner: PositionPlanner, before: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> None:
+    """Raise `ContractError`, naming the planner, unless its memory keeps its names, kinds and shapes.
+
+    Rows that wait keep theirs from an earlier step, and both must fit together.
+    """
+    shapes = [{name: (each.shape[1:], each.dtype) for name, each in of.items()} for of in (before, memory)]
+    if shapes[0] != shapes[1]:
+        raise breach(
+            ("planner", planner),
+            f"remembered {_words(memory)} after {_words(before)}; one that drafts must always remember the same",
+        )
+
+
+def _words(memory: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {list(each.shape[1:])} {each.dtype}" for name, each in memory.items()) or "nothing"
 
 
 def _check_candidates(who: Who, candidates: object, masked: Tensor) -> None:

@@ -60,6 +60,7 @@ class RowCost:
         steps: steps in which the row took part.
         forwards: model rows computed for it; a lookahead at 8 candidates counts 8.
         token_forwards: tokens computed for it over all forwards.
+        sequential_forwards: how often the model was called for it, one call after the other; a lookahead is one call.
         cumulative_entropy: the entropies of all positions at the moment they were filled, summed, in nats. A position
             that is reopened and filled again counts each time.
         seconds: from the start of its batch until the row was finished, without the time that observers took.
@@ -69,6 +70,7 @@ class RowCost:
     steps: int
     forwards: int
     token_forwards: int
+    sequential_forwards: int
     cumulative_entropy: float
     seconds: float
 

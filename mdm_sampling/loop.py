@@ -9,31 +9,21 @@ further.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .at_work import at_work
-from .backends.base import ModelBackend, Slots
+from .backends.base import ModelBackend
+from .block_rows import BlockRows, Turn
 from .canvas import Canvas, Span
-from .contract import (
-    Unchanged,
-    check_logits,
-    check_moves,
-    check_next,
-    check_plan,
-    check_proposal,
-    check_quota,
-    check_span,
-    needs_of,
-    reads_slots,
-)
-from .planners.base import Scope, Step
+from .contract import Unchanged, check_logits, check_memory, check_plan, check_proposal, check_quota, needs_of
+from .forwards import BlockForwards
+from .planners.base import Step
 from .prediction import Prediction
 from .processors import Processor
 from .randomness import RowNoise, StepNoise
@@ -75,12 +65,10 @@ class Run:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""
         steps = self._block_steps(block)
         rows = self.canvas.masked[:, block.positions].any(1).nonzero()[:, 0]
-        work = BlockWork(self, block, rows)
-        for taken in count():
-            work.drop_finished_rows()
-            if not len(work.rows.numbers):
-                return
-            yield work.step(taken, steps[work.rows.numbers])
+        if not len(rows):
+            return
+        for record in BlockWork(self, block, rows, steps[rows]).records():
+            yield record
             self.step += 1
 
     def _block_steps(self, block: Span) -> Tensor:
@@ -92,122 +80,132 @@ class Run:
         return share.clamp(min=1)
 
 
-@dataclass(frozen=True, eq=False)
-class BlockRows:
-    """The unfinished rows of one block and all that is kept of each of them. No field has a default.
+class BlockWork:
+    """One block at work: its unfinished rows, step by step, until there are none.
 
-    Attributes:
-        numbers: which rows of the run's canvas they are, int64 [b].
-        canvas: their part of it.
-        slots: their keys and values; None if the cache reads none.
-        seeds: one for each.
-        memory: what the planner remembers of them.
-        filled: when and how surely the block's positions were filled.
-        history: the block's earlier predictions, the latest first; as many as the planner needs.
-        ahead: the prediction that the next step may start from.
+    A step of the loop begins with a prediction of each row's canvas. A planner that drafts has had several canvases
+    looked at. While rows stand on one of those, their next steps cost no forward: they take them, each as if it were
+    the only one, and then wait until all rows need a forward.
     """
 
-    numbers: Tensor
-    canvas: Canvas
-    slots: Slots | None
-    seeds: list[int]
-    memory: Mapping[str, Tensor]
-    filled: Filled
-    history: tuple[Prediction, ...]
-    ahead: Prediction | None
-
-    def select(self, keep: Tensor) -> BlockRows:
-        """Only the rows with the indices `keep`, [n]. Slots that were selected from are not read again."""
-        return BlockRows(
-            numbers=self.numbers[keep],
-            canvas=self.canvas.select(keep),
-            slots=None if self.slots is None else self.slots.select(keep),
-            seeds=[self.seeds[row] for row in keep.tolist()],
-            memory={name: tensor[keep] for name, tensor in self.memory.items()},
-            filled=self.filled.select(keep),
-            history=tuple(prediction.select(keep) for prediction in self.history),
-            ahead=None if self.ahead is None else self.ahead.select(keep),
-        )
-
-
-class BlockWork:
-    """One block at work: its unfinished rows, step by step, until there are none."""
-
-    def __init__(self, run: Run, block: Span, numbers: Tensor) -> None:
+    def __init__(self, run: Run, block: Span, numbers: Tensor, steps: Tensor) -> None:
         self.run = run
         self.block = block
-        self.forwards = 0
         canvas = run.canvas.select(numbers)
         self.rows = BlockRows(
             numbers=numbers,
             canvas=canvas,
-            slots=self._allocated() if reads_slots(run.sampler.cache) else None,
             seeds=[run.seeds[row] for row in numbers.tolist()],
+            taken=[0] * len(numbers),
+            steps=steps,
             memory={},
             filled=Filled.nothing(canvas.tokens[:, block.positions]),
             history=(),
-            ahead=None,
         )
-
-    def _allocated(self) -> Slots:
-        with at_work("model", self.run.backend):
-            return self.run.backend.allocate()
+        self.forwards = BlockForwards(run.sampler, run.head, block, run.canvas.length)
 
     @property
     def masked(self) -> Tensor:
         """The block's masked positions, bool [b l]."""
         return self.rows.canvas.masked[:, self.block.positions]
 
-    def drop_finished_rows(self) -> None:
+    def records(self) -> Iterator[StepRecord]:
+        """Fill the block: a step that may need a forward, then those that cost none, until no row is left."""
+        while True:
+            self._drop_finished_rows()
+            if not len(self.rows.numbers):
+                return
+            yield self._paid_step()
+            if self.run.needs.drafts and len(self.rows.history) == self.run.needs.history:
+                yield from self._free_steps()
+
+    def _drop_finished_rows(self) -> None:
         """Keep only the rows that have a mask left in the block."""
         unfinished = self.masked.any(1)
         if not bool(unfinished.all()):
-            self.rows = self.rows.select(unfinished.nonzero()[:, 0])
+            keep = unfinished.nonzero()[:, 0]
+            self.rows = self.rows.select(keep)
+            self.forwards.keep_rows(keep)
 
-    def step(self, taken: int, steps: Tensor) -> StepRecord:
-        """Predict, propose, plan and commit once."""
-        sampler = self.run.sampler
-        spent = torch.zeros(2, len(steps), dtype=torch.long, device=steps.device)  # forwards and tokens of each row
-        prediction = self._prediction(spent)
-        step = self._planner_step(prediction, taken, steps, spent)
+    def _paid_step(self) -> StepRecord:
+        """A step of all rows that may take it together, from a forward where no lookahead has computed it."""
+        turn = Turn.of(self.rows, self.forwards.together(self.rows))
+        prediction = self.forwards.predict(turn)
+        if turn.at is None:
+            self.forwards.forget()
+        step = self._planner_step(turn, prediction)
+        return self._commit(turn, prediction, step.proposal, self._plan(step))
+
+    def _free_steps(self) -> Iterator[StepRecord]:
+        """Steps of the rows that stand on canvases that were looked at, until each is finished or waits."""
+        going = torch.ones_like(self.rows.numbers, dtype=torch.bool)
+        while True:
+            known, found = self.forwards.recall(self.rows)
+            at = ((found >= 0) & going & self.masked.any(1)).nonzero()[:, 0]
+            if known is None or not len(at):
+                return
+            turn, prediction = Turn.of(self.rows, at, may_wait=True), known.select(found[at])
+            step = self._planner_step(turn, prediction)
+            plan = self._plan(step)
+            moves = plan.unmask.any(1)
+            going[at[~moves]] = False
+            keep = moves.nonzero()[:, 0]
+            if len(keep):
+                chosen = prediction.select(keep), step.proposal.select(keep), plan.select(keep)
+                yield self._commit(turn.select(keep), *chosen)
+
+    def _plan(self, step: Step) -> Plan:
+        """The planner's plan, checked."""
+        planner = self.run.sampler.planner
         unchanged = Unchanged(step)
-        with at_work("planner", sampler.planner):
-            plan = sampler.planner.plan(step)
-        unchanged.check(sampler.planner)
-        check_plan(sampler.planner, plan, step, self.run.head)
-        tokens = step.tokens if plan.tokens is None else plan.tokens
-        confidence = self._confidence(prediction, plan, step.tokens, step.confidence)
-        history = self._history(prediction)
-        self._commit(plan, tokens, confidence, taken)
-        self.rows = replace(self.rows, history=history, memory=dict(plan.memory), ahead=self._ahead(plan))
-        return self._record(plan, tokens, confidence, prediction, spent)
+        with at_work("planner", planner):
+            plan = planner.plan(step)
+        unchanged.check(planner)
+        return check_plan(planner, plan, step, self.run.head)
 
-    def _planner_step(self, prediction: Prediction, taken: int, steps: Tensor, spent: Tensor) -> Step:
+    def _planner_step(self, turn: Turn, prediction: Prediction) -> Step:
         """What the planner may see of this step."""
-        rows, offset = self.rows, self.block.start - self.rows.canvas.start
-        noise = RowNoise.from_seeds(rows.seeds, self.run.backend.device, offset, taken)
+        rows, taken = turn.rows, turn.rows.steps_taken
+        noise = self._noise(rows)
         # Reopening ends with the last step that a row was given, so that every block comes to an end.
-        reopenable = (rows.filled.at >= 0) & (steps - taken > 1).unsqueeze(-1)
+        reopenable = (rows.filled.at >= 0) & (rows.steps - taken > 1).unsqueeze(-1)
         return Step(
             prediction=prediction,
             masked=prediction.masked,
             fixed=torch.zeros_like(prediction.masked),
             proposal=self._proposal(prediction, noise, 1),
-            quota=self._quota(taken, steps),
+            quota=self._quota(prediction.masked.sum(1), taken, rows.steps),
             memory=rows.memory,
             noise=StepNoise(noise, self.run.sampler.block_size, len(self.block)),
-            offset=offset,
+            offset=self.block.start - rows.canvas.start,
             taken=taken,
-            steps=steps,
+            steps=rows.steps,
             valid=rows.canvas.valid[:, self.block.positions],
             block_tokens=rows.canvas.tokens[:, self.block.positions],
             filled=rows.filled,
             reopenable=reopenable & self.run.needs.remasking,
             history=rows.history,
             eos_ids=self.run.backend.eos_ids,
+            may_wait=turn.may_wait,
             propose=lambda n: self._proposal(prediction, noise, n),
-            lookahead=partial(self._lookahead, spent),
+            lookahead=partial(self.forwards.lookahead, turn),
+            foreseen=partial(self.forwards.foresees, rows),
+            imagine=partial(self._imagined, turn, prediction),
         )
+
+    def _imagined(self, turn: Turn, prediction: Prediction, plan: Plan, rows: Tensor) -> Step:
+        """See `planners.base.Step.imagine`."""
+        part, prediction, plan = turn.select(rows), prediction.select(rows), plan.select(rows)
+        proposal = self._proposal(prediction, self._noise(part.rows), 1)
+        moved = self._moved(part.rows, prediction, proposal, plan)
+        masked = moved.canvas.masked[:, self.block.positions]
+        return self._planner_step(replace(part, rows=moved), prediction.within(masked))
+
+    def _noise(self, rows: BlockRows) -> RowNoise:
+        """The rows' generators in the step that they take next."""
+        offset = self.block.start - rows.canvas.start
+        moments = [(seed, offset, taken) for seed, taken in zip(rows.seeds, rows.taken, strict=True)]
+        return RowNoise.from_keys(moments, self.run.backend.device)
 
     def _proposal(self, prediction: Prediction, noise: RowNoise, count: int) -> Proposal:
         """`count` draws of the token sampler."""
@@ -216,82 +214,42 @@ class BlockWork:
             proposal = sampler.propose(prediction, noise, count)
         return check_proposal(sampler, proposal, (count, *prediction.masked.shape))
 
-    def _history(self, prediction: Prediction) -> tuple[Prediction, ...]:
+    def _history(self, rows: BlockRows, prediction: Prediction) -> tuple[Prediction, ...]:
         """As many predictions as the planner needs; copies, which don't keep the whole span alive as views do."""
         if not self.run.needs.history:
             return ()
-        kept = prediction.select(torch.arange(len(self.rows.numbers), device=prediction.masked.device))
-        return (kept, *self.rows.history)[: self.run.needs.history]
+        kept = prediction.select(torch.arange(len(rows.numbers), device=prediction.masked.device))
+        return (kept, *rows.history)[: self.run.needs.history]
 
-    def _quota(self, taken: int, steps: Tensor) -> Tensor:
+    def _quota(self, left: Tensor, taken: Tensor, steps: Tensor) -> Tensor:
         """Positions to fill in each row, [b]: at least one, and all that are left at a row's last step."""
-        left = self.masked.sum(1)
         schedule = self.run.sampler.schedule
         with at_work("schedule", schedule):
             asked = schedule.quota(left, taken, steps)
         asked = check_quota(schedule, asked, left)
         return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
-    def _prediction(self, spent: Tensor) -> Prediction:
-        """The block's prediction: the winner's lookahead if it was computed for this very canvas, else a forward."""
-        rows, ahead = self.rows, self.rows.ahead
-        if ahead is not None and self._reusable(ahead):
-            self.forwards += 1
-            return ahead
-        span = self._span(self.forwards)
-        self.forwards += 1
-        with at_work("model", self.run.backend):
-            hidden = self.run.backend.trunk(rows.canvas, span, rows.slots)
-        self._count(spent, torch.ones_like(rows.numbers), span)
-        return self._predict(hidden, rows.canvas, span, self.block)
+    def _moved(self, rows: BlockRows, prediction: Prediction, proposal: Proposal, plan: Plan) -> BlockRows:
+        """The rows after a step."""
+        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
+        confidence = self._confidence(prediction, plan, proposal)
+        canvas = rows.canvas.commit(self.block, plan.unmask, tokens)
+        if plan.remask is not None:
+            canvas = canvas.reopen(self.block, plan.remask)
+        if self.run.sampler.eos == "finish":
+            canvas = self._finish(canvas, self.run.fillable[rows.numbers])
+        return replace(
+            rows,
+            canvas=canvas,
+            taken=[taken + 1 for taken in rows.taken],
+            memory=dict(plan.memory),
+            filled=rows.filled.after(plan.unmask, plan.remask, confidence, rows.steps_taken),
+            history=self._history(rows, prediction),
+        )
 
-    def _reusable(self, ahead: Prediction) -> bool:
-        if not torch.equal(ahead.context, self._context(self.rows.canvas)):
-            return False
-        # A lookahead writes no slots. Skipping this forward is exact only if nobody reads what it would have written.
-        span, following = self._span(self.forwards), self._span(self.forwards + 1)
-        return following.covers(span) or not reads_slots(self.run.sampler.cache)
-
-    def _span(self, forward: int) -> Span:
-        cache = self.run.sampler.cache
-        with at_work("cache", cache):
-            span = cache.span(self.block, self.run.canvas.length, forward)
-        return check_span(cache, span, self.block, self.run.canvas.length, forward)
-
-    def _count(self, spent: Tensor, forwards: Tensor, span: Span) -> None:
-        """Add so many forwards of each row, [b], over a span to what a step has spent, [2 b]."""
-        spent += torch.stack([forwards, forwards * self.run.backend.positions_computed(span, self.run.canvas.length)])
-
-    def _lookahead(
-        self, spent: Tensor, rows: Tensor, unmask: Tensor, tokens: Tensor, scope: Scope = "block"
-    ) -> Prediction:
-        """See `planners.base.Lookahead`: the forward that the next step would do, for each move."""
-        check_moves(self.run.sampler.planner, (rows, unmask, tokens), scope, self.masked, self.run.head.vocab_size)
-        span = self._span(self.forwards)
-        seen = span if scope == "canvas" else self.block
-        size = self.run.sampler.lookahead_batch or len(rows)
-        futures = self.rows.canvas.fork(rows, self.block, unmask, tokens)
-        hidden = []
-        for first in range(0, len(rows), size):
-            part = futures.slice(first, first + size)
-            with at_work("model", self.run.backend):
-                states = self.run.backend.trunk(part, span, self.rows.slots, rows[first : first + size])
-            states = states[:, seen.start - span.start : seen.stop - span.start]
-            hidden.append(states if seen == span else states.clone())  # a view would keep the whole span alive
-        self._count(spent, torch.bincount(rows, minlength=len(self.rows.numbers)), span)
-        return self._predict(torch.cat(hidden), futures, seen, seen)
-
-    def _predict(self, hidden: Tensor, canvas: Canvas, span: Span, seen: Span) -> Prediction:
-        """A prediction of the positions `seen` from hidden states over `span`."""
-        states = hidden[:, seen.start - span.start : seen.stop - span.start].to(canvas.tokens.device)
-        return Prediction(states, canvas.masked[:, seen.positions], self.run.head, self._context(canvas))
-
-    def _context(self, canvas: Canvas) -> Tensor:
-        """Canvas tokens for processors, [b t]; padding shows as masks, so that no processor counts it."""
-        return canvas.tokens.masked_fill(~canvas.valid, canvas.mask_id) if canvas.padded else canvas.tokens
-
-    def _confidence(self, prediction: Prediction, plan: Plan, proposed: Tensor, confidence: Tensor) -> Tensor:
+    def _confidence(self, prediction: Prediction, plan: Plan, proposal: Proposal) -> Tensor:
         """The model's probability of the tokens filled, [b l]; those that were not proposed are looked up."""
+        proposed, confidence = proposal.tokens[0], proposal.confidence[0]
         if plan.tokens is None:
             return confidence
         other = plan.unmask & (plan.tokens != proposed)
@@ -301,47 +259,33 @@ class BlockWork:
             confidence = confidence.masked_scatter(other, chosen.exp().to(confidence))
         return confidence
 
-    def _commit(self, plan: Plan, tokens: Tensor, confidence: Tensor, taken: int) -> None:
+    def _commit(self, turn: Turn, prediction: Prediction, proposal: Proposal, plan: Plan) -> StepRecord:
         """Write the plan to the rows' canvas, and that to the run's."""
-        run, rows = self.run, self.rows
-        canvas = rows.canvas.commit(self.block, plan.unmask, tokens)
-        if plan.remask is not None:
-            canvas = canvas.reopen(self.block, plan.remask)
-        if run.sampler.eos == "finish":
-            canvas = self._finish(canvas, run.fillable[rows.numbers])
-        self.rows = replace(rows, canvas=canvas, filled=rows.filled.after(plan.unmask, plan.remask, confidence, taken))
-        run.canvas = replace(run.canvas, tokens=run.canvas.tokens.index_copy(0, rows.numbers, canvas.tokens))
-
-    def _record(
-        self, plan: Plan, tokens: Tensor, confidence: Tensor, prediction: Prediction, spent: Tensor
-    ) -> StepRecord:
-        """What happened in a step. The entropies reported here are the cumulative entropy."""
+        run, rows = self.run, self._moved(turn.rows, prediction, proposal, plan)
+        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
+        confidence = self._confidence(prediction, plan, proposal)
+        if turn.at is not None:
+            check_memory(run.sampler.planner, self.rows.memory, plan.memory)
+        self.rows = rows if turn.at is None else self.rows.updated(turn.at, rows)
+        run.canvas = replace(run.canvas, tokens=run.canvas.tokens.index_copy(0, rows.numbers, rows.canvas.tokens))
+        # The entropies reported here are the cumulative entropy.
         return StepRecord(
-            step=self.run.step,
+            step=run.step,
             block=self.block,
-            rows=self.rows.numbers,
+            rows=rows.numbers,
             unmask=plan.unmask,
             tokens=torch.where(plan.unmask, tokens, 0),
             confidence=torch.where(plan.unmask, confidence, 0),
             entropy=torch.where(plan.unmask, prediction.entropy, 0),
             remask=torch.zeros_like(plan.unmask) if plan.remask is None else plan.remask,
             candidates=plan.candidates,
-            forwards=spent[0],
-            token_forwards=spent[1],
-            finished=~self.rows.canvas.masked.any(1),
-            canvas=self.run.canvas,
+            forwards=turn.spent[0],
+            token_forwards=turn.spent[1],
+            sequential_forwards=turn.spent[2],
+            finished=~rows.canvas.masked.any(1),
+            canvas=run.canvas,
             prediction=prediction,
         )
-
-    def _ahead(self, plan: Plan) -> Prediction | None:
-        """The plan's prediction of the next step, cut to the block."""
-        if plan.next is None:
-            return None
-        span = self._span(self.forwards)
-        ahead = check_next(self.run.sampler.planner, plan.next, len(self.rows.numbers), self.block, span)
-        if ahead.masked.shape[1] == len(self.block):
-            return ahead
-        return ahead.narrow(self.block.start - span.start, len(self.block))
 
     def _finish(self, canvas: Canvas, fillable: Tensor) -> Canvas:
         """Fill what follows a row's first new end token with end tokens, once nothing before it is masked."""

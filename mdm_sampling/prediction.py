@@ -103,7 +103,23 @@ class Statistics:
 
     def select(self, rows: Tensor) -> Statistics:
         """Only the rows with the indices `rows`, [n]."""
-        return Statistics(self.token[rows], self.confidence[rows], self.second[rows], self.entropy[rows])
+        return Statistics(*(each[rows] for each in self._all))
+
+    def joined(self, other: Statistics) -> Statistics:
+        """With the rows of another after its own."""
+        return Statistics(*(torch.cat(pair) for pair in zip(self._all, other._all, strict=True)))
+
+    def narrow(self, first: int, length: int) -> Statistics:
+        """Only the positions [first, first + length) of each row."""
+        return Statistics(*(each.narrow(1, first, length) for each in self._all))
+
+    def within(self, masked: Tensor) -> Statistics:
+        """Zeros at all positions but those, bool [b l]."""
+        return Statistics(*(each.masked_fill(~masked, 0) for each in self._all))
+
+    @property
+    def _all(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.token, self.confidence, self.second, self.entropy
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,13 +200,38 @@ class Prediction:
             chosen._keep(self._known.select(rows))
         return chosen
 
+    def joined(self, other: Prediction) -> Prediction:
+        """With the rows of another prediction of the same positions after its own."""
+        pairs = [(getattr(self, name), getattr(other, name)) for name in ("hidden", "masked", "context")]
+        hidden, masked, context = (torch.cat(pair) for pair in pairs)
+        both = replace(self, hidden=hidden, masked=masked, context=context)
+        if self._known is not None and other._known is not None:
+            both._keep(self._known.joined(other._known))
+        return both
+
+    def updated(self, at: Tensor, rows: Prediction) -> Prediction:
+        """With `rows` in place of those with the indices `at`, [n]."""
+        order = torch.arange(len(self.masked), device=at.device)
+        order[at] = len(order) + torch.arange(len(at), device=at.device)
+        return self.joined(rows).select(order)
+
+    def within(self, masked: Tensor) -> Prediction:
+        """The same prediction for fewer positions, bool [b l]; what is known of them is not computed again."""
+        fewer = self.at(masked)
+        if self._known is not None:
+            fewer._keep(self._known.within(masked))
+        return fewer
+
     def at(self, masked: Tensor) -> Prediction:
         """The same prediction for other positions, bool [b l]."""
         return replace(self, masked=masked)
 
     def narrow(self, first: int, length: int) -> Prediction:
         """Only the positions [first, first + length) of each row."""
-        return replace(self, hidden=self.hidden.narrow(1, first, length), masked=self.masked.narrow(1, first, length))
+        part = replace(self, hidden=self.hidden.narrow(1, first, length), masked=self.masked.narrow(1, first, length))
+        if self._known is not None:
+            part._keep(self._known.narrow(first, length))
+        return part
 
     def _scatter(self, values: Tensor) -> Tensor:
         full = torch.zeros(self.masked.shape, dtype=values.dtype, device=self.masked.device)

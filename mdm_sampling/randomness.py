@@ -27,7 +27,12 @@ class RowNoise:
     @classmethod
     def from_seeds(cls, seeds: Sequence[int], device: torch.device, *key: int) -> RowNoise:
         """Generators for rows with these seeds, at the moment of the run that `key` names."""
-        return cls(tuple(torch.Generator(device).manual_seed(_mixed(seed, *key)) for seed in seeds))
+        return cls.from_keys([(seed, *key) for seed in seeds], device)
+
+    @classmethod
+    def from_keys(cls, keys: Sequence[Sequence[int]], device: torch.device) -> RowNoise:
+        """Generators for rows, each with its own seed and moment."""
+        return cls(tuple(torch.Generator(device).manual_seed(_mixed(*key)) for key in keys))
 
     def uniform(self, rows: Sequence[int], *shape: int) -> Tensor:
         """For each listed row, in order, `shape` float64 numbers in [0, 1) from its generator: [len(rows) *shape]."""

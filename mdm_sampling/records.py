@@ -27,6 +27,10 @@ class Proposal:
     tokens: Tensor
     confidence: Tensor
 
+    def select(self, rows: Tensor) -> Proposal:
+        """Only the rows with the indices `rows`, [n]."""
+        return Proposal(self.tokens[:, rows], self.confidence[:, rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Filled:
@@ -46,9 +50,11 @@ class Filled:
         """For positions [b l] of which none has been filled yet."""
         return cls(torch.full_like(masked, -1, dtype=torch.long), torch.zeros_like(masked, dtype=torch.float32))
 
-    def after(self, unmask: Tensor, remask: Tensor | None, confidence: Tensor, taken: int) -> Filled:
-        """With what step number `taken` filled and reopened: bool [b l], bool [b l] or None, and confidences [b l]."""
-        at = torch.where(unmask, taken, self.at)
+    def after(self, unmask: Tensor, remask: Tensor | None, confidence: Tensor, taken: Tensor) -> Filled:
+        """With what each row's step number `taken`, [b], filled and reopened: bool [b l], bool [b l] or None, and
+        confidences [b l].
+        """
+        at = torch.where(unmask, taken.unsqueeze(-1), self.at)
         confidence = torch.where(unmask, confidence.to(self.confidence), self.confidence)
         if remask is None:
             return Filled(at, confidence)
@@ -57,6 +63,10 @@ class Filled:
     def select(self, rows: Tensor) -> Filled:
         """Only the rows with the indices `rows`, [n]."""
         return Filled(self.at[rows], self.confidence[rows])
+
+    def updated(self, at: Tensor, rows: Filled) -> Filled:
+        """With `rows` in place of those with the indices `at`, [n]."""
+        return Filled(self.at.index_copy(0, at, rows.at), self.confidence.index_copy(0, at, rows.confidence))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,17 +89,27 @@ class Candidates:
     score: Tensor
     chosen: Tensor
 
+    def select(self, rows: Tensor) -> Candidates:
+        """Only the rows with the indices `rows`, [n]."""
+        return Candidates(
+            unmask=self.unmask[:, rows],
+            tokens=self.tokens[:, rows],
+            cost=self.cost[:, rows],
+            next_entropy=self.next_entropy[:, rows],
+            score=self.score[:, rows],
+            chosen=self.chosen[rows],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A planner's answer.
 
     Attributes:
-        unmask: the positions to fill now, bool [b l]; at least one in each row.
+        unmask: the positions to fill now, bool [b l]; at least one in each row, but for rows that may wait.
         tokens: what to fill them with, int64 [b l]; None for the step's proposal.
         candidates: the moves that were weighed, for traces.
         memory: tensors whose first axis is the batch; the next step of the same block gets them back.
-        next: the prediction after this very move, if a lookahead already computed it. It saves a forward.
         remask: filled positions to mask again, bool [b l], of those that the step calls reopenable. Only for planners
             whose `needs` say so.
     """
@@ -98,13 +118,25 @@ class Plan:
     tokens: Tensor | None = None
     candidates: Candidates | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
-    next: Prediction | None = None
     remask: Tensor | None = None
+
+    def select(self, rows: Tensor) -> Plan:
+        """Only the rows with the indices `rows`, [n]."""
+        return Plan(
+            unmask=self.unmask[rows],
+            tokens=None if self.tokens is None else self.tokens[rows],
+            candidates=None if self.candidates is None else self.candidates.select(rows),
+            memory={name: tensor[rows] for name, tensor in self.memory.items()},
+            remask=None if self.remask is None else self.remask[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class StepRecord:
-    """One step of the loop, as `Sampler.iterate` yields it. Only rows that were still unfinished take part.
+    """One step of the loop, as `Sampler.iterate` yields it.
+
+    Only rows that were still unfinished take part, and of those only the ones that step now: rows whose next steps were
+    looked at take them while the others wait.
 
     Attributes:
         step: counts from 0 over the whole run.
@@ -118,6 +150,8 @@ class StepRecord:
         candidates: the moves that the planner weighed, if it weighed any.
         forwards: forwards spent on each row in this step, lookahead included, int64 [b].
         token_forwards: tokens computed for each row in this step, int64 [b].
+        sequential_forwards: how often the model was called for each row in this step, however many canvases of the row
+            a call computed, int64 [b].
         finished: rows with no mask left anywhere, bool [b].
         canvas: the whole run's canvas after the step, all rows.
         prediction: the model's distributions at the block's positions before the step, its statistics computed, [b l].
@@ -134,6 +168,7 @@ class StepRecord:
     candidates: Candidates | None
     forwards: Tensor
     token_forwards: Tensor
+    sequential_forwards: Tensor
     finished: Tensor
     canvas: Canvas
     prediction: Prediction

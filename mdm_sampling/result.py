@@ -103,8 +103,8 @@ class Collector:
         self.given = ~canvas.masked[:, canvas.start :]
         self.history = HistoryKeeper(canvas)
         self.seconds = [0.0] * canvas.batch
-        # Steps, forwards and token-forwards of each row.
-        self.counts = torch.zeros(3, canvas.batch, dtype=torch.long, device=canvas.tokens.device)
+        # Steps, forwards, token-forwards and sequential forwards of each row.
+        self.counts = torch.zeros(4, canvas.batch, dtype=torch.long, device=canvas.tokens.device)
         self.entropy = torch.zeros(canvas.batch, dtype=torch.float64, device=canvas.tokens.device)
         self.began = self.stopped = time.perf_counter()
 
@@ -112,7 +112,8 @@ class Collector:
         """Take in the next step."""
         self.canvas = record.canvas
         self.history.add(record)
-        spent = torch.stack([torch.ones_like(record.forwards), record.forwards, record.token_forwards])
+        one, forwards = torch.ones_like(record.forwards), record.forwards
+        spent = torch.stack([one, forwards, record.token_forwards, record.sequential_forwards])
         self.counts.index_add_(1, record.rows, spent)
         self.entropy.index_add_(0, record.rows, record.entropy.sum(1).double())
         rows = record.rows.tolist()  # waits for the device, so the step's work is done before the clock is read

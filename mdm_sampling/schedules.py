@@ -24,12 +24,12 @@ class Schedule(ABC):
     """Decides how many positions a step fills."""
 
     @abstractmethod
-    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+    def quota(self, masked: Tensor, step: Tensor, steps: Tensor) -> Tensor:
         """Positions to fill now. The loop keeps the answer between 1 and `masked`, and fills the rest at the last step.
 
         Args:
             masked: positions of the block that are still masked in each row, int64 [b].
-            step: steps already taken in this block.
+            step: steps that each row has taken in this block, int64 [b].
             steps: steps that each row may take in this block, int64 [b].
 
         Returns:
@@ -42,7 +42,7 @@ class Schedule(ABC):
 class Uniform(Schedule):
     """Share the masked positions evenly over the steps left, rounding up."""
 
-    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+    def quota(self, masked: Tensor, step: Tensor, steps: Tensor) -> Tensor:
         left = (steps - step).clamp(min=1)
         return (masked + left - 1) // left
 
@@ -52,7 +52,7 @@ class Uniform(Schedule):
 class Linear(Schedule):
     """Let the masked fraction fall linearly, rounding down."""
 
-    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+    def quota(self, masked: Tensor, step: Tensor, steps: Tensor) -> Tensor:
         return masked // (steps - step).clamp(min=1)
 
 
@@ -61,7 +61,7 @@ class Linear(Schedule):
 class Cosine(Schedule):
     """Let the masked fraction fall as a quarter cosine: few positions first, more later."""
 
-    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+    def quota(self, masked: Tensor, step: Tensor, steps: Tensor) -> Tensor:
         now = torch.cos(pi / 2 * (step / steps.double()).clamp(max=1))
         after = torch.cos(pi / 2 * ((step + 1) / steps.double()).clamp(max=1))
         # One unit in the last place must not decide, since it differs between devices.
@@ -81,5 +81,5 @@ class Constant(Schedule):
         check_fields(self, "constant")
         require(self.positions >= 1, f"constant: positions must be at least 1, got {self.positions}")
 
-    def quota(self, masked: Tensor, step: int, steps: Tensor) -> Tensor:
+    def quota(self, masked: Tensor, step: Tensor, steps: Tensor) -> Tensor:
         return torch.full_like(masked, self.positions)

@@ -48,17 +48,26 @@ class Needs:
     Args:
         history: how many predictions of earlier steps of the block are kept for it.
         remasking: whether it may reopen positions that were filled in this block.
+        drafts: whether all that it looks ahead at is kept, and rows that come to stand on it are stepped on without a
+            forward, see `Step.may_wait`.
     """
 
     history: int = 0
     remasking: bool = False
+    drafts: bool = False
 
     def __post_init__(self) -> None:
         require(is_whole(self.history) and self.history >= 0, f"needs: history must be 0 or more, got {self.history!r}")
-        require(isinstance(self.remasking, bool), f"needs: remasking must be True or False, got {self.remasking!r}")
+        for name in ("remasking", "drafts"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"needs: {name} must be True or False, got {value!r}")
 
     def __or__(self, other: Needs) -> Needs:
-        return Needs(max(self.history, other.history), self.remasking or other.remasking)
+        return Needs(
+            history=max(self.history, other.history),
+            remasking=self.remasking or other.remasking,
+            drafts=self.drafts or other.drafts,
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,7 +87,7 @@ class Step:
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
         noise: `noise.uniform(n)` and `noise.gumbel(n)` are n random numbers for each position, float64 [n b l].
         offset: positions of the rows' bodies before the block.
-        taken: steps taken in this block before this one.
+        taken: steps that each row has taken in this block before this one, int64 [b].
         steps: steps that each row may take in this block, int64 [b]. At the last one, see `is_last`, the quota is all
             that is left, and the loop demands that all of it is filled.
         valid: False at padding, that is after the end of a row that is shorter than its neighbours, bool [b l].
@@ -89,8 +98,16 @@ class Step:
         history: the predictions of the block's earlier steps, the latest first; as many as the planner's `needs` ask
             for, once there are so many.
         eos_ids: the model's end tokens.
+        may_wait: whether the step costs no forward, since each row stands on a canvas that was looked at. A plan may
+            then leave a row without any position: it waits for a step that may look ahead, which this one may not.
+            Always False unless the planner's `needs` ask for drafts.
         propose: `propose(n)` draws n more proposals, [n b l], of tokens that may be filled in this step.
         lookahead: predicts one step ahead, see `Lookahead`.
+        foreseen: `foreseen(unmask, tokens)` says which rows would come to stand on a canvas that was looked at: bool
+            [b l], int64 [b l] -> bool [b].
+        imagine: `imagine(plan, rows)` is the step that would come after a plan if the model's prediction stayed as it
+            is, with the noise, the quota and the proposal of that step, for the rows with the indices `rows`, int64
+            [n]. A mask must be left in each of them.
     """
 
     prediction: Prediction
@@ -101,7 +118,7 @@ class Step:
     memory: Mapping[str, Tensor]
     noise: StepNoise
     offset: int
-    taken: int
+    taken: Tensor
     steps: Tensor
     valid: Tensor
     block_tokens: Tensor
@@ -109,8 +126,11 @@ class Step:
     reopenable: Tensor
     history: tuple[Prediction, ...]
     eos_ids: tuple[int, ...]
+    may_wait: bool
     propose: Callable[[int], Proposal]
     lookahead: Lookahead
+    foreseen: Callable[[Tensor, Tensor], Tensor]
+    imagine: Callable[[Plan, Tensor], Step]
 
     @property
     def tokens(self) -> Tensor:

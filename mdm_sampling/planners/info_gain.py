@@ -88,7 +88,6 @@ class InfoGain(PositionPlanner):
         self, step: Step, unmask: Tensor, tokens: Tensor, moves: tuple[Tensor, Tensor], ahead: Prediction
     ) -> Plan:
         """Compare the moves (numbers [n'], rows [n']) that were looked at and build the plan of the best."""
-        number, row = moves
         cost = (step.prediction.entropy * unmask).sum(-1)
         left = ahead.masked.sum(-1).clamp(min=1)
         after = torch.full_like(cost, torch.nan)
@@ -96,14 +95,10 @@ class InfoGain(PositionPlanner):
         score = -after if self.variant == "lookum" else -cost - self._weight(unmask, moves, left) * after
         best = score.nan_to_num(nan=-torch.inf).argmax(0)
         rows = torch.arange(len(best), device=best.device)
-        won = number == best[row]
-        winners = torch.zeros_like(best)
-        winners[row[won]] = won.nonzero()[:, 0]
         return Plan(
             unmask=unmask[best, rows],
             tokens=tokens[best, rows],
             candidates=Candidates(unmask, tokens, cost, after, score, best),
-            next=ahead.select(winners),
         )
 
     def _weight(self, unmask: Tensor, moves: tuple[Tensor, Tensor], left: Tensor) -> Tensor | float:

@@ -218,18 +218,10 @@ class _Watched(tuple[Prediction, ...]):
 
 
 @dataclass(frozen=True, repr=False)
-class _Waste(PositionPlanner):
-    """Passes the steps of one row on to a planner and counts what it does in vain.
-
-    Attributes:
-        given: predictions that a plan handed on and that a later step of the block could have used.
-        used: for each of those that was used, one.
-        looks: looks at a history that is not kept.
-    """
+class _Watching(PositionPlanner):
+    """Passes the steps of a run on to a planner and notes when it looks at a history that is not kept."""
 
     planner: PositionPlanner
-    given: list[Prediction]
-    used: list[Prediction]
     looks: list[str]
 
     @property
@@ -237,49 +229,22 @@ class _Waste(PositionPlanner):
         return self.planner.needs
 
     def plan(self, step: Step) -> Plan:
-        if step.taken and self.given and _shares(step.prediction, self.given[-1]):
-            self.used.append(self.given[-1])
-        shown = step if self.needs.history else replace(step, history=_Watched(self.looks))
-        plan = self.planner.plan(shown)
-        if isinstance(plan, Plan) and plan.next is not None and not bool(step.is_last.all()):
-            self.given.append(plan.next)
-        return plan
-
-
-def _shares(prediction: Prediction, earlier: Prediction) -> bool:
-    """Whether a prediction is an earlier one, or a part of it."""
-    pointers = [each.hidden.untyped_storage().data_ptr() for each in (prediction, earlier)]
-    return pointers[0] == pointers[1]
+        return self.planner.plan(step if self.needs.history else replace(step, history=_Watched(self.looks)))
 
 
 def notes(planner: PositionPlanner) -> list[str]:
     """What a planner does in vain, in sentences, on a few long rows without a cache, where nothing hinders its use."""
     looks: list[str] = []
-    wasted = max(_wasted(planner, prefixes, looks) for prefixes in ([[1, 2]], [[1, 2], [2, 0]]))
-    found = []
-    if wasted:
-        found.append(
-            f"its `next` was handed on {wasted} times and never used, so a forward was computed again each time: it "
-            "must be the prediction behind the very move that the plan makes, one row for each row of the step, in "
-            "their order"
-        )
-    if looks:
-        found.append(
-            "it reads `step.history`, which stays empty unless its `needs` ask for it: `needs = Needs(history=1)`"
-        )
-    return found
-
-
-def _wasted(planner: PositionPlanner, prefixes: list[list[int]], looks: list[str]) -> int:
-    """How often a planner handed on a prediction in runs of a batch, if not one was used; else 0."""
-    waste = _Waste(planner, [], [], looks)
-    for model, seed in product(("graded", "attending"), range(3)):
+    watching = _Watching(planner, looks)
+    for model, seed, prefixes in product(("graded", "attending"), range(3), ([[1, 2]], [[1, 2], [2, 0]])):
         rows = [(prefix, [MODELS[model]().mask_id] * 8) for prefix in prefixes]
         try:
-            decode(Case(model, rows, block_size=8, steps=8, seed=seed, planner=waste))
+            decode(Case(model, rows, block_size=8, steps=8, seed=seed, planner=watching))
         except Exception:
             continue
-    return 0 if waste.used else len(waste.given)
+    if not looks:
+        return []
+    return ["it reads `step.history`, which stays empty unless its `needs` ask for it: `needs = Needs(history=1)`"]
 
 
 RULES = (
