@@ -232,7 +232,7 @@ class OwnGenerator(Greedy):
 @dataclass(frozen=True)
 class MemoryWithoutRows(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
-        return mdm.Plan(greedy(step), memory={"taken": torch.tensor(step.taken)})
+        return mdm.Plan(greedy(step), memory={"taken": step.taken[0]})
 
 
 @dataclass(frozen=True)

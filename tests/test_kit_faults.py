@@ -100,20 +100,6 @@ def test_a_part_that_changes_itself_is_no_value(check: Callable[..., None], part
 
 
 @dataclass(frozen=True)
-class Looking(mdm.PositionPlanner):
-    """Hands on a prediction one step ahead: of its move, of another, or with its rows mixed up."""
-
-    hands_on: str
-
-    def plan(self, step: mdm.Step) -> mdm.Plan:
-        move = mdm.top_positions(step.confidence, step.masked, step.quota)
-        other = mdm.top_positions(-step.confidence, step.masked, step.quota)
-        rows = torch.arange(len(move))
-        ahead = step.lookahead(rows, other if self.hands_on == "other" else move, step.tokens)
-        return mdm.Plan(move, next=ahead.select(rows.flip(0)) if self.hands_on == "mixed" else ahead)
-
-
-@dataclass(frozen=True)
 class Remembering(mdm.ScorePlanner):
     def score(self, step: mdm.Step) -> torch.Tensor:
         return step.confidence - sum((past.entropy for past in step.history), torch.zeros_like(step.confidence))
@@ -127,9 +113,6 @@ class Asking(Remembering):
 @pytest.mark.parametrize(
     ("planner", "words"),
     [
-        (Looking("own"), []),
-        (Looking("other"), ["its `next` was handed on"]),
-        (Looking("mixed"), ["its `next` was handed on"]),
         (Remembering(), ["it reads `step.history`, which stays empty"]),
         (Asking(), []),
         (mdm.Bypass(0.5, mdm.InfoGain(2)), []),

@@ -300,14 +300,13 @@ def row_by_row(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Remembers(mdm.PositionPlanner):
-    """Uses all that the loop keeps of a row: memory, history, the lookahead behind its move."""
+    """Uses all that the loop keeps of a row: memory and history."""
 
     needs = mdm.Needs(history=2)
 
     def plan(self, step: mdm.Step) -> mdm.Plan:
         moves = mdm.top_positions(step.confidence, step.masked, step.quota)
-        ahead = step.lookahead(torch.arange(len(moves)), moves, step.tokens)
-        return mdm.Plan(moves, next=ahead, memory={"confidence": step.confidence})
+        return mdm.Plan(moves, memory={"confidence": step.confidence})
 
 
 def test_whatever_is_kept_of_rows_is_selected_with_them() -> None:
@@ -315,11 +314,22 @@ def test_whatever_is_kept_of_rows_is_selected_with_them() -> None:
     sampler = mdm.Sampler(toy_transformer(), planner=Remembers(), cache=mdm.PrefixCache(), block_size=6, steps=6)
     canvas = sampler.canvas([([1], [MASK] * 6), ([2, 3], [MASK] * 6), ([4], [MASK] * 6)])
     with torch.no_grad():
-        work = BlockWork(Run(sampler, canvas, [5, 6, 7]), Span(canvas.start, canvas.length), torch.arange(3))
-        for taken in range(2):
-            work.step(taken, torch.full((3,), 6))
-    before = {field.name: row_by_row(getattr(work.rows, field.name)) for field in fields(work.rows)}
+        run, block = Run(sampler, canvas, [5, 6, 7]), Span(canvas.start, canvas.length)
+        work = BlockWork(run, block, torch.arange(3), torch.tensor([6, 5, 4]))
+        steps = work.records()
+        next(steps), next(steps)
+    rows = replace(work.rows, taken=[2, 3, 4])
+    before = {field.name: row_by_row(getattr(rows, field.name)) for field in fields(rows)}
     assert all(len({str(row) for row in each}) == 3 for each in before.values())  # a row is told from its neighbours
-    chosen = work.rows.select(torch.tensor([2, 0]))
+    chosen = rows.select(torch.tensor([2, 0]))
     for name, each in before.items():
         assert row_by_row(getattr(chosen, name)) == [each[2], each[0]], name
+    swapped = rows.updated(torch.tensor([0, 2]), replace(rows.select(torch.tensor([2, 0])), taken=[7, 8]))
+    for name, each in before.items():
+        kept = name in ("numbers", "seeds", "steps")  # these never change
+        expected = each if kept else [7, 3, 8] if name == "taken" else [each[2], each[1], each[0]]
+        assert row_by_row(getattr(swapped, name)) == expected, name
+    slots = work.forwards.slots
+    of_rows = row_by_row(slots)
+    work.forwards.keep_rows(torch.tensor([2, 0]))
+    assert row_by_row(work.forwards.slots) == [of_rows[2], of_rows[0]]

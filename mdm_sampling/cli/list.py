@@ -10,7 +10,7 @@ from .layout import LaidOutCommand
 from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
 
-KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
+KINDS = ["planners", "draft-shapes", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
 
 class Kind(click.Choice[str]):
@@ -28,7 +28,8 @@ class Kind(click.Choice[str]):
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 
-    KIND is planners, caches, token-samplers, schedules, processors, backends or tasks; all of them without it.
+    KIND is planners, draft-shapes, caches, token-samplers, schedules, processors, backends or tasks; without it all of
+    them are shown.
     """
     with plain_errors():
         from ..registry.registry import registry

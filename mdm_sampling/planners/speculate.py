@@ -1,15 +1,21 @@
-"""Speculation: look ahead at where another planner may soon be, and take its steps there without further forwards."""
+"""Speculation: look ahead at where a planner may soon stand, and take its next steps there without a forward.
+
+Drafts that are verified in one batched forward are those of Spiffy (arXiv:2509.18085) and FreeDave (arXiv:2510.00294).
+Here they are drafts of canvases, so any planner can be wrapped, under any cache, and nothing is trained or calibrated.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 from ..errors import SpecError, require
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
-from .base import Needs, PositionPlanner, Step, top_positions
+from .base import Needs, PositionPlanner, Step
+from .draft_shapes import DraftShape, Lattice, filled_by
+from .info_gain import distinct
 from .scores import Confidence
 
 if TYPE_CHECKING:
@@ -19,21 +25,26 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Speculate(PositionPlanner):
-    """Take the steps of another planner, several after one forward where one of its drafts foresaw them.
+    """Take the steps of another planner, several of them after one forward where its drafts foresaw them.
+
+    At each step the canvas that the planner moves to is looked at, and `drafts` others that it may come to stand on
+    soon. While it moves to a canvas that was looked at, its next steps cost no forward. Tokens, order and entropies
+    are those of the planner alone; only the forwards differ: fewer of them one after the other, more rows in each.
 
     Args:
-        planner: whose steps are taken.
-        drafts: canvases that are looked at in a step, the planner's next one among them.
-        shape: own or prefix
+        planner: whose steps are taken. It must not look ahead itself.
+        drafts: canvases that are looked at beside the planner's next one, in each row.
+        shape: which they are.
     """
 
     planner: PositionPlanner = field(default_factory=Confidence)
     drafts: int = 8
-    shape: str = "own"
+    shape: DraftShape = field(default_factory=Lattice)
 
     def __post_init__(self) -> None:
         check_fields(self, "speculate")
         require(self.drafts >= 1, f"speculate: drafts must be at least 1, got {self.drafts}")
+        require(not self.planner.needs.drafts, "speculate: the planner inside drafts by itself")
 
     @property
     def needs(self) -> Needs:
@@ -41,55 +52,36 @@ class Speculate(PositionPlanner):
 
     def plan(self, step: Step) -> Plan:
         plan = self.planner.plan(replace(step, lookahead=_refused))
-        tokens = step.tokens if plan.tokens is None else plan.tokens
-        filled = plan.unmask | step.fixed
-        going = (step.open & ~plan.unmask).any(-1)  # the others are finished by this move
-        if plan.remask is not None:
-            going &= ~plan.remask.any(-1)  # no lookahead sees what is reopened
+        filled, tokens = filled_by(step, plan)
+        goes_on = (step.open & ~filled).any(-1)  # a move that ends the block needs no prediction after it
         if step.may_wait:
-            ready = step.foreseen(filled, tokens) | ~(step.open & ~plan.unmask).any(-1)
-            return replace(plan, unmask=plan.unmask & ready.unsqueeze(-1), remask=None if plan.remask is None else plan.remask & ready.unsqueeze(-1))
-        rows = going.nonzero()[:, 0]
-        if len(rows):
-            self._look(step, plan, filled, tokens, rows)
+            return waiting(plan, goes_on & ~step.foreseen(filled, tokens))
+        if plan.remask is not None:
+            goes_on &= ~plan.remask.any(-1)  # a lookahead cannot see what is reopened
+        if bool(goes_on.any()):
+            look_at(step, *self._moves(step, plan), goes_on)
         return plan
 
-    def _look(self, step: Step, plan: Plan, filled: Tensor, tokens: Tensor, rows: Tensor) -> None:
-        of, unmask, toks = [rows], [filled[rows]], [tokens[rows]]
-        if self.shape == "own":
-            now, idx, who = step, rows, torch.arange(len(filled))
-            cumu, tk, current = filled.clone(), tokens.clone(), plan
-            for _ in range(self.drafts):
-                if not len(idx): break
-                now = now.imagine(current, idx)
-                cumu, tk, who = cumu[idx], tk[idx], who[idx]
-                current = self.planner.plan(replace(now, lookahead=_refused))
-                t = now.tokens if current.tokens is None else current.tokens
-                tk = torch.where(current.unmask, t, tk)
-                cumu = cumu | current.unmask
-                idx = (now.open & ~current.unmask).any(-1).nonzero()[:, 0]
-                of.append(who[idx]); unmask.append(cumu[idx]); toks.append(tk[idx])
-        else:
-            score = -step.prediction.entropy if self.shape.startswith("entropy") else step.confidence
-            rest = step.open & ~filled
-            swaps = "swap" in self.shape
-            def add(more):
-                ok = (rest & ~more).any(-1) & more.any(-1)
-                idx = (ok[rows]).nonzero()[:,0]
-                if len(idx):
-                    r = rows[idx]
-                    of.append(r); unmask.append((filled | more)[r]); toks.append(torch.where(filled, tokens, step.tokens)[r])
-            top = lambda n: top_positions(score, rest, torch.full_like(step.quota, n))
-            if not swaps:
-                for n in range(1, self.drafts+1): add(top(n))
-            else:
-                # (length, swap) in the order of worth
-                table = [(1,0),(2,0),(1,1),(3,0),(2,1),(4,0),(3,1),(5,0),(1,2),(4,1),(6,0),(2,2),(7,0),(5,1)]
-                for n, sw in table[:self.drafts]:
-                    if sw == 0: add(top(n))
-                    else: add(top(n-1) | (top(n+sw) & ~top(n+sw-1)))
-        step.lookahead(torch.cat(of), torch.cat(unmask), torch.cat(toks))
+    def _moves(self, step: Step, plan: Plan) -> tuple[Tensor, Tensor]:
+        """The planner's move and the drafts: bool [n b l] and int64 [n b l]."""
+        own = filled_by(step, plan)
+        drafts = self.shape.drafts(replace(step, lookahead=_refused), plan, self.planner, self.drafts)
+        unmask, tokens = (torch.cat([mine[None], others]) for mine, others in zip(own, drafts, strict=True))
+        return unmask, tokens
+
+
+def waiting(plan: Plan, rows: Tensor) -> Plan:
+    """The plan in which these rows, bool [b], wait."""
+    here = ~rows.unsqueeze(-1)
+    return replace(plan, unmask=plan.unmask & here, remask=None if plan.remask is None else plan.remask & here)
+
+
+def look_at(step: Step, unmask: Tensor, tokens: Tensor, rows: Tensor) -> None:
+    """Look ahead at moves, [n b l] each, of the rows `rows`, bool [b]: each move once, and none that ends the block."""
+    going = (step.open & ~unmask).any(-1) & rows
+    number, row = (distinct(unmask, tokens) & going).nonzero(as_tuple=True)
+    step.lookahead(row, unmask[number, row], tokens[number, row])
 
 
 def _refused(*_: Any, **__: Any) -> NoReturn:
-    raise SpecError("speculate: the planner inside looks ahead itself")
+    raise SpecError("speculate: the planner inside looks ahead itself; only one that does not can be speculated on")

@@ -4,10 +4,15 @@ from ..backends.dream import Dream
 from ..backends.embedded import Embedded
 from ..backends.llada import LLaDA
 from ..caches import DualCache, NoCache, PrefixCache, Refresh
+from ..planners.bounded_chain import BoundedChain
 from ..planners.bypass import Bypass
 from ..planners.defer import Defer
+from ..planners.draft_shapes import Lattice, OwnSteps, Prefixes
+from ..planners.eb import EBSampler
+from ..planners.factor import Factor
 from ..planners.info_gain import InfoGain
 from ..planners.scores import Confidence, Entropy, LeftToRight, Margin, Random
+from ..planners.speculate import Speculate
 from ..processors import Ban, Penalise
 from ..schedules import Constant, Cosine, Linear, Uniform
 from ..tasks.countdown import Countdown
@@ -40,9 +45,20 @@ def register_planners(register: Register) -> None:
     register("confidence", Confidence)
     register("margin", Margin)
     register("entropy", Entropy)
+    register("eb", EBSampler)
+    register("factor", Factor)
     register("info-gain", InfoGain)
+    register("bounded-chain", BoundedChain)
+    register("speculate", Speculate)
     register("bypass", Bypass)
     register("defer", Defer)
+
+
+@hookimpl
+def register_draft_shapes(register: Register) -> None:
+    register("prefixes", Prefixes)
+    register("lattice", Lattice)
+    register("own-steps", OwnSteps)
 
 
 @hookimpl

@@ -44,6 +44,11 @@ def register_planners(register: Register) -> None:
 
 
 @hookspec
+def register_draft_shapes(register: Register) -> None:
+    """Register draft shapes: frozen dataclasses that implement `DraftShape`."""
+
+
+@hookspec
 def register_token_samplers(register: Register) -> None:
     """Register token samplers: frozen dataclasses that implement `TokenSampler`."""
 

@@ -17,6 +17,7 @@ from ..backends.base import BackendFamily
 from ..caches import CacheStrategy
 from ..errors import RegistrationError, SpecError, nearest
 from ..planners.base import PositionPlanner
+from ..planners.draft_shapes import DraftShape
 from ..processors import Processor
 from ..schedules import Schedule
 from ..tasks.base import Task
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Any]] = {
     "backends": BackendFamily,
     "caches": CacheStrategy,
     "planners": PositionPlanner,
+    "draft_shapes": DraftShape,
     "token_samplers": TokenSampler,
     "schedules": Schedule,
     "processors": Processor,

@@ -22,6 +22,7 @@ from ..caches import CacheStrategy
 from ..errors import ContractError, SpecError, nearest
 from ..kinds import LARGEST
 from ..planners.base import PositionPlanner
+from ..planners.draft_shapes import DraftShape
 from ..processors import Processor
 from ..schedules import Schedule
 from ..tasks.base import Task
@@ -124,6 +125,8 @@ def build(kind: Literal["backends"], spec: str | Spec) -> BackendFamily: ...
 def build(kind: Literal["caches"], spec: str | Spec) -> CacheStrategy: ...
 @overload
 def build(kind: Literal["planners"], spec: str | Spec) -> PositionPlanner: ...
+@overload
+def build(kind: Literal["draft_shapes"], spec: str | Spec) -> DraftShape: ...
 @overload
 def build(kind: Literal["token_samplers"], spec: str | Spec) -> TokenSampler: ...
 @overload

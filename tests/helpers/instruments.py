@@ -5,6 +5,7 @@ that what a cache keeps is never stale, and a forward under any cache must equal
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ from toys import EOS, MASK, VOCAB, random_llama
 
 import mdm_sampling as mdm
 from mdm_sampling.canvas import Canvas, Span
+from mdm_sampling.forwards import BlockForwards
 from mdm_sampling.records import StepRecord
 
 Row = tuple[list[int], list[int]]
@@ -80,6 +82,14 @@ def assert_predicts(
     expected = expected[:, seen.positions][prediction.masked]
     torch.testing.assert_close(prediction.logits(prediction.masked), expected, atol=1e-9, rtol=0)
     torch.testing.assert_close(prediction.entropy[prediction.masked], entropy_of(expected), atol=1e-9, rtol=0)
+
+
+@contextmanager
+def forgetting() -> Iterator[None]:
+    """What was looked at is not kept, so that every step does its own forward."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlockForwards, "_keep", lambda *_: None)
+        yield
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,25 @@ dependence error). The sampler orders the masked positions by how good the model
 longest prefix U of that order whose bound stays within gamma.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from ..errors import require
+from ..kinds import check_fields
+from ..lazy import torch
+from ..records import Plan
+from .base import PositionPlanner, Step, top_positions
 
-import mdm_sampling as mdm
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
 @dataclass(frozen=True)
-class EBSampler(mdm.PositionPlanner):
+class EBSampler(PositionPlanner):
     """Unmask the longest prefix of the best positions whose entropies, without the largest, sum to gamma at most.
 
     One position always fits, since nothing is left of its sum. The schedule's quota plays no part: gamma alone decides
@@ -37,26 +42,15 @@ class EBSampler(mdm.PositionPlanner):
     proxy: Literal["entropy", "confidence", "margin"] = "entropy"
 
     def __post_init__(self) -> None:
-        if self.proxy not in ("entropy", "confidence", "margin"):
-            raise mdm.SpecError(f"eb: proxy must be entropy, confidence or margin, got {self.proxy!r}")
-        mdm.check_fields(self, "eb")
-        if not 0 <= self.gamma < inf:
-            raise mdm.SpecError(f"eb: gamma must be finite and 0 or more, got {self.gamma}")
+        check_fields(self, "eb")
+        require(0 <= self.gamma < inf, f"eb: gamma must be finite and 0 or more, got {self.gamma}")
 
-    def plan(self, step: mdm.Step) -> mdm.Plan:
+    def plan(self, step: Step) -> Plan:
         score = self._score(step)
-        order = score.masked_fill(~step.masked, -inf).argsort(dim=-1, descending=True, stable=True)
-        entropy = step.prediction.entropy.gather(-1, order)
-        largest_before = pad(entropy.cummax(-1).values[:, :-1], (1, 0))
-        # Each position adds the smaller of its entropy and the largest before it: the sum without its largest term, and
-        # unlike the difference of the two it neither cancels nor falls, so that counting finds the longest prefix.
-        bound = torch.minimum(entropy, largest_before).cumsum(-1)
-        fitting = (bound <= self.gamma).sum(-1)
-        return mdm.Plan(
-            unmask=mdm.top_positions(score, step.masked, fitting.masked_fill(step.is_last, score.shape[-1]))
-        )
+        fitting = longest_prefix(step.prediction.entropy, score, step.masked, self.gamma)
+        return Plan(unmask=top_positions(score, step.masked, fitting.masked_fill(step.is_last, score.shape[-1])))
 
-    def _score(self, step: mdm.Step) -> Tensor:
+    def _score(self, step: Step) -> Tensor:
         """The larger, the sooner: [b l]."""
         statistics = step.prediction.statistics
         if self.proxy == "entropy":
@@ -64,6 +58,13 @@ class EBSampler(mdm.PositionPlanner):
         return step.confidence if self.proxy == "confidence" else statistics.confidence - statistics.second
 
 
-@mdm.hookimpl
-def register_planners(register: mdm.Register) -> None:
-    register("eb", EBSampler)
+def longest_prefix(entropy: Tensor, score: Tensor, eligible: Tensor, bound: float) -> Tensor:
+    """How many eligible positions, the best score first, have entropies that without the largest sum to the bound at
+    most: [b l] three times -> int64 [b].
+    """
+    order = score.masked_fill(~eligible, -inf).argsort(dim=-1, descending=True, stable=True)
+    sorted_entropy = entropy.gather(-1, order)
+    largest_before = torch.nn.functional.pad(sorted_entropy.cummax(-1).values[:, :-1], (1, 0))
+    # Each position adds the smaller of its entropy and the largest before it: the sum without its largest term, and
+    # unlike the difference of the two it neither cancels nor falls, so that counting finds the longest prefix.
+    return (torch.minimum(sorted_entropy, largest_before).cumsum(-1) <= bound).sum(-1)

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from mdm_eb_sampler import EBSampler
 from torch import Tensor
 
 import mdm_sampling as mdm
@@ -87,8 +86,10 @@ def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> l
     return moves
 
 
-@pytest.mark.parametrize("planner", [EBSampler(), EBSampler(1.5, "confidence"), EBSampler(0.0, "margin")], ids=repr)
-def test_it_conforms(planner: EBSampler) -> None:
+@pytest.mark.parametrize(
+    "planner", [mdm.EBSampler(), mdm.EBSampler(1.5, "confidence"), mdm.EBSampler(0.0, "margin")], ids=repr
+)
+def test_it_conforms(planner: mdm.EBSampler) -> None:
     check_planner(planner, examples=30)
 
 
@@ -100,7 +101,7 @@ def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) ->
         toy = Toy(seed)
         for block in (12, 5):
             sampler = mdm.Sampler(
-                toy.backend, EBSampler(gamma, proxy), cache=mdm.NoCache(), block_size=block, steps=10**6
+                toy.backend, mdm.EBSampler(gamma, proxy), cache=mdm.NoCache(), block_size=block, steps=10**6
             )
             found = moves_of(sampler, ROWS)
             assert found == [naive(toy, *row, block, gamma, proxy) for row in ROWS]
@@ -109,14 +110,14 @@ def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) ->
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, EBSampler(0.3), block_size=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0).backend, mdm.EBSampler(0.3), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
     for positions in (1, 3, 100):
         assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected
 
 
 def test_the_last_step_fills_what_is_left() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, EBSampler(0.0), steps=3)
+    sampler = mdm.Sampler(Toy(0).backend, mdm.EBSampler(0.0), steps=3)
     assert [len(move) for move in moves_of(sampler, ROWS[:1])[0]] == [1, 1, 7]
 
 
@@ -124,7 +125,7 @@ def test_positions_that_are_certain_ride_along_at_gamma_0() -> None:
     """With one entropy above 0 the sum without the largest is 0, whichever position holds it."""
     table = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, 0.3, 0.0], [-torch.inf, 0.0, 0.0], [0.0, 0.9, 0.0]]).double()
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), 4, 3).clone(), mask_id=2, vocab_size=3)
-    found = moves_of(mdm.Sampler(backend, EBSampler(0.0), steps=100), [([], [2] * 4)])
+    found = moves_of(mdm.Sampler(backend, mdm.EBSampler(0.0), steps=100), [([], [2] * 4)])
     assert [sorted(move) for move in found[0]] == [[0, 2, 3], [1]]
 
 
@@ -132,7 +133,7 @@ def test_equal_positions_are_taken_from_the_left() -> None:
     """With two equal logits a confidence is 1/2 and a margin 0 on any machine."""
     backend = mdm.wrap(lambda tokens: torch.zeros(*tokens.shape, 3).double(), mask_id=2, vocab_size=3)
     for proxy in ("confidence", "margin"):
-        sampler = mdm.Sampler(backend, EBSampler(1.0, proxy), steps=100)  # each of two tokens: 0.69 nats a position
+        sampler = mdm.Sampler(backend, mdm.EBSampler(1.0, proxy), steps=100)  # each of two tokens: 0.69 nats a position
         assert [sorted(move) for move in moves_of(sampler, [([], [2] * 5)])[0]] == [[0, 1], [2, 3], [4]]
 
 
@@ -152,13 +153,13 @@ def test_bad_parameters_are_refused(spec: str, message: str) -> None:
 
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(mdm.SpecError, match="gamma must be a number"):
-        EBSampler(math.nan)
+        mdm.EBSampler(math.nan)
     with pytest.raises(mdm.SpecError, match="proxy must be entropy, confidence or margin, got 'luck'"):
-        EBSampler(proxy="luck")  # type: ignore[arg-type]
+        mdm.EBSampler(proxy="luck")  # type: ignore[arg-type]
 
 
 def test_it_is_built_from_its_spec_and_described_by_it() -> None:
     planner = mdm.build("planners", "eb:gamma=0.5,proxy=margin")
-    assert planner == EBSampler(0.5, "margin") == mdm.build("planners", "eb:0.5,proxy=margin")
+    assert planner == mdm.EBSampler(0.5, "margin") == mdm.build("planners", "eb:0.5,proxy=margin")
     assert mdm.describe(planner) == "eb:gamma=0.5,proxy=margin"
-    assert mdm.describe(EBSampler()) == "eb"
+    assert mdm.describe(mdm.EBSampler()) == "eb"

@@ -6,18 +6,22 @@ one by one, if (n + 1)(1 - c) <= 1. The factor strategy replaces the 1 on the ri
 positions for the largest n with (n + 1)(1 - c(n)) < f, where c(1) >= c(2) >= ... are the sorted confidences.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import inf
 from typing import final
 
-import torch
-
-import mdm_sampling as mdm
+from ..errors import require
+from ..kinds import check_fields
+from ..lazy import torch
+from ..records import Plan
+from .base import PositionPlanner, Step, top_positions
 
 
 @final
 @dataclass(frozen=True)
-class Factor(mdm.PositionPlanner):
+class Factor(PositionPlanner):
     """Unmask the n most confident positions for the largest n with (n + 1)(1 - c(n)) < factor, and at least one.
 
     c(n) is the n-th largest confidence, the probability of the proposed token. As n grows the left side never falls, so
@@ -36,18 +40,12 @@ class Factor(mdm.PositionPlanner):
     factor: float = 1.0
 
     def __post_init__(self) -> None:
-        mdm.check_fields(self, "factor")
-        if not 0 < self.factor < inf:
-            raise mdm.SpecError(f"factor: factor must be finite and above 0, got {self.factor}")
+        check_fields(self, "factor")
+        require(0 < self.factor < inf, f"factor: factor must be finite and above 0, got {self.factor}")
 
-    def plan(self, step: mdm.Step) -> mdm.Plan:
+    def plan(self, step: Step) -> Plan:
         confidence = step.confidence
         ordered = confidence.masked_fill(~step.masked, 0).sort(dim=-1, descending=True).values
         n = torch.arange(1, ordered.shape[-1] + 1, device=ordered.device)
         fitting = ((n + 1) * (1 - ordered) < self.factor).sum(-1).clamp(min=1)
-        return mdm.Plan(unmask=mdm.top_positions(confidence, step.masked, fitting.masked_fill(step.is_last, len(n))))
-
-
-@mdm.hookimpl
-def register_planners(register: mdm.Register) -> None:
-    register("factor", Factor)
+        return Plan(unmask=top_positions(confidence, step.masked, fitting.masked_fill(step.is_last, len(n))))

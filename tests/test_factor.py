@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from mdm_fast_dllm_factor import Factor
 from torch import Tensor
 
 import mdm_sampling as mdm
@@ -98,10 +97,10 @@ def sampler_of(confidences: list[float], factor: float) -> mdm.Sampler:
     """A model of two tokens with the given confidences."""
     table = torch.tensor([[c, 1 - c, 1.0] for c in confidences], dtype=torch.float64).log()
     backend = mdm.wrap(lambda tokens: table.expand(len(tokens), *table.shape).clone(), mask_id=2, vocab_size=3)
-    return mdm.Sampler(backend, Factor(factor), steps=100)
+    return mdm.Sampler(backend, mdm.Factor(factor), steps=100)
 
 
-@pytest.mark.parametrize("planner", [Factor(), Factor(2.5)], ids=repr)
+@pytest.mark.parametrize("planner", [mdm.Factor(), mdm.Factor(2.5)], ids=repr)
 def test_it_conforms(planner: Factor) -> None:
     check_planner(planner, examples=30)
 
@@ -112,7 +111,7 @@ def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
     for seed in range(5):
         toy = Toy(seed)
         for block in (12, 5):
-            sampler = mdm.Sampler(toy.backend, Factor(factor), cache=mdm.NoCache(), block_size=block, steps=10**6)
+            sampler = mdm.Sampler(toy.backend, mdm.Factor(factor), cache=mdm.NoCache(), block_size=block, steps=10**6)
             found = moves_of(sampler, ROWS)
             assert found == [naive(toy, *row, block, factor) for row in ROWS]
             sizes |= {len(move) for row in found for move in row}
@@ -120,7 +119,7 @@ def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
 
 
 def test_the_confidence_is_that_of_the_drawn_token() -> None:
-    spy = Spy(Factor(1.5))
+    spy = Spy(mdm.Factor(1.5))
     sampler = mdm.Sampler(Toy(0).backend, spy, token_sampler=mdm.GumbelMax(0.8), block_size=6, steps=1000)
     list(sampler.iterate(sampler.canvas(ROWS), seed=[1, 2, 3]))
     for step, plan in spy.seen:
@@ -157,11 +156,11 @@ def test_equal_positions_are_taken_from_the_left() -> None:
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, Factor(), block_size=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0).backend, mdm.Factor(), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
     for positions in (1, 3, 100):
         assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected
-    last = replace(sampler, planner=Factor(1e-6), block_size=9, steps=3)
+    last = replace(sampler, planner=mdm.Factor(1e-6), block_size=9, steps=3)
     assert [len(move) for move in moves_of(last, ROWS[:1])[0]] == [1, 1, 7]
 
 
@@ -170,10 +169,10 @@ def test_bad_factors_are_refused(factor: str) -> None:
     with pytest.raises(mdm.SpecError, match=r"factor: factor must be (finite and above 0|a number), got"):
         mdm.build("planners", f"factor:{factor}")
     with pytest.raises(mdm.SpecError, match=r"factor must be (finite and above 0|a number), got"):
-        Factor(float(factor))
+        mdm.Factor(float(factor))
 
 
 def test_it_is_built_from_its_spec_and_described_by_it() -> None:
-    assert mdm.build("planners", "factor:2") == Factor(2.0) == mdm.build("planners", "factor:factor=2.0")
-    assert mdm.describe(Factor(2.0)) == "factor:factor=2.0"
-    assert mdm.describe(Factor()) == "factor"
+    assert mdm.build("planners", "factor:2") == mdm.Factor(2.0) == mdm.build("planners", "factor:factor=2.0")
+    assert mdm.describe(mdm.Factor(2.0)) == "factor:factor=2.0"
+    assert mdm.describe(mdm.Factor()) == "factor"

@@ -1,0 +1,229 @@
+"""Bounded chains: look at several canvases in one forward, and go from one to the next as an entropy bound allows.
+
+EB-Sampler (arXiv:2505.24857) fills as many positions at once as a bound on their entropies allows, and Info-Gain
+(arXiv:2602.18176) looks at several moves in one forward and takes the one after which the least uncertainty is left.
+Here the moves that are looked at also verify each other: the prediction after one of them says whether the bound
+allows the way to the next, so that one forward justifies several moves in turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING, final
+
+from ..errors import require
+from ..kinds import check_fields
+from ..lazy import torch
+from ..prediction import Prediction
+from ..records import Candidates, Plan
+from .base import Needs, PositionPlanner, Step
+from .draft_shapes import DraftShape, Prefixes, filled_by
+from .eb import EBSampler
+from .info_gain import distinct
+from .speculate import waiting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class BoundedChain(PositionPlanner):
+    """Take the chain of bounded moves, all looked at in one forward, that leaves the least uncertainty.
+
+    The first move is EB-Sampler's: the positions of lowest entropy whose entropies, without the largest, sum to the
+    bound at most. Beside it `drafts` larger moves are looked at. One move leads to another if the positions between
+    them keep to the bound under the prediction after the first of the two, and its likeliest tokens are the drafted
+    ones. Of all moves that a chain of such links leads to, the one with the largest J = -C - H is taken: C is the sum
+    of the entropies of the positions filled, each under the prediction that allowed it, and H the sum of those that are
+    left. The links are steps of their own, of which only the first costs a forward.
+
+    The schedule's quota plays no part but for the size of drafts. A row's last step of a block fills all that is left.
+
+    Args:
+        bound: in nats, 0 or more; the larger it is, the fewer steps.
+        drafts: moves that are looked at beside the first one, in each row. With 0 this is EB-Sampler, whose next
+            prediction comes from a lookahead.
+        shape: which they are.
+    """
+
+    bound: float = 0.1
+    drafts: int = 8
+    shape: DraftShape = field(default_factory=lambda: Prefixes("entropy"))
+
+    def __post_init__(self) -> None:
+        check_fields(self, "bounded-chain")
+        require(0 <= self.bound < inf, f"bounded-chain: bound must be finite and 0 or more, got {self.bound}")
+        require(self.drafts >= 0, f"bounded-chain: drafts must be 0 or more, got {self.drafts}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(drafts=True)
+
+    def plan(self, step: Step) -> Plan:
+        if step.may_wait:
+            return self._next_link(step)
+        first = EBSampler(self.bound).plan(step)
+        unmask, tokens = self._moves(step, first)
+        ends = ~(step.open & ~unmask).any(-1)
+        differs = distinct(unmask, tokens)
+        number, row = (differs & ~ends & ~ends[0]).nonzero(as_tuple=True)
+        if not len(row):
+            return Plan(first.unmask, memory=_remembered(torch.zeros_like(tokens[0]), tokens[0]))
+        ahead = step.lookahead(row, unmask[number, row], tokens[number, row])
+        moves = Moves.of(step, unmask, tokens, (number, row), ahead, usable=differs & ~ends[0])
+        return self._chain(step, first, moves)
+
+    def _moves(self, step: Step, first: Plan) -> tuple[Tensor, Tensor]:
+        """The first move and its drafts, bool [n b l] and int64 [n b l]."""
+        unmask, tokens = (own[None] for own in filled_by(step, first))
+        if self.drafts:
+            drafted = self.shape.drafts(step, first, EBSampler(self.bound), self.drafts)
+            unmask, tokens = torch.cat([unmask, drafted[0]]), torch.cat([tokens, drafted[1]])
+        return unmask, tokens
+
+    def _chain(self, step: Step, first: Plan, moves: Moves) -> Plan:
+        """The first link of the best chain; the others are remembered."""
+        cost, before = chains(moves.links(self.bound), moves.between())
+        left = moves.entropy.sum(-1) * moves.goes_on
+        score = (-cost - left).to(left.dtype)[1:]
+        best = score.nan_to_num(nan=-inf).argmax(0) + 1
+        rows = torch.arange(len(best), device=best.device)
+        number = _links(moves.unmask, before, best)
+        unmask = torch.where(score.isnan().all(0).unsqueeze(-1), first.unmask, (number == 1) & step.masked)
+        count = (step.open & ~moves.unmask[1:]).sum(-1).clamp(min=1)
+        seen = moves.goes_on[1:]
+        return Plan(
+            unmask=unmask,
+            tokens=torch.where(unmask, moves.tokens[best, rows], step.tokens),
+            candidates=Candidates(
+                unmask=moves.unmask[1:],
+                tokens=moves.tokens[1:],
+                cost=cost[1:].to(left.dtype),
+                next_entropy=torch.where(seen, left[1:] / count, torch.nan),
+                score=score,
+                chosen=best - 1,
+            ),
+            memory=_remembered(number.masked_fill(unmask, 0), moves.tokens[best, rows]),
+        )
+
+    def _next_link(self, step: Step) -> Plan:
+        """The next link of a chain, if the prediction that it starts from still allows it; other rows wait."""
+        number, tokens = step.memory["link"], step.memory["token"]
+        linked = (number > 0) & step.masked
+        next_number = number.masked_fill(~linked, LAST).amin(-1, keepdim=True)
+        now = linked & (number == next_number)
+        entropy = step.prediction.entropy * now
+        allowed = entropy.sum(-1) - entropy.amax(-1) <= self.bound + ROUNDING
+        goes_on = now.any(-1) & allowed & ~(now & (step.tokens != tokens)).any(-1)
+        unmask = torch.where(step.is_last.unsqueeze(-1), step.masked, now)
+        return waiting(Plan(unmask, memory=_remembered(number.masked_fill(now, 0), tokens)), ~goes_on)
+
+
+ROUNDING = 1e-6
+"""By how much a sum may exceed the bound because it was added up in another order."""
+
+LAST = 2**31
+"""More than there are links."""
+
+
+def _remembered(link: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """The memory of a chain: for each position the number of the link that fills it, 0 for none, and the token."""
+    return {"link": link, "token": tokens}
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Moves of each row with what was predicted after them. Number 0 is the move that does nothing.
+
+    Attributes:
+        unmask: positions that each fills, bool [n b l].
+        tokens: what they are filled with, int64 [n b l].
+        entropy: of the positions that are left, in nats, [n b l].
+        likeliest: their likeliest tokens, int64 [n b l].
+        goes_on: whether a prediction after the move is known, from which a link may start, bool [n b].
+        usable: whether the move is one of its row's, bool [n b].
+    """
+
+    unmask: Tensor
+    tokens: Tensor
+    entropy: Tensor
+    likeliest: Tensor
+    goes_on: Tensor
+    usable: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        step: Step,
+        unmask: Tensor,
+        tokens: Tensor,
+        seen: tuple[Tensor, Tensor],
+        ahead: Prediction,
+        usable: Tensor,
+    ) -> Moves:
+        """Moves, [n b l], of which those with the (numbers, rows) `seen` were looked at, as `ahead` says."""
+        where = (seen[0] + 1, seen[1])
+        unmask = torch.cat([step.fixed[None], unmask])
+        entropy = step.prediction.entropy.new_zeros(unmask.shape)
+        entropy[0], entropy[where] = step.prediction.entropy, ahead.entropy.to(entropy)
+        likeliest = torch.zeros(unmask.shape, dtype=torch.long, device=unmask.device)
+        likeliest[0], likeliest[where] = step.tokens, ahead.statistics.token
+        goes_on = torch.zeros(unmask.shape[:2], dtype=torch.bool, device=unmask.device)
+        goes_on[0], goes_on[where] = True, True
+        tokens = torch.cat([step.tokens[None], tokens])
+        return cls(unmask, tokens, entropy, likeliest, goes_on, torch.cat([goes_on[:1], usable]))
+
+    def new(self) -> Tensor:
+        """The positions that each move fills beyond each other one: from i to j, bool [n n b l]."""
+        return self.unmask[None] & ~self.unmask[:, None]
+
+    def between(self) -> Tensor:
+        """What the way from move i to move j costs: the entropies of its positions after i, [n n b]."""
+        return (self.entropy[:, None] * self.new()).sum(-1)
+
+    def links(self, bound: float) -> Tensor:
+        """Whether the prediction after move i allows the way to move j, bool [n n b]."""
+        new = self.new()
+        costs = self.entropy[:, None] * new
+        allowed = costs.sum(-1) - costs.amax(-1) <= bound + ROUNDING
+        inside = ~(self.unmask[:, None] & ~self.unmask[None]).any(-1) & new.any(-1)
+        same = ~(self.unmask[:, None] & (self.tokens[:, None] != self.tokens[None])).any(-1)
+        drafted = ~(new & (self.likeliest[:, None] != self.tokens[None])).any(-1)
+        return allowed & inside & same & drafted & self.goes_on[:, None] & self.usable[None] & self.usable[:, None]
+
+
+def chains(links: Tensor, costs: Tensor) -> tuple[Tensor, Tensor]:
+    """The cheapest chain of links from move 0 to each: its cost, [n b], nan if there is none, and the move before it.
+
+    Args:
+        links: whether move i leads to move j, bool [n n b]; never in a circle.
+        costs: what that costs, [n n b].
+    """
+    weight = costs.double().masked_fill(~links, inf)
+    cost = torch.full_like(weight[0], inf)
+    cost[0] = 0
+    before = torch.zeros_like(cost, dtype=torch.long)
+    for _ in range(len(links) - 1):
+        way = cost.unsqueeze(1) + weight
+        found = way.min(0)
+        better = found.values < cost
+        before = torch.where(better, found.indices, before)
+        cost = torch.minimum(cost, found.values)
+    return cost.masked_fill(cost.isinf(), torch.nan), before
+
+
+def _links(unmask: Tensor, before: Tensor, best: Tensor) -> Tensor:
+    """For each position the number of the link that fills it on the way to the move `best`, [b]; 0 for none, [b l]."""
+    rows = torch.arange(len(best), device=best.device)
+    ends = [best]
+    for _ in range(len(unmask) - 1):
+        ends.append(before[ends[-1], rows])
+    number = torch.zeros(unmask.shape[1:], dtype=torch.long, device=best.device)
+    length = torch.stack([end > 0 for end in ends]).sum(0)
+    for back, (end, start) in enumerate(pairwise(ends)):
+        new = unmask[end, rows] & ~unmask[start, rows]
+        number = torch.where(new, (length - back).unsqueeze(-1), number)
+    return number
