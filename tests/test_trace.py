@@ -208,7 +208,7 @@ class Reopening(mdm.PositionPlanner):
         unmask = mdm.top_positions(
             -torch.arange(step.masked.shape[1]).expand_as(step.masked).double(), step.masked, step.quota
         )
-        first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2)
+        first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2).unsqueeze(-1)
         return mdm.Plan(unmask=unmask, remask=first)
 
 

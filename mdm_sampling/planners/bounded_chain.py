@@ -48,14 +48,14 @@ class BoundedChain(PositionPlanner):
         drafts: larger moves that are looked at in each row. They save forwards.
         candidates: perturbed moves that are looked at in each row. They find surer orders. With neither these nor
             drafts this is EB-Sampler, whose next prediction comes from a lookahead.
-        noise: how far the perturbed orders stray: entropies are lowered by noise x Gumbel noise.
+        position_temperature: how far the perturbed orders stray: Gumbel noise, that many times, lowers the entropies.
         shape: which the drafts are.
     """
 
     bound: float = 0.1
     drafts: int = 5
     candidates: int = 3
-    noise: float = 0.1
+    position_temperature: float = 0.1
     shape: DraftShape = field(default_factory=lambda: Prefixes("entropy"))
 
     def __post_init__(self) -> None:
@@ -63,7 +63,10 @@ class BoundedChain(PositionPlanner):
         require(0 <= self.bound < inf, f"bounded-chain: bound must be finite and 0 or more, got {self.bound}")
         require(self.drafts >= 0, f"bounded-chain: drafts must be 0 or more, got {self.drafts}")
         require(self.candidates >= 0, f"bounded-chain: candidates must be 0 or more, got {self.candidates}")
-        require(0 <= self.noise < inf, f"bounded-chain: noise must be finite and 0 or more, got {self.noise}")
+        require(
+            0 <= self.position_temperature < inf,
+            f"bounded-chain: position_temperature must be finite and 0 or more, got {self.position_temperature}",
+        )
 
     @property
     def needs(self) -> Needs:
@@ -97,7 +100,7 @@ class BoundedChain(PositionPlanner):
     def _perturbed(self, step: Step) -> Tensor:
         """What the bound allows in orders by perturbed entropies, bool [n b l]."""
         entropy = step.prediction.entropy
-        score = self.noise * step.noise.gumbel(self.candidates) - entropy
+        score = self.position_temperature * step.noise.gumbel(self.candidates) - entropy
         allowed = longest_prefix(entropy.expand(score.shape), score, step.masked, self.bound)
         return top_positions(score, step.masked, allowed.masked_fill(step.is_last, score.shape[-1]))
 
