@@ -88,6 +88,7 @@ def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int
         assert film.cumulative_entropy[-1] == pytest.approx(row.cumulative_entropy, abs=1e-4)
         assert sum(frame.forwards for frame in film.frames) == row.forwards
         assert sum(frame.token_forwards for frame in film.frames) == row.token_forwards
+        assert sum(frame.sequential_forwards for frame in film.frames) == row.sequential_forwards
         assert film.after(len(film.frames))[0] == film.canvas
         assert film.after(0) == (film.body, [-1] * len(film.body))
 

@@ -87,6 +87,7 @@ def films(draw: st.DrawFn) -> Film:
                 candidates=[move] * draw(st.integers(0, 20)),
                 forwards=1,
                 token_forwards=1,
+                sequential_forwards=1,
             )
         )
     return film
