@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from extras import needs
 
 import mdm_sampling as mdm
 from mdm_sampling.tasks.split import is_held_out
@@ -43,6 +44,7 @@ def test_info_gain_at_a_large_vocabulary_stays_under_400_mb(cache: str) -> None:
     assert 0 < report["peak_above_model_mib"] < 400 * 1e6 / 2**20
 
 
+@needs("a minute")
 @pytest.mark.parametrize(
     ("script", "options"), [("against_plain", ["--repeats", "1"]), ("step_time", []), ("breakdown", [])]
 )

@@ -136,6 +136,7 @@ def test_a_compiled_model_decodes_the_same(one_layer: Path) -> None:
     check_compiled(one_layer, mdm.InfoGain(4, 1.0), mdm.DualCache())
 
 
+@needs("a minute")
 @pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13), reason="compiled models are tested with torch 2.13"
 )
