@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..backends.chat import with_system
 from ..canvas import Row
 from ..errors import CanvasError, MDMError, require
 from ..fields import is_whole
@@ -72,24 +73,28 @@ def encode(
     *,
     seed: int,
     chat: bool | None,
+    system: str | None,
     infill: bool,
     renderings: Renderings,
 ) -> tuple[list[EncodedRow], list[InputRow]]:
-    """The rows that can be decoded, and the bad ones with their errors.
+    """The rows that can be decoded, and the bad ones with their errors. Raises as `Sampler.generate` does for `system`.
 
     Args:
         seed: of the job; a row is drawn with a seed made of this one and its id.
-        chat: see `Sampler.generate`.
+        chat, system: see `Sampler.generate`.
         infill: whether prompts are texts with masks to fill in.
         renderings: what the chat template made of prompts before; it gets what the template makes now.
     """
     encoded, bad = [], []
+    if system is not None and sampler.backend.codec is not None:
+        sampler.backend.codec.check_system(system, chat)
     for each in asked:
         if each.prompt is None:
             bad.append(each)
             continue
         try:
-            applied, row = _encoded(sampler, each.prompt, chat, infill, renderings)
+            prompt = each.prompt if system is None else with_system(each.prompt, system)
+            applied, row = _encoded(sampler, prompt, chat, infill, renderings)
             sampler.check([row])
         except MDMError as error:
             bad.append(replace(each, prompt=None, error=str(error).removeprefix("row 0: ")))
