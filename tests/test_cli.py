@@ -253,6 +253,7 @@ def test_a_system_message_stands_before_each_prompt(dream_folder: Path) -> None:
     assert (row["prompt"], row["system"], row["chat"]) == ("a", "b c", True)
     refused(run("generate", "a", *options, "--system", "b", "--no-chat"), 2, "--system would be ignored with --no-chat")
     refused(run("generate", PUZZLE, "--system", "b"), 1, "chat template")
+    refused(run("generate", PUZZLE, "--stop", ""), 1, "stop must be a Unicode text")
 
 
 # --- infill and list ----------------------------------------------------------------------------------------------
