@@ -21,7 +21,7 @@ from .schedules import Schedule
 from .token_samplers import TokenSampler
 
 ROUNDED = 0.01
-"""How far a probability may be out of [0, 1]: two steps of bfloat16."""
+"""How far a probability may be out of [0, 1]; bfloat16 rounds it by less."""
 SCOPES = ("block", "canvas")
 Who = tuple[str, object]
 """The kind of a part and the part; its name is put together only for an error."""

@@ -180,9 +180,9 @@ def test_columns_and_ids_can_be_named(tmp_path: Path) -> None:
 
 
 KEPT = [
-    {"level": 1, "tags": ["a"], "note": None, "mixed": 1, "part": 0.5},
-    {"level": 2, "tags": [], "note": "é", "mixed": "x", "part": 2},
-    {"level": 3, "note": "b", "mixed": {"y": True}, "part": 1},
+    {"level": 1, "tags": ["a"], "note": None, "mixed": 1, "part": 0.5, "large": 2**70},
+    {"level": 2, "tags": [], "note": "é", "mixed": "x", "part": 2, "large": 0.5},
+    {"level": 3, "note": "b", "mixed": {"y": True}, "part": 1, "large": 2**60},
 ]
 
 
@@ -208,12 +208,25 @@ def test_columns_of_the_input_are_kept(sampler: mdm.Sampler, tmp_path: Path) -> 
     table = tmp_path / "out.parquet"
     Job(sampler, kept, table, tmp_path / "out.jsonl.job").run()
     found = pyarrow.parquet.read_table(table)
-    assert [str(found.schema.field(name).type) for name in names] == ["int64", "string", "string", "string", "double"]
+    types = [str(found.schema.field(name).type) for name in names]
+    assert types == ["int64", "string", "string", "string", "double", "string"]
     assert found["level"].to_pylist() == [1, 2, 3]
     assert found["tags"].to_pylist() == ['["a"]', "[]", None]
     assert found["note"].to_pylist() == [None, "é", "b"]
     assert found["mixed"].to_pylist() == ["1", '"x"', '{"y": true}']
     assert found["part"].to_pylist() == [0.5, 2, 1]
+    assert found["large"].to_pylist() == [str(2**70), "0.5", str(2**60)]
+
+
+def test_rows_of_two_files_keep_their_own_columns(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    """Their numbers are the same, and their ids."""
+    rows = []
+    for level, prompt in enumerate(MIXED[:2]):
+        (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": prompt, "level": level}))
+        rows += read_rows(tmp_path / "in.jsonl", keep_columns=["level"])
+    Job(sampler, rows, tmp_path / "out.jsonl").run()
+    texts = [sampler.generate(prompt).texts[0] for prompt in MIXED[:2]]
+    assert [(row["level"], row["text"]) for row in output_of(tmp_path / "out.jsonl")] == list(enumerate(texts))
 
 
 def test_columns_of_csv_and_parquet_are_kept(tmp_path: Path) -> None:

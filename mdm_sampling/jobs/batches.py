@@ -7,9 +7,9 @@ a little on its neighbours, is the same however often a job was cut off, and on 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from ..backends.chat import with_system
 from ..canvas import Row
@@ -37,12 +37,14 @@ class EncodedRow:
         seed: draws it.
         identity: what its line of results begins with, JSON-able; by these fields it is told from other rows.
         chat: whether the chat template was applied; None for a text with masks.
+        kept: columns of the input that its output gets as well.
     """
 
     row: Row
     seed: int
     identity: Line
     chat: bool | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def encode(
         drawn = row_seed(each.id, seed)
         asks = digest([each.id, each.prompt, row, drawn])
         identity = {"item": each.id, "number": each.number, "digest": asks, "seed": drawn}
-        encoded.append(EncodedRow(row, drawn, identity, applied))
+        encoded.append(EncodedRow(row, drawn, identity, applied, each.kept))
     return encoded, bad
 
 

@@ -15,7 +15,7 @@ from ..stops import checked_stops
 from .batches import BatchSize, EncodedRow, check_batch_size, encode, plan
 from .engine import Engine, LocalEngine
 from .inputs import InputRow
-from .outputs import check_output, output_of_job, write_output
+from .outputs import check_output, output_of_job, output_row, write_output
 from .rendered import Renderings
 from .resume import Progress, decode_missing
 from .worker import Variant, Worker
@@ -136,10 +136,10 @@ class Job:
             held = decode_missing(
                 store, self.engine, worker, batches, finish=_without_order, keeps_errors=True, progress=progress
             )
-            lines = list(held.lines.values())
-            faulty = {row.number: row for row in bad}
-            told = [faulty.get(row.number, row) for row in self.rows]
-            write_output(output, folder, lines, {row.identity["number"]: self._asked(row) for row in rows}, told)
+            lines = [held.lines[JOB_LINES.key_of(worker.identity(row, 0))] for row in rows]
+            told = [output_row(line | self._asked(row), row.kept) for line, row in zip(lines, rows, strict=True)]
+            told += [output_row({"item": row.id, "number": row.number, "error": row.error}, row.kept) for row in bad]
+            write_output(output, folder, told)
         errors = len(bad) + sum(line["error"] is not None for line in lines)
         return JobOutcome(Path(self.output), len(self.rows), errors, held.before)
 

@@ -12,12 +12,13 @@ from ..fields import is_number, is_whole
 from ..folders.files import Output, pyarrow_parquet, write_json_lines
 from ..folders.lines import Line
 from ..folders.written import Written
-from .inputs import InputRow
 
 COLUMNS = (
     *("row", "id", "text", "error", "seed", "chat", "infill", "system", "stop"),
     *("tokens", "steps", "forwards", "token_forwards", "cumulative_entropy", "spec"),
 )
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
 SUFFIXES = (".jsonl", ".parquet")
 
 
@@ -38,28 +39,20 @@ def output_of_job(file: Path, folder: Path, overwrite: bool = False, reads: Sequ
     return Output(file, Written(folder).__contains__, overwrite, reads)
 
 
-def write_output(
-    output: Output, folder: Path, lines: Sequence[Line], asked: Mapping[int, Line], rows: Sequence[InputRow]
-) -> None:
-    """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
+def output_row(line: Line, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the output from what is known of it, and the columns that it keeps; None for what is not known.
 
-    Args:
-        folder: the job's, where what was written is noted.
-        lines: of the rows that could be decoded, or at least tried.
-        asked: the number of each of these rows, with how it was asked: chat, infill, system and stop.
-        rows: the input, bad rows with their errors.
+    Seconds are left out: they are no part of what was asked.
     """
-    file = Path(output.file)
-    found = {line["number"]: line | asked[line["number"]] for line in lines}
-    written = [_row(row, found.get(row.number, {"error": row.error})) for row in rows]
+    return {"row": line["number"], "id": line["item"], **kept, **{name: line.get(name) for name in COLUMNS[2:]}}
+
+
+def write_output(output: Output, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows in the input's order, whole or not at all, and note it in the job's folder."""
+    file, ordered = Path(output.file), sorted(rows, key=lambda row: row["row"])
     with output.replacing() as new:
-        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, written)
+        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
         Written(folder).add(new, file.name)
-
-
-def _row(row: InputRow, line: Line) -> dict[str, Any]:
-    """A row of the output: what the input calls it and keeps of it, then what was decoded; None where that failed."""
-    return {"row": row.number, "id": row.id, **row.kept, **{name: line.get(name) for name in COLUMNS[2:]}}
 
 
 def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -85,7 +78,7 @@ def _plain_type(values: Sequence[Any]) -> Any:
     """The type of a column that has plain values of one kind; None for any other."""
     from pyarrow import type_for_alias
 
-    checks = {"string": _is_text, "bool": _is_bool, "int64": is_whole, "double": is_number}
+    checks = {"string": _is_text, "bool": _is_bool, "int64": is_whole, "double": _is_double}
     given = [value for value in values if value is not None]
     found = next((name for name, check in checks.items() if all(map(check, given))), None)
     return found and type_for_alias(found)
@@ -97,3 +90,7 @@ def _is_text(value: Any) -> bool:
 
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
+
+
+def _is_double(value: Any) -> bool:
+    return is_number(value) and (isinstance(value, float) or abs(value) <= EXACT)
