@@ -89,11 +89,9 @@ class Canvas:
         pad_id: int,
         device: torch.device | str = "cpu",
     ) -> Canvas:
-        """Lay out rows of (prefix, body) token ids, at least one. Raises `CanvasError` for a row without a mask."""
+        """Lay out rows of (prefix, body) token ids, at least one, that `check_rows` would let pass."""
         if pad_id == mask_id:
             raise CanvasError(f"the pad id and the mask id are both {mask_id}; padding would be taken for masks")
-        for i, (prefix, body) in enumerate(rows):
-            check_row(i, prefix, body, mask_id)
         start = max(len(prefix) for prefix, _ in rows)
         width = start + max(len(body) for _, body in rows)
         tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -150,19 +148,9 @@ class Canvas:
         return ids
 
 
-def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
-    """Raise `CanvasError` unless the body of row `number` holds a mask and its prefix none."""
-    if mask_id in prefix:
-        raise CanvasError(
-            f"row {number}: the prompt holds the mask token (id {mask_id}); `infill` is for texts with masks"
-        )
-    if mask_id not in body:
-        raise CanvasError(f"row {number}: there is nothing to fill, no position holds the mask token (id {mask_id})")
-
-
 def check_rows(backend: ModelBackend, rows: object) -> None:
     """Raise `CanvasError`, naming the row, unless each is a (prefix, body) of token ids that the model can sample."""
-    limit, vocabulary = backend.max_length, backend.vocab_size
+    limit, vocabulary, mask = backend.max_length, backend.vocab_size, backend.mask_id
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise CanvasError(f"rows are a list of pairs (prefix ids, body ids), got {type(rows).__name__}")
     if not rows:
@@ -180,7 +168,10 @@ def check_rows(backend: ModelBackend, rows: object) -> None:
         if wrong:
             kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
             raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
-        check_row(i, prefix, body, backend.mask_id)
+        if mask in prefix:
+            raise CanvasError(f"row {i}: the prompt holds the mask token (id {mask}); `infill` is for texts with masks")
+        if mask not in body:
+            raise CanvasError(f"row {i}: there is nothing to fill, no position holds the mask token (id {mask})")
 
 
 def whole_number(value: object) -> int | None:

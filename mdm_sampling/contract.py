@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from .records import Candidates, Plan, Proposal
 from .schedules import Schedule
 from .token_samplers import TokenSampler
 
+ROUNDED = 0.01
+"""How far a probability may be out of [0, 1]; bfloat16 rounds it by less."""
 SCOPES = ("block", "canvas")
 Who = tuple[str, object]
 """The kind of a part and the part; its name is put together only for an error."""
@@ -56,14 +59,28 @@ def check_quota(schedule: Schedule, quota: object, masked: Tensor) -> Tensor:
     return quota
 
 
-def check_proposal(sampler: TokenSampler, proposal: object, shape: tuple[int, ...]) -> Proposal:
-    """The proposal. Raises `ContractError`, naming the token sampler, unless it has tokens and confidences [n b l]."""
+@dataclass(frozen=True, eq=False)
+class CheckedProposal(Proposal):
+    """A proposal of the right kind, whose confidences are looked at with the plan: asking a device twice takes longer.
+
+    Attributes:
+        maker: drew it. Its nan are -1, so that no planner that reads them is blamed first.
+    """
+
+    maker: TokenSampler
+
+
+def check_proposal(sampler: TokenSampler, proposal: object, shape: tuple[int, ...]) -> CheckedProposal:
+    """The proposal. Raises `ContractError`, naming the token sampler, unless it has tokens and confidences [n b l].
+
+    `check_plan` sees to it that the confidences are probabilities.
+    """
     who = ("token sampler", sampler)
     if not isinstance(proposal, Proposal):
         raise breach(who, f"must return a Proposal, got {type(proposal).__name__}")
     _tensor(who, "tokens", proposal.tokens, shape, torch.long)
     _tensor(who, "confidence", proposal.confidence, shape)
-    return proposal
+    return CheckedProposal(proposal.tokens, proposal.confidence.nan_to_num(nan=-1), sampler)
 
 
 def check_logits(processor: Processor, found: object, logits: Tensor) -> Tensor:
@@ -149,6 +166,8 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
 
     It must fill masked positions of each row with real tokens, and at a row's last step all that are left. What it
     reopens must be reopenable. Where rows may wait, a row in which it does nothing waits.
+
+    Raises it, naming the token sampler, if that gave a masked position a confidence that is no probability.
     """
     who, masked = ("planner", planner), step.masked
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
@@ -160,13 +179,17 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
     remask = _tensor(who, "remask", remask, masked.shape, torch.bool)
     _check_extras(who, plan, masked)
     wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
-    revealed, closed, stuck, unreal, late = _any(
+    confidence = step.proposal.confidence
+    odd, revealed, closed, stuck, unreal, late = _any(
+        masked & ((confidence < -ROUNDED) | (confidence > 1 + ROUNDED)),
         unmask & ~masked,
         remask & ~step.reopenable,
         ~unmask.any(1) & (remask.any(1) | (not step.may_wait)),
         unmask & wrong,
         masked & ~unmask & (step.is_last & unmask.any(1)).unsqueeze(-1),
     )
+    if odd and isinstance(step.proposal, CheckedProposal):
+        raise breach(("token sampler", step.proposal.maker), "gave a position a confidence that is not in [0, 1]")
     if revealed:
         raise breach(who, "unmasked a position that is not masked")
     if closed:

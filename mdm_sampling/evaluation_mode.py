@@ -26,6 +26,7 @@ class EvaluationMode:
         # Walking through the modules of a large model takes as long as a few of its kernels, so it is done once.
         self.modules = [] if self.module is None else list(self.module.modules())
         self.training: list[torch.nn.Module] = []
+        self.root_mode = False
 
     def __enter__(self) -> None:
         self.training = [module for module in self.modules if module.training]

@@ -11,6 +11,7 @@ from .canvas import Canvas
 from .history import HistoryKeeper, RowCost, RowHistory
 from .lazy import torch
 from .records import StepRecord
+from .stops import before_stops
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,8 @@ class Result:
     """What a run produced.
 
     Attributes:
-        texts: the generated text of each row, up to its first end token; "" where the backend has no tokenizer.
+        texts: the generated text of each row, up to its first end token and before the first stop string; "" where the
+            backend has no tokenizer.
         sequences: each row's token ids without padding, prompt included.
         rows: what each row cost.
         spec: the settings that rebuild the sampler, see `mdm_sampling.from_spec`.
@@ -93,13 +95,17 @@ class Collector:
         seeds: of its rows.
         codec: decodes the texts, if there is a tokenizer.
         until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
+        stops: strings before which a row's text ends.
     """
 
-    def __init__(self, canvas: Canvas, seeds: list[int], codec: TextCodec | None, until_eos: bool) -> None:
+    def __init__(
+        self, canvas: Canvas, seeds: list[int], codec: TextCodec | None, until_eos: bool, stops: Sequence[str] = ()
+    ) -> None:
         self.canvas = canvas
         self.seeds = seeds
         self.codec = codec
         self.until_eos = until_eos
+        self.stops = stops
         self.given = ~canvas.masked[:, canvas.start :]
         self.history = HistoryKeeper(canvas)
         self.seconds = [0.0] * canvas.batch
@@ -141,4 +147,4 @@ class Collector:
         if self.codec is None:
             return ""
         given = set(self.given[row].nonzero()[:, 0].tolist())
-        return self.codec.decode(self.canvas.body(row), self.until_eos, given)
+        return before_stops(self.codec.decode(self.canvas.body(row), self.until_eos, given), self.stops)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, final, get_type_hints
 import torch
 
 from .backends.base import ModelBackend
-from .backends.chat import Prompts, prompts_of
+from .backends.chat import Prompts, prompts_of, with_system
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
@@ -28,6 +28,7 @@ from .registry.registry import KINDS
 from .registry.specs import NOT_REGISTERED, describe
 from .result import Collector, Result
 from .schedules import Schedule, Uniform
+from .stops import before_stops, checked_stops
 from .token_samplers import Greedy, TokenSampler
 
 Seeds = int | Iterable[int]
@@ -111,6 +112,8 @@ class Sampler:
         seed: Seeds = 0,
         *,
         chat: bool | None = None,
+        system: str | None = None,
+        stop: str | Sequence[str] = (),
         batch_size: int = 8,
         observers: Sequence[Observer] = (),
     ) -> Result:
@@ -122,29 +125,41 @@ class Sampler:
                 on its prompt and its seed alone, up to the rounding of the model's kernels, which may differ with the
                 batch: rarely in float32, now and then in half precision.
             chat: whether to apply the chat template; None applies it if the model has one.
+            system: a message to put before each prompt, as its system message. It needs a chat template, and prompts
+                that begin with no such message themselves.
+            stop: a text or several; a row's text ends before the first that stands in it. Its tokens are those that
+                were decoded, and no step is saved.
             batch_size: prompts decoded together; their lengths may differ.
             observers: told of every step.
         """
-        rows = self.prompt_rows(prompts, chat)
-        return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True)
+        rows = self.prompt_rows(prompts, chat, system)
+        return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True, stop=stop)
 
-    def stream(self, prompt: Prompt, seed: int = 0, *, chat: bool | None = None) -> Iterator[str]:
+    def stream(
+        self,
+        prompt: Prompt,
+        seed: int = 0,
+        *,
+        chat: bool | None = None,
+        system: str | None = None,
+        stop: str | Sequence[str] = (),
+    ) -> Iterator[str]:
         """Continue one prompt, and yield the text as it stands after each step; `_` is a token that is not filled yet.
 
         The last text is that of `generate`. A token that is filled stays, and so does its place in the text; only a
         planner that remasks may take back tokens of the block at work. So a text is final up to its first `_` where
         nothing remasks, and else up to the block at work. It grows in the middle, since positions are not filled from
-        left to right, and it is cut at the first end token that stands in it.
+        left to right, and it is cut at the first end token, and before the first stop string, that stands in it.
 
         Args:
             prompt: a text or a list of chat messages.
-            seed, chat: as `generate` takes them.
+            seed, chat, system, stop: as `generate` takes them.
         """
-        rows, codec = self.prompt_rows(prompt, chat), self._codec
+        rows, codec, stops = self.prompt_rows(prompt, chat, system), self._codec, checked_stops(stop)
         if len(rows) != 1:
             raise CanvasError(f"`stream` takes one prompt, got {len(rows)}")
         steps = self.iterate(self.canvas(rows), seed)
-        return (codec.decode(record.canvas.body(0)) for record in steps)
+        return (before_stops(codec.decode(record.canvas.body(0)), stops) for record in steps)
 
     def infill(
         self,
@@ -166,6 +181,7 @@ class Sampler:
         batch_size: int = 8,
         observers: Sequence[Observer] = (),
         until_eos: bool = False,
+        stop: str | Sequence[str] = (),
     ) -> Result:
         """Fill the masks of token ids, each row a (prefix, body); blocks are counted from the body's start.
 
@@ -174,20 +190,23 @@ class Sampler:
         Args:
             seed: one whole number for every row, or one for each: a list, an array or a tensor.
             until_eos: cut the result's texts, not its sequences, at their first end token.
+            stop: cut the result's texts, not its sequences, before the first of these texts.
         """
         require_kind("batch_size", batch_size, int)
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
-        observers = checked_observers(observers)
+        observers, stops = checked_observers(observers), checked_stops(stop)
         self.check(rows)
         seeds = row_seeds(seed, len(rows))
         parts = [slice(first, first + batch_size) for first in range(0, len(rows), batch_size)]
-        return Result.joined([self._fill_batch(rows[part], seeds[part], observers, until_eos) for part in parts])
+        return Result.joined([self._fill_batch(rows[p], seeds[p], observers, until_eos, stops) for p in parts])
 
-    def _fill_batch(self, rows: Rows, seeds: list[int], observers: Sequence[Observer], until_eos: bool) -> Result:
+    def _fill_batch(
+        self, rows: Rows, seeds: list[int], observers: Sequence[Observer], until_eos: bool, stops: Sequence[str]
+    ) -> Result:
         canvas = self._laid_out(rows)
         for observer in observers:
             observer.begin(canvas, seeds)
-        collector = Collector(canvas, seeds, self.backend.codec, until_eos)
+        collector = Collector(canvas, seeds, self.backend.codec, until_eos, stops)
         for record in self.iterate(canvas, seeds):
             collector.add(record)
             for observer in observers:
@@ -195,7 +214,7 @@ class Sampler:
             collector.go_on()
         return collector.result(self.spec())
 
-    def prompt_rows(self, prompts: Prompts, chat: bool | None = None) -> list[Row]:
+    def prompt_rows(self, prompts: Prompts, chat: bool | None = None, system: str | None = None) -> list[Row]:
         """Prompts, see `generate`, as (prefix, body) token ids, the body being `max_new_tokens` masks."""
         codec = self._codec
         if self.backend.max_length is not None and self.max_new_tokens > self.backend.max_length:
@@ -205,7 +224,11 @@ class Sampler:
             )
         check_count(self.max_new_tokens, None)
         body = [self.backend.mask_id] * self.max_new_tokens  # one for all: rows are read and never written
-        return [Row(codec.encode(prompt, chat), body) for prompt in prompts_of(prompts)]
+        asked = prompts_of(prompts)
+        if system is not None:
+            codec.check_system(system, chat)
+            asked = [with_system(prompt, system) for prompt in asked]
+        return [Row(codec.encode(prompt, chat), body) for prompt in asked]
 
     @property
     def has_chat_template(self) -> bool:

@@ -240,7 +240,7 @@ def test_samples_of_a_prompt_are_drawn_by_seeds_that_count_up(llada_folder: Path
 def test_a_text_ends_before_a_stop() -> None:
     assert answered(run("generate", PUZZLE, "--stop", "9", "--stop", "\n4")) == "1342\n2431\n"
     row = json.loads(answered(run("generate", PUZZLE, "--stop", "\n", "--json")))
-    assert (row["text"], row["stops"]) == ("1342", ["\n"])
+    assert (row["text"], row["stop"]) == ("1342", ["\n"])
     assert len(row["tokens"]) > 20, "the tokens are those that were decoded"
 
 
@@ -253,6 +253,7 @@ def test_a_system_message_stands_before_each_prompt(dream_folder: Path) -> None:
     assert (row["prompt"], row["system"], row["chat"]) == ("a", "b c", True)
     refused(run("generate", "a", *options, "--system", "b", "--no-chat"), 2, "--system would be ignored with --no-chat")
     refused(run("generate", PUZZLE, "--system", "b"), 1, "chat template")
+    refused(run("generate", PUZZLE, "--stop", ""), 1, "stop must be a Unicode text")
 
 
 # --- infill and list ----------------------------------------------------------------------------------------------

@@ -37,6 +37,17 @@ def test_a_line_says_what_the_sampler_does_alone(base: mdm.Sampler) -> None:
         assert line["machine"]["torch"] == torch.__version__
 
 
+def test_a_task_may_be_given_as_its_spec(base: mdm.Sampler) -> None:
+    wanted = grid(["confidence"], tokens_per_step=[4])
+    by_spec, by_object = (compare(base, task, wanted, items=2) for task in ("countdown", mdm.Countdown()))
+    assert by_spec.manifest == by_object.manifest
+    assert without_times(by_spec.lines) == without_times(by_object.lines)
+    with pytest.raises(mdm.SpecError, match="task: unknown name 'countdwn'"):
+        compare(base, "countdwn", wanted)
+    with pytest.raises(mdm.SpecError, match="task must be a Task object, got 5"):
+        compare(base, 5, wanted)  # type: ignore[arg-type]
+
+
 def test_the_order_holds_the_step_of_each_position(base: mdm.Sampler) -> None:
     (line,) = compare(base, TASK, grid(["left-to-right"], tokens_per_step=[2]), items=1).lines
     cells = [line["order"][5 * r + c] for r in range(4) for c in range(4)]

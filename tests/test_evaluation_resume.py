@@ -70,6 +70,11 @@ def run(base: mdm.Sampler, tasks: HarnessTasks, out: Path | None, stops: dict[st
     return evaluate(sampler, tasks, folder=out, samples=2, batch_size=2, progress=progress)
 
 
+@pytest.mark.usefixtures("tasks")
+def test_a_task_may_be_named_alone(tmp_path: Path) -> None:
+    assert list(load_tasks("solve", tmp_path / "tasks").tasks) == ["solve"]
+
+
 def scores(found: Evaluation) -> Any:
     return [found.results["results"], found.samples, found.about["generated"], found.about["scored"]]
 

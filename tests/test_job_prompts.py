@@ -4,6 +4,7 @@ import codecs
 import json
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def chatty(llada_folder: Path) -> mdm.Sampler:
     return mdm.Sampler(backend, planner=mdm.Random(), token_sampler=drawn, max_new_tokens=6, block_size=6, steps=3)
 
 
+@pytest.fixture(scope="module")
+def polite(dream_folder: Path, chatty: mdm.Sampler) -> mdm.Sampler:
+    """The same with a model whose tokenizer knows the words of system messages."""
+    return replace(chatty, backend=mdm.load_backend(str(dream_folder)), max_new_tokens=24)
+
+
 def write_rows(file: Path, prompts: Sequence[Any]) -> Path:
     file.write_text("".join(json.dumps({"id": f"row {i}", "prompt": p}) + "\n" for i, p in enumerate(prompts)))
     return file
@@ -46,13 +53,18 @@ def made_again(sampler: mdm.Sampler, row: dict[str, Any], prompt: Any) -> mdm.Re
     again = mdm.from_spec(row["spec"], sampler.backend)
     if row["infill"]:
         return again.infill(prompt, seed=row["seed"])
-    return again.generate(prompt, seed=row["seed"], chat=row["chat"])
+    return again.generate(prompt, seed=row["seed"], chat=row["chat"], system=row["system"], stop=row["stop"])
 
 
 # --- The recipe ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"chat": True}, {"chat": False}, {"infill": True}], ids=str)
+OPTIONS: list[dict[str, Any]] = [{}, {"chat": True}, {"chat": False}, {"infill": True}]
+OPTIONS += [{"stop": ("a", "b")}]
+FLAGS = [[], ["--chat"], ["--no-chat"], ["infill"], ["--stop", "a", "--stop", "b"]]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_each_row_of_a_job_is_made_again_by_the_recipe(
     chatty: mdm.Sampler, options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -67,7 +79,7 @@ def test_each_row_of_a_job_is_made_again_by_the_recipe(
         assert (again.texts, again.sequences) == ([row["text"]], [row["tokens"]])
 
 
-@pytest.mark.parametrize("flags", [[], ["--chat"], ["--no-chat"], ["infill"]], ids=str)
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_each_row_that_a_command_prints_is_made_again_by_the_recipe(
     chatty: mdm.Sampler, flags: list[str], tmp_path: Path
 ) -> None:
@@ -79,9 +91,76 @@ def test_each_row_that_a_command_prints_is_made_again_by_the_recipe(
     done = CliRunner().invoke(main, [command, *given])
     assert done.exit_code == 0, done.output
     row = json.loads(done.stdout)
-    assert made_again(chatty, row, prompt).sequences == [row["tokens"]]
+    again = made_again(chatty, row, prompt)
+    assert (again.texts, again.sequences) == ([row["text"]], [row["tokens"]])
     opening = json.loads((tmp_path / "steps.jsonl").read_text().splitlines()[0])
     assert (opening["chat"], opening["infill"]) == (row["chat"], row["infill"])
+
+
+# --- A system message and stop strings ----------------------------------------------------------------------------
+
+
+def test_a_jobs_system_message_and_stops_are_kept_and_others_are_refused(polite: mdm.Sampler, tmp_path: Path) -> None:
+    own = [{"role": "system", "content": "a"}, *CHAT]
+    prompts: list[Any] = ["a b", CHAT, own]
+    (tmp_path / "whole").mkdir()
+    whole = run_job(polite, tmp_path / "whole", prompts, system="b c")
+    given: dict[str, Any] = {"system": "b c", "stop": [whole[0]["text"][3], whole[1]["text"][3]]}
+    first = run_job(polite, tmp_path, prompts, **given)
+    assert [row["error"] is None for row in first] == [True, True, False]
+    assert "a system message of its own" in first[2]["error"]
+    assert [(row["system"], row["stop"]) for row in first] == [("b c", given["stop"])] * 2 + [(None, None)]
+    for row, prompt, before in zip(first, prompts[:2], whole, strict=False):
+        again = made_again(polite, row, prompt)
+        assert (again.texts, again.sequences) == ([row["text"]], [row["tokens"]])
+        assert row["tokens"] == before["tokens"]
+        assert len(row["text"]) <= 3 < len(before["text"])
+    assert run_job(polite, tmp_path, prompts, **given) == first
+    manifest = json.loads((tmp_path / "out.jsonl.job" / "manifest.json").read_text())
+    assert {name: manifest[name] for name in given} == given
+    for name, value in (("system", None), ("system", "b"), ("stop", ()), ("stop", ["a"])):
+        with pytest.raises(mdm.SpecError, match=rf"{name} .*, not .*; give another folder, or .* \(--changed\)"):
+            run_job(polite, tmp_path, prompts, **given | {name: value})
+    changed = run_job(polite, tmp_path, prompts, system="b c", changed=True)
+    assert changed == whole
+
+
+def test_another_process_stops_where_this_one_would(chatty: mdm.Sampler) -> None:
+    worker = Worker([Variant(chatty, until_eos=True, stop=("a", "b"))], splits=True)
+    other = Worker.from_recipe(json.loads(json.dumps(worker.recipe())))
+    assert (other.variants[0].stop, other.settings) == (("a", "b"), worker.settings)
+    assert worker.settings != Worker([Variant(chatty, until_eos=True)], splits=True).settings
+
+
+def test_a_system_message_that_no_row_can_have_ends_the_job_at_once(polite: mdm.Sampler, tmp_path: Path) -> None:
+    with pytest.raises(mdm.CanvasError, match="switch the template on"):
+        run_job(polite, tmp_path, ["a"], system="b", chat=False)
+    options: list[dict[str, Any]] = [{"system": "b"}, {"stop": "b"}]
+    for given in options:
+        with pytest.raises(mdm.SpecError, match="fills texts takes neither a system message nor stop strings"):
+            run_job(polite, tmp_path, ["a[MASK]"], infill=True, **given)
+    assert not (tmp_path / "out.jsonl.job").exists()
+
+
+def test_commands_take_a_system_message_and_stops(polite: mdm.Sampler, tmp_path: Path) -> None:
+    assert polite.backend.source is not None
+    asked = ["--model", polite.backend.source.model, "--max-new-tokens", "24", "--steps", "3", "--temperature", "1"]
+    asked += ["--system", "b c", "--stop", "e", "--stop", "5"]
+    file = write_rows(tmp_path / "in.jsonl", ["a b"])
+    given = ["run", "--input", str(file), "--output", str(tmp_path / "out.jsonl")]
+    done = CliRunner().invoke(main, [*given, *asked])
+    assert done.exit_code == 0, done.output
+    printed = CliRunner().invoke(main, ["generate", "a b", "--json", *asked])
+    assert printed.exit_code == 0, printed.output
+    for row in (json.loads((tmp_path / "out.jsonl").read_text()), json.loads(printed.stdout)):
+        assert (row["system"], row["stop"]) == ("b c", ["e", "5"])
+        again = made_again(polite, row, "a b")
+        assert (again.texts, again.sequences) == ([row["text"]], [row["tokens"]])
+    refused = CliRunner().invoke(main, [*given, *asked, "--stop", "c"])
+    assert "stop ['e', '5'], not ['e', '5', 'c']; give another folder, or go on in this one" in refused.stderr
+    for option in ("--system", "--stop"):
+        ignored = CliRunner().invoke(main, [*given, "--infill", option, "a"])
+        assert f"{option} would be ignored with --infill" in ignored.stderr
 
 
 # --- What was rendered --------------------------------------------------------------------------------------------

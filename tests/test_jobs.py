@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,95 @@ def test_columns_and_ids_can_be_named(tmp_path: Path) -> None:
     first, second = read_rows(file, "q", "name")
     assert first == InputRow(0, "x", "a")
     assert second == InputRow(1, "1", None, "there is no 'name' to name the row by")
+
+
+KEPT = [
+    {"level": 1, "tags": ["a"], "note": None, "mixed": 1, "part": 0.5, "large": 2**70},
+    {"level": 2, "tags": [], "note": "é", "mixed": "x", "part": 2, "large": 0.5},
+    {"level": 3, "note": "b", "mixed": {"y": True}, "part": 1, "large": 2**60},
+]
+
+
+def with_columns(file: Path) -> Path:
+    rows = [{"id": f"row {i}", "prompt": MIXED[i], **kept} for i, kept in enumerate(KEPT)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_columns_of_the_input_are_kept(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    file, output = with_columns(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+    Job(sampler, read_rows(file), output).run()
+    plain = output_of(output)
+    names = list(KEPT[0])
+    kept = read_rows(file, keep_columns=names)
+    assert Job(sampler, kept, output).run().before == len(KEPT)  # columns are no reason to decode anew
+    expected = [{name: row.get(name) for name in names} for row in KEPT]
+    assert output_of(output) == [row | columns for row, columns in zip(plain, expected, strict=True)]
+    assert list(output_of(output)[0])[:4] == ["row", "id", "level", "tags"]
+
+    import pyarrow.parquet
+
+    table = tmp_path / "out.parquet"
+    Job(sampler, kept, table, tmp_path / "out.jsonl.job").run()
+    found = pyarrow.parquet.read_table(table)
+    types = [str(found.schema.field(name).type) for name in names]
+    assert types == ["int64", "string", "string", "string", "double", "string"]
+    assert found["level"].to_pylist() == [1, 2, 3]
+    assert found["tags"].to_pylist() == ['["a"]', "[]", None]
+    assert found["note"].to_pylist() == [None, "é", "b"]
+    assert found["mixed"].to_pylist() == ["1", '"x"', '{"y": true}']
+    assert found["part"].to_pylist() == [0.5, 2, 1]
+    assert found["large"].to_pylist() == [str(2**70), "0.5", str(2**60)]
+
+
+def test_rows_of_two_files_keep_their_own_columns(sampler: mdm.Sampler, tmp_path: Path) -> None:
+    """Their numbers are the same, and their ids."""
+    rows = []
+    for level, prompt in enumerate(MIXED[:2]):
+        (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": prompt, "level": level}))
+        rows += read_rows(tmp_path / "in.jsonl", keep_columns=["level"])
+    Job(sampler, rows, tmp_path / "out.jsonl").run()
+    texts = [sampler.generate(prompt).texts[0] for prompt in MIXED[:2]]
+    assert [(row["level"], row["text"]) for row in output_of(tmp_path / "out.jsonl")] == list(enumerate(texts))
+
+
+def test_columns_of_csv_and_parquet_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("prompt,level,when\na,1,\nb,2,now\n")
+    rows = read_rows(tmp_path / "in.csv", keep_columns=["level", "when"])
+    assert [row.kept for row in rows] == [{"level": "1", "when": ""}, {"level": "2", "when": "now"}]
+    import pyarrow.parquet
+
+    days = [{"prompt": "a", "when": date(2026, 1, 2), "parts": {"x": 1, "y": None}}, {"prompt": "b", "when": None}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(days), tmp_path / "in.parquet")
+    rows = read_rows(tmp_path / "in.parquet", keep_columns=["when", "parts"])
+    assert [row.kept for row in rows] == [{"when": "2026-01-02", "parts": {"x": 1}}, {"when": None, "parts": None}]
+
+
+def test_a_column_that_cannot_be_kept_is_refused_and_a_bad_value_makes_a_bad_row(
+    sampler: mdm.Sampler, tmp_path: Path
+) -> None:
+    file = with_columns(tmp_path / "in.jsonl")
+    with pytest.raises(mdm.SpecError, match="has no column 'x', it has id, prompt, level"):
+        read_rows(file, keep_columns=["level", "x"])
+    with pytest.raises(mdm.SpecError, match="'id' cannot be kept: the output has one of that name"):
+        Job(sampler, read_rows(file, keep_columns=["id"]), tmp_path / "out.jsonl").run()
+    bad = [r'{"prompt": "1", "level": "\ud800"}', '{"prompt": "1", "level": ' + "[" * 500 + "]" * 500 + "}", "nonsense"]
+    file.write_text("\n".join([json.dumps({"prompt": PUZZLES[0], "level": 5}), *bad]))
+    Job(sampler, read_rows(file, keep_columns=["level"]), tmp_path / "out.jsonl").run()
+    rows = output_of(tmp_path / "out.jsonl")
+    assert [row["level"] for row in rows] == [5, None, rows[2]["level"], None]
+    assert "'level' holds what is no Unicode text" in rows[1]["error"]
+    assert "is not valid JSON" in rows[3]["error"]
+
+
+def test_the_command_keeps_columns(tmp_path: Path) -> None:
+    file = with_columns(tmp_path / "in.jsonl")
+    given = ("--input", file, "--output", tmp_path / "out.jsonl", "--steps", "10", "--keep-columns")
+    result = run(*given, "level, note", "--keep-columns", "part,level")
+    assert result.exit_code == 0, result.output
+    assert list(output_of(tmp_path / "out.jsonl")[0])[1:6] == ["id", "level", "note", "part", "text"]
+    assert "'text' cannot be kept" in run(*given, "text").stderr
+    assert "has no column 'levle'" in run(*given, "levle").stderr
 
 
 # --- Nothing is lost ----------------------------------------------------------------------------------------------

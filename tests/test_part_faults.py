@@ -180,6 +180,30 @@ def test_a_score_of_nan_is_refused_where_it_would_decide() -> None:
     run(Scoring(float("-inf")))
 
 
+@dataclass(frozen=True)
+class Confident(mdm.TokenSampler):
+    """Proposes what greedy does, and another confidence at some positions."""
+
+    value: float
+    where: str = "masked"
+
+    def propose(self, prediction: mdm.Prediction, noise: mdm.RowNoise, count: int) -> mdm.Proposal:
+        made = mdm.Greedy().propose(prediction, noise, count)
+        there = prediction.masked if self.where == "masked" else ~prediction.masked
+        return replace(made, confidence=made.confidence.masked_fill(there, self.value))
+
+
+@pytest.mark.parametrize("planner", ["confidence", "left-to-right", "bypass:0.9", "info-gain:3"])
+@pytest.mark.parametrize("value", [1.5, -0.5, float("nan"), float("inf"), float("-inf")])
+def test_a_confidence_that_is_no_probability_is_the_token_samplers_fault(planner: str, value: float) -> None:
+    with pytest.raises(
+        mdm.ContractError, match=r"token sampler Confident\(value=.*gave a position a confidence that is not"
+    ):
+        run(planner, token_sampler=Confident(value))  # type: ignore[arg-type]
+    run(planner, token_sampler=Confident(value, "elsewhere"))  # type: ignore[arg-type]
+    run(planner, token_sampler=Confident(1.001))  # type: ignore[arg-type]
+
+
 def history(step: mdm.Step) -> mdm.Prediction:
     return step.history[0] if step.history else step.prediction
 

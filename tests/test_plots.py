@@ -136,6 +136,10 @@ def test_long_rows_make_a_heat_map_of_positions_and_rows() -> None:
     assert made(["a"], [[0] * 100] * 7).plot_order().axes[0].images
 
 
+def names_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_curves_end_at_the_cumulative_entropy_of_their_row(solved: mdm.Result) -> None:
     cumulative, per_step = solved.plot_entropy().axes
     for row, line, paid in zip(solved.rows, cumulative.lines, per_step.lines, strict=True):
@@ -151,8 +155,7 @@ def test_several_results_are_overlaid_with_their_means() -> None:
     """Of rows of different lengths the mean ends at the mean of the ends."""
     results = {"short": made(["a"], [[0, 1, 2], [0, 1, 2, 3, 4]]), "long": made(["a"], [list(range(7))])}
     axes = plot_entropy({name: result.histories for name, result in results.items()}).axes[0]
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == ["short, mean of 2 rows, 0.65 nats", "long, 2.10 nats"]
+    assert names_of(axes.figure) == ["short, mean of 2 rows, 0.65 nats", "long, 2.10 nats"]
     named = [line for line in axes.lines if not line.get_label().startswith("_")]
     assert [line.get_ydata()[-1] for line in named] == pytest.approx([0.65, 2.1])
     assert len(axes.lines) == 2 + 1 + 1
@@ -161,9 +164,27 @@ def test_several_results_are_overlaid_with_their_means() -> None:
 
 
 def test_many_rows_of_one_result_share_a_name() -> None:
-    few, many = (made(["a"], [[0, 1]] * n).plot_entropy().axes[0] for n in (8, 9))
-    assert len(few.get_legend().get_texts()) == 8
-    assert [text.get_text() for text in many.get_legend().get_texts()] == ["mean of 9 rows, 0.10 nats"]
+    few, many = (made(["a"], [[0, 1]] * n).plot_entropy() for n in (8, 9))
+    assert len(names_of(few)) == 8
+    assert names_of(many) == ["mean of 9 rows, 0.10 nats"]
+
+
+@pytest.mark.parametrize("name", ["margin", "bypass:0.9,otherwise=(info-gain:candidates=8)"])
+@pytest.mark.parametrize("count", [1, 8])
+@pytest.mark.parametrize("is_given", [False, True], ids=["own figure", "given axes"])
+def test_a_legend_lies_on_no_curve(name: str, count: int, is_given: bool) -> None:
+    histories = {f"{name} {i}": made(["a"], [[0, 1, 2]] * 3).histories for i in range(count)}
+    ax = Figure(figsize=(6, 8)).subplots(2, 1)[1] if is_given else None
+    figure = plot_entropy(histories, ax=ax)
+    figure.draw_without_rendering()
+    legend = ax.get_legend() if ax is not None else figure.legends[0]
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == count
+    assert not any(box.overlaps(axes.get_window_extent()) for axes in (figure.axes if ax is None else [ax]))
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+    assert min(axes.get_window_extent().height for axes in figure.axes) > 0.1 * figure.bbox.height
 
 
 def test_the_chosen_move_has_the_best_score(solved: mdm.Result) -> None:

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 import mdm_sampling as mdm
-from mdm_sampling.backends.chat import messages_of, prompts_of
+from mdm_sampling.backends.chat import messages_of, prompts_of, with_system
 from mdm_sampling.backends.text import TextCodec
 from mdm_sampling.result import Collector
 
@@ -129,6 +129,35 @@ def test_whatever_a_template_raises_is_one_sentence(template: Any) -> None:
         assert "\n" not in str(raised.value)
     if isinstance(template, dict):
         assert "rag, tool_use" in str(raised.value)
+
+
+@pytest.mark.parametrize("prompt", ["Hi", [USER], [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]])
+def test_a_system_message_stands_before_a_text_and_before_a_chat(prompt: Any) -> None:
+    assert (
+        codec_of(template=PLAIN).rendered(with_system(prompt, "Be kind")).text == "[system]Be kind|[user]Hi|[assistant]"
+    )
+
+
+def test_a_chat_with_a_system_message_of_its_own_gets_no_second_one() -> None:
+    with pytest.raises(mdm.CanvasError, match=r"a system message of its own; leave out system=... \(--system\)"):
+        with_system([{"role": "system", "content": "Be kind"}, USER], "Be brief")
+
+
+@pytest.mark.parametrize(
+    ("template", "system", "chat", "error", "words"),
+    [
+        (None, "Hi", None, mdm.CanvasError, "no chat template, so it can be given no system message"),
+        (None, "Hi", True, mdm.CanvasError, "no chat template, so it can be given no system message"),
+        (PLAIN, "Hi", False, mdm.CanvasError, "leave it out, or switch the template on"),
+        (PLAIN, 5, None, mdm.SpecError, "system must be a text, got 5"),
+        (PLAIN, "\ud800", None, mdm.SpecError, "system must be a Unicode text"),
+    ],
+)
+def test_a_system_message_that_cannot_be_put_anywhere_is_refused(
+    template: str | None, system: Any, chat: bool | None, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        codec_of(template=template).check_system(system, chat)
 
 
 def test_one_chat_is_one_prompt() -> None:

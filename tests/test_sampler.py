@@ -1,10 +1,15 @@
 """The sampler as a value: settings given as parts or as specs, its description in a line, and texts as they grow."""
 
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mdm_sampling as mdm
+from mdm_sampling.stops import before_stops, checked_stops
 
 PUZZLE = "1... ..3. .1.. ...4"
 
@@ -65,3 +70,43 @@ def test_a_stream_grows_to_the_text_of_a_result(sampler: mdm.Sampler, planner: s
 def test_a_stream_is_of_one_prompt_and_refuses_at_once(sampler: mdm.Sampler) -> None:
     with pytest.raises(mdm.CanvasError, match="takes one prompt, got 2"):
         sampler.stream([PUZZLE, PUZZLE])  # type: ignore[list-item]
+
+
+# --- Stop strings and a system message ----------------------------------------------------------------------------
+
+
+@given(st.text("ab\n", max_size=12), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=3))
+def test_a_text_goes_up_to_its_first_stop(text: str, stops: list[str]) -> None:
+    found = before_stops(text, stops)
+    assert not any(stop in found for stop in stops)
+    assert found == text or any(text.startswith(found + stop) for stop in stops)
+
+
+@pytest.mark.parametrize("stop", ["", ["a", ""], [5], 5, None, "\ud800"])
+def test_what_is_no_stop_is_refused(stop: Any) -> None:
+    with pytest.raises(mdm.SpecError, match="stop must be a Unicode text or several, none of them empty"):
+        checked_stops(stop)
+
+
+def test_a_stop_ends_texts_and_changes_no_token(sampler: mdm.Sampler) -> None:
+    whole, cut = sampler.generate([PUZZLE] * 3), sampler.generate([PUZZLE] * 3, stop=["9", "4"], batch_size=2)
+    assert cut.sequences == whole.sequences
+    assert cut.texts == [text.split("4")[0] for text in whole.texts]
+    assert 0 < len(cut.texts[0]) < len(whole.texts[0])
+    assert sampler.generate(PUZZLE, stop="4").texts == cut.texts[:1]
+    assert list(sampler.stream(PUZZLE, stop="4"))[-1] == cut.texts[0]
+    with pytest.raises(mdm.SpecError, match="stop must be"):
+        sampler.stream(PUZZLE, stop="")
+
+
+def test_a_system_message_is_that_of_a_chat(dream_folder: Path, sampler: mdm.Sampler) -> None:
+    chatty = mdm.load(str(dream_folder), max_new_tokens=2)
+    user, system = {"role": "user", "content": "a"}, {"role": "system", "content": "b c"}
+    expected = chatty.generate([[system, user]]).sequences[0]
+    assert chatty.generate(["a", [user]], system="b c").sequences == [expected] * 2
+    assert chatty.generate("a").sequences[0] != expected
+    assert list(chatty.stream("a", system="b c"))[-1] == chatty.generate([[system, user]]).texts[0]
+    with pytest.raises(mdm.CanvasError, match="a system message of its own"):
+        chatty.generate([[system, user]], system="b")
+    with pytest.raises(mdm.CanvasError, match="no chat template"):
+        sampler.generate(PUZZLE, system="b")

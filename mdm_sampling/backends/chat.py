@@ -37,6 +37,14 @@ def prompts_of(given: Prompts) -> list[Any]:
     return [prompts] if prompts and all(isinstance(each, Mapping) for each in prompts) else prompts
 
 
+def with_system(prompt: Any, system: str) -> list[Any]:
+    """A prompt as a chat that begins with a system message. Raises `CanvasError` for a chat that has one already."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else messages_of(prompt)
+    if messages[0]["role"] == "system":
+        raise CanvasError("the prompt begins with a system message of its own; leave out system=... (--system)")
+    return [{"role": "system", "content": system}, *messages]
+
+
 def messages_of(prompt: Any) -> list[dict[str, Any]]:
     """The messages of a chat as a template reads them. Raises `CanvasError` for what is no chat.
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ..errors import CanvasError, ModelError
-from ..fields import is_whole
+from ..errors import CanvasError, ModelError, require
+from ..fields import HALF_A_PAIR, is_whole
+from ..kinds import require_kind
 from ..prompts import Prompt
 from .chat import Rendered, is_chat, messages_of, render
 from .masks import parts_of
@@ -69,6 +70,20 @@ class TextCodec:
         if chat and not self.has_chat_template:
             raise CanvasError("this model has no chat template; pass a plain text with chat=False (--no-chat)")
         return chat
+
+    def check_system(self, system: object, chat: bool | None = None) -> None:
+        """Raise unless a system message can be put before prompts.
+
+        Raises:
+            SpecError: for what is no Unicode text.
+            CanvasError: where there is no chat template that writes it, or `chat` is False.
+        """
+        require_kind("system", system, str)
+        require(not HALF_A_PAIR.search(str(system)), f"system must be a Unicode text, got {system!r:.80}")
+        if not self.has_chat_template:
+            raise CanvasError("this model has no chat template, so it can be given no system message")
+        if chat is False:
+            raise CanvasError("a system message needs the chat template; leave it out, or switch the template on")
 
     def rendered(self, prompt: Prompt) -> Rendered:
         """The text that the chat template makes of a prompt. Raises `CanvasError` for whatever the template raises."""

@@ -66,7 +66,7 @@ def _leaves_open(parameter: str) -> Callable[[Any], bool]:
 
 
 RULES = (
-    ReadingRule(("max_new_tokens", "chat"), "infill", not_, "with --infill"),
+    ReadingRule(("max_new_tokens", "chat", "system", "stop"), "infill", not_, "with --infill"),
     ReadingRule(("top_k", "top_p"), "temperature", bool, "without --temperature above 0"),
     ReadingRule(("system",), "chat", lambda chat: chat is not False, "with --no-chat"),
     ReadingRule(("overwrite",), "trace_file", bool, "without --trace"),

@@ -9,19 +9,9 @@ from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
 from .loading_line import loading
-from .options import FILE_OPTION, PROMPT_OPTIONS, SAMPLES_OPTION, cli_option, shared_options, with_options
+from .options import ANSWER_OPTIONS, FILE_OPTION, PROMPT_OPTIONS, SAMPLES_OPTION, shared_options, with_options
 from .prompts import prompts_from
 from .targets import trace_output
-
-ANSWER_OPTIONS = [
-    cli_option("--system", help="A system message before each prompt; needs a chat template."),
-    cli_option("--stop", "stops", multiple=True, help="End the text before this one. Repeatable."),
-]
-
-
-def conversation(system: str, text: str) -> list[dict[str, str]]:
-    """A system message and a prompt."""
-    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 @click.command("generate", cls=LaidOutCommand)
@@ -45,8 +35,6 @@ def command(prompts: tuple[str, ...], file: str | None, chat: bool | None, **opt
         from .output import decode_and_print
 
         sampler = make_sampler(options)
-        system = options["system"]
-        applied = sampler.has_chat_template if chat is None and system is None else chat is not False
-        asked = texts if system is None else [conversation(system, text) for text in texts]
-        rows = sampler.prompt_rows(asked, chat)
+        rows = sampler.prompt_rows(texts, chat, options["system"])
+        applied = sampler.has_chat_template if chat is None else chat
         decode_and_print(sampler, rows, texts, applied, trace, options)

@@ -141,6 +141,10 @@ CHAT_OPTION = cli_option(
     "--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"
 )
 PROMPT_OPTIONS = [max_new_tokens_option("the checkpoint's, else 128"), CHAT_OPTION]
+ANSWER_OPTIONS = [
+    cli_option("--system", help="A system message before each prompt; needs a chat template."),
+    cli_option("--stop", multiple=True, help="End the text before this one. Repeatable."),
+]
 INFILL_OPTION = cli_option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
 BATCH_OPTION = cli_option(
     "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."

@@ -68,11 +68,13 @@ def decode_and_print(
     """
     from ..registry.observers import plugin_observers
     from ..registry.specs import describe
+    from ..stops import checked_stops
     from ..traces import Trace
 
     sampler.check(rows)
     asked = {"chat": chat, "infill": chat is None}
-    said = asked | {name: options[name] for name in ("system", "stops") if options.get(name)}
+    stops = checked_stops(options.get("stop", ()))
+    said = asked | {"system": options.get("system"), "stop": stops}
     size, count = options["batch_size"], options["samples"]
     rows = [row for row in rows for _ in range(count)]
     prompts = [prompt for prompt in prompts for _ in range(count)]
@@ -96,9 +98,9 @@ def decode_and_print(
                     batch_size=size,
                     observers=[*observers, *shown],
                     until_eos=not asked["infill"],
+                    stop=stops,
                 )
-            texts = [until(text, options.get("stops", ())) for text in result.texts]
-            print_result(result, texts, prompts[part], said if options["as_json"] else None, first > 0)
+            print_result(result, prompts[part], said if options["as_json"] else None, first > 0)
 
 
 @contextmanager
@@ -128,16 +130,9 @@ def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[A
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
-def until(text: str, stops: Sequence[str]) -> str:
-    """What a text holds before the first of the stops in it."""
-    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
-
-
-def print_result(
-    result: Result, texts: Sequence[str], prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool
-) -> None:
+def print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool) -> None:
     """Texts with an empty line between them, or a JSON line for each row that also holds what was `asked`."""
-    for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+    for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
         if asked is not None:
             row = {"prompt": prompt, "text": text, **asked, **asdict(result.rows[i]), "tokens": result.sequences[i]}
             echo_json(row | {"spec": result.spec})

@@ -16,6 +16,7 @@ from .errors import plain_errors
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
+    ANSWER_OPTIONS,
     INFILL_OPTION,
     MODEL_OPTIONS,
     OVERWRITE_OPTION,
@@ -36,6 +37,11 @@ SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
 
+def names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
+    """The names in lists with commas, each once."""
+    return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",")))
+
+
 JOB_OPTIONS = [
     cli_option(
         "--input",
@@ -49,8 +55,16 @@ JOB_OPTIONS = [
     ),
     cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
     cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
+    cli_option(
+        "--keep-columns",
+        multiple=True,
+        callback=names_in,
+        metavar="A,B",
+        help="Columns of the input that the output gets as well. Repeatable.",
+    ),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
+    *ANSWER_OPTIONS,
     batch_size_option(8),
     cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
     cli_option(
@@ -100,9 +114,9 @@ def command(**options: Any) -> None:
         from ..jobs.outputs import check_output, output_of_job
 
         refuse_ignored()
-        check_output(output_of_job(options["output"], folder, options["overwrite"], reads))
+        check_output(output_of_job(options["output"], folder, options["overwrite"], reads), options["keep_columns"])
         engine = make_engine(options)
-        rows = read_rows(options["input"], options["column"], options["id_column"])
+        rows = read_rows(options["input"], options["column"], options["id_column"], options["keep_columns"])
         sampler = make_sampler(options, continues=not options["infill"])
         job = Job(
             sampler,
@@ -111,6 +125,8 @@ def command(**options: Any) -> None:
             folder,
             seed=options["seed"],
             chat=options["chat"],
+            system=options["system"],
+            stop=options["stop"],
             infill=options["infill"],
             batch_size=options["batch_size"],
             batch_tokens=options["batch_tokens"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 ROWS = "`mdm-sampling generate` has --samples; `mdm-sampling run` takes a row for each sample: its id makes the seed"
-ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); `mdm-sampling generate` has --stop"
+ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); `generate` and `run` have --stop"
+SYSTEM = '`generate` and `run` have --system; a list of chat messages, of a job or in Python, may begin with a "system"'
 TEXTS = "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
 NO_GUIDANCE = "Classifier-free guidance is not computed here"
 PLANNER = "--planner: low_confidence is `confidence`, topk_margin is `margin`, and `random` and `entropy` are so called"
@@ -34,13 +35,8 @@ OTHER_WORDS: dict[str, str] = {
     **dict.fromkeys(("torch-dtype", "precision"), "--dtype"),
     **dict.fromkeys(("gpu", "cuda"), "--device cuda"),
     **dict.fromkeys(("random-seed", "generator-seed"), "--seed"),
-    **dict.fromkeys(
-        ("prompt", "prompts", "text"), "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
-    ),
-    **dict.fromkeys(
-        ("system", "system-prompt"),
-        '`mdm-sampling generate` has --system; `mdm-sampling run` takes chat messages, one of them "system"',
-    ),
+    **dict.fromkeys(("prompt", "prompts", "text"), TEXTS),
+    **dict.fromkeys(("system", "system-prompt"), SYSTEM),
 }
 """Options of other programs without their dashes, and what to write here."""
 

@@ -23,6 +23,7 @@ from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_
 from ..jobs.engine import Engine, LocalEngine
 from ..jobs.resume import Progress, decode_missing
 from ..jobs.worker import Variant, Worker
+from ..kinds import as_kind
 from ..randomness import row_seed
 from ..sampler import Sampler
 from ..tasks.base import Grade, Item, Task
@@ -43,7 +44,7 @@ COMPARISON_LINES = LineFormat(
 
 def compare(
     base: Sampler,
-    task: Task,
+    task: Task | str,
     settings: Sequence[Setting],
     *,
     seeds: Sequence[int] = (0,),
@@ -59,6 +60,7 @@ def compare(
 
     Args:
         base: the model and what all settings share: token sampler, processors, end tokens.
+        task: makes the items and grades them; it may be given as its spec, such as "sudoku:6".
         settings: see `grid`.
         seeds: each item is decoded once with each.
         items: how many; None for the task's own number.
@@ -78,6 +80,7 @@ def compare(
     require(items is None or (is_whole(items) and items >= 1), f"items must be at least 1, got {items}")
     require(items is None or items <= MOST_ITEMS, f"at most {MOST_ITEMS:,} items can be compared, got {items}")
     check_batch_size(batch_size)
+    task = _task_of(task)
     # A part that changes the working folder must not move what is written.
     position = None if folder is None else Path(folder).absolute()
     seeds = list(dict.fromkeys(seeds))
@@ -104,6 +107,12 @@ def compare(
             store, engine or LocalEngine(), worker, batches, finish=graded_lines, progress=progress
         ).lines
     return Comparison(manifest | {"items": len(asked), "seeds": seeds}, settings, [held[key] for key in trials])
+
+
+def _task_of(task: Task | str) -> Task:
+    """The task, built if it is given as a spec. Raises `SpecError` for what is none."""
+    found: Task = as_kind("task", task, Task)
+    return found
 
 
 @dataclass(frozen=True)

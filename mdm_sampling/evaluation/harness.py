@@ -34,6 +34,7 @@ from ..jobs.resume import ShowProgress, decode_missing, no_progress
 from ..jobs.worker import Variant, Worker, free_memory
 from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..sampler import Sampler
+from ..stops import before_stops
 from ..token_samplers import Greedy, TokenSampler
 from .arguments import Generation, read_generation, read_model_args
 from .likelihood import Estimate, Pair, check_pairs, greedy_checks, log_likelihoods
@@ -450,8 +451,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         """The text of a body up to its first end token or stop string; a stop string may be a special token."""
         stops = {self.special[stop] for stop in until if stop in self.special}
         end = next((position for position, token in enumerate(body) if token in stops), len(body))
-        text = self.codec.decode(body[:end])
-        return text[: min((text.find(stop) for stop in until if stop in text), default=len(text))]
+        return before_stops(self.codec.decode(body[:end]), until)
 
 
 def _numbers_by_key(keys: Sequence[Key]) -> dict[Key, list[int]]:

@@ -67,13 +67,14 @@ class Evaluation:
     files: list[Path]
 
 
-def load_tasks(names: Sequence[str], include: Path | str | None = None) -> HarnessTasks:
+def load_tasks(names: str | Sequence[str], include: Path | str | None = None) -> HarnessTasks:
     """Load tasks and groups by their names or patterns.
 
     The harness's own tasks, of which there are 14,000, are only read where a name, or a member of a group that is asked
     for, is not in `include`.
 
     Args:
+        names: one, or several.
         include: a folder of tasks of your own, as YAML files.
 
     Raises:
@@ -82,6 +83,7 @@ def load_tasks(names: Sequence[str], include: Path | str | None = None) -> Harne
     _require_harness()
     from lm_eval.tasks import TaskManager
 
+    names = [names] if isinstance(names, str) else names
     include = include and str(include)
     with _harness_errors("the tasks cannot be read", Exception):
         manager = TaskManager(include_path=include, include_defaults=False)
@@ -116,7 +118,7 @@ def _loaded(manager: Any, names: list[str]) -> dict[str, Any]:
 
 def evaluate(
     sampler: Sampler,
-    tasks: Sequence[str] | HarnessTasks,
+    tasks: str | Sequence[str] | HarnessTasks,
     *,
     folder: Path | str | None = None,
     num_fewshot: int | None = None,
@@ -134,7 +136,7 @@ def evaluate(
     """Let a sampler answer the tasks, and let the harness grade it.
 
     Args:
-        tasks: names, or what `load_tasks` returned.
+        tasks: a name, several, or what `load_tasks` returned.
         folder: gets a folder named after the model, with the harness's files, ours, and every answer as soon as it is
             decoded: a call that was cut off goes on from there. None writes nothing.
         num_fewshot: examples in a prompt; None for the task's own number.

@@ -29,7 +29,8 @@ class Store(AbstractContextManager["Store"]):
         manifest: what all lines have in common, such as the task and the model. Raises `SpecError` if the folder holds
             lines of another manifest.
         line_format: what its lines hold.
-        changed: whether another manifest than the folder's is written over it instead of being refused.
+        changed: whether another manifest than the folder's is written over it instead of being refused; None where
+            the caller gives no such choice.
         first: called once the folder is known to be this manifest's, before the manifest or any line is written.
     """
 
@@ -39,7 +40,7 @@ class Store(AbstractContextManager["Store"]):
         manifest: dict[str, Any],
         line_format: LineFormat,
         *,
-        changed: bool = False,
+        changed: bool | None = None,
         first: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
@@ -94,7 +95,7 @@ class Store(AbstractContextManager["Store"]):
         line.update({name: self.shared[key] for name, key in digests.items()})
         return line | digests
 
-    def _check(self, manifest: dict[str, Any], changed: bool, first: Callable[[], None]) -> None:
+    def _check(self, manifest: dict[str, Any], changed: bool | None, first: Callable[[], None]) -> None:
         assert self.folder is not None
         file, results = self.folder / MANIFEST, self.folder / LINES
         if not file.exists():
@@ -111,11 +112,12 @@ class Store(AbstractContextManager["Store"]):
         if kind != self.format.kind:
             raise SpecError(f"{self.folder} is the folder of a {kind}; give another folder")
         differing = [name for name in {**manifest, **held} if manifest.get(name) != held.get(name)]
-        if "format" in differing or (differing and changed and not held.keys() >= manifest.keys()):
+        if "format" in differing or (differing and changed is not None and not held.keys() >= manifest.keys()):
             raise SpecError(f"{file} was not written by this version; move it away, or give another folder")
         if differing and not changed:
             what = ", ".join(_difference(name, held.get(name), manifest.get(name)) for name in differing)
-            raise SpecError(f"{self.folder} holds results for {what}; give another folder")
+            choice = "" if changed is None else ", or go on in this one with changed=True (--changed)"
+            raise SpecError(f"{self.folder} holds results for {what}; give another folder{choice}")
         first()
         if differing:
             replace_file(file, json.dumps(manifest, indent=1) + "\n")

@@ -7,10 +7,11 @@ a little on its neighbours, is the same however often a job was cut off, and on 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from ..backends.chat import with_system
 from ..canvas import Row
 from ..errors import CanvasError, MDMError, require
 from ..fields import is_whole
@@ -36,12 +37,14 @@ class EncodedRow:
         seed: draws it.
         identity: what its line of results begins with, JSON-able; by these fields it is told from other rows.
         chat: whether the chat template was applied; None for a text with masks.
+        kept: columns of the input that its output gets as well.
     """
 
     row: Row
     seed: int
     identity: Line
     chat: bool | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,28 @@ def encode(
     *,
     seed: int,
     chat: bool | None,
+    system: str | None,
     infill: bool,
     renderings: Renderings,
 ) -> tuple[list[EncodedRow], list[InputRow]]:
-    """The rows that can be decoded, and the bad ones with their errors.
+    """The rows that can be decoded, and the bad ones with their errors. Raises as `Sampler.generate` does for `system`.
 
     Args:
         seed: of the job; a row is drawn with a seed made of this one and its id.
-        chat: see `Sampler.generate`.
+        chat, system: see `Sampler.generate`.
         infill: whether prompts are texts with masks to fill in.
         renderings: what the chat template made of prompts before; it gets what the template makes now.
     """
     encoded, bad = [], []
+    if system is not None and sampler.backend.codec is not None:
+        sampler.backend.codec.check_system(system, chat)
     for each in asked:
         if each.prompt is None:
             bad.append(each)
             continue
         try:
-            applied, row = _encoded(sampler, each.prompt, chat, infill, renderings)
+            prompt = each.prompt if system is None else with_system(each.prompt, system)
+            applied, row = _encoded(sampler, prompt, chat, infill, renderings)
             sampler.check([row])
         except MDMError as error:
             bad.append(replace(each, prompt=None, error=str(error).removeprefix("row 0: ")))
@@ -97,7 +104,7 @@ def encode(
         drawn = row_seed(each.id, seed)
         asks = digest([each.id, each.prompt, row, drawn])
         identity = {"item": each.id, "number": each.number, "digest": asks, "seed": drawn}
-        encoded.append(EncodedRow(row, drawn, identity, applied))
+        encoded.append(EncodedRow(row, drawn, identity, applied, each.kept))
     return encoded, bad
 
 

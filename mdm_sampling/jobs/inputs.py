@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +31,26 @@ class InputRow:
         id: what the input calls it, else its number, as text.
         prompt: a text or chat messages; None if the row is bad.
         error: why it is bad, a sentence.
+        kept: columns of the input that the output gets as well, by name, JSON-able.
     """
 
     number: int
     id: str
     prompt: Prompt | None
     error: str | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_rows(file: str | Path, column: str | None = None, id_column: str | None = None) -> list[InputRow]:
+def read_rows(
+    file: str | Path, column: str | None = None, id_column: str | None = None, keep_columns: Sequence[str] = ()
+) -> list[InputRow]:
     """The rows of a file that ends in .jsonl, .csv or .parquet.
 
     Args:
         file: "-" for JSON lines on standard input.
         column: holds the prompts, texts or chat messages; None for the first of `COLUMNS` that the file has.
         id_column: names the rows; None for "id" where there is one, else rows are called by their number.
+        keep_columns: go into the output as they are; None where a row lacks one.
 
     Raises:
         SpecError: for a file that cannot be read at all. A bad row is no reason: it comes back with its error.
@@ -64,11 +69,12 @@ def read_rows(file: str | Path, column: str | None = None, id_column: str | None
     if not records:
         raise SpecError(f"{file} holds no rows")
     known = dict.fromkeys(name for record in records if not isinstance(record, str) for name in record)
-    for named in (column, id_column):
+    for named in (column, id_column, *keep_columns):
         if named is not None and known and named not in known:
             raise SpecError(f"{file} has no column {named!r}, it has {', '.join(map(str, known))}")
     column = column or _found_column(file, known, records[0])
-    return [_input_row(number, record, column, id_column) for number, record in enumerate(records)]
+    rows = [_input_row(number, record, column, id_column) for number, record in enumerate(records)]
+    return [_keeping(row, record, keep_columns) for row, record in zip(rows, records, strict=True)]
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
@@ -141,16 +147,35 @@ def _input_row(number: int, record: Mapping[str, Any] | str, column: str, id_col
     return InputRow(number, row_id, prompt) if fault is None else InputRow(number, row_id, None, fault)
 
 
-def _fault(prompt: Any, column: str) -> str | None:
-    """What is wrong with a prompt; None if nothing is."""
-    if prompt is None:
-        return f"there is no {column!r}"
+def _keeping(row: InputRow, record: Mapping[str, Any] | str, names: Sequence[str]) -> InputRow:
+    """The row with those columns of its record; what JSON has no kind for, such as a date, becomes a text."""
+    if not names:
+        return row
+    found = {} if isinstance(record, str) else {name: record.get(name) for name in names}
+    fault = next(filter(None, (_unwritable(value, name) for name, value in found.items())), None)
+    if fault is not None:
+        return replace(row, prompt=None, error=row.error or fault, kept=dict.fromkeys(names))
+    return replace(row, kept=dict.fromkeys(names) | json.loads(json.dumps(found, default=str)))
+
+
+def _unwritable(value: Any, column: str) -> str | None:
+    """Why a value cannot stand in an output; None if it can."""
     try:
-        json.dumps(prompt, ensure_ascii=False, default=str).encode()
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         return f"{column!r} holds what is no Unicode text"
     except (RecursionError, ValueError):
         return f"{column!r} nests too deep"
+    return None
+
+
+def _fault(prompt: Any, column: str) -> str | None:
+    """What is wrong with a prompt; None if nothing is."""
+    if prompt is None:
+        return f"there is no {column!r}"
+    fault = _unwritable(prompt, column)
+    if fault is not None:
+        return fault
     if isinstance(prompt, str):
         return None if prompt.strip() else f"{column!r} is empty, neither a text nor a list of messages"
     try:

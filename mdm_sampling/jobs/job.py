@@ -11,10 +11,11 @@ from ..errors import SpecError, require
 from ..folders.lines import Line, LineFormat, digest
 from ..folders.store import Store
 from ..sampler import Sampler
+from ..stops import checked_stops
 from .batches import BatchSize, EncodedRow, check_batch_size, encode, plan
 from .engine import Engine, LocalEngine
 from .inputs import InputRow
-from .outputs import check_output, output_of_job, write_output
+from .outputs import check_output, output_of_job, output_row, write_output
 from .rendered import Renderings
 from .resume import Progress, decode_missing
 from .worker import Variant, Worker
@@ -64,7 +65,7 @@ class Job:
         folder: keeps what is finished until the output can be written, and after; None for the output's name and
             `.job`.
         seed: a row is drawn with a seed made of this one and its id.
-        chat: see `Sampler.generate`.
+        chat, system, stop: see `Sampler.generate`.
         infill: whether prompts are texts with masks to fill in.
         batch_size: most rows decoded together; "auto" for as many as fit into memory, found by halving.
         batch_tokens: most positions decoded together, padding included.
@@ -81,6 +82,8 @@ class Job:
     folder: Path | str | None = None
     seed: int = 0
     chat: bool | None = None
+    system: str | None = None
+    stop: str | Sequence[str] = ()
     infill: bool = False
     batch_size: BatchSize = 8
     batch_tokens: int | None = None
@@ -92,6 +95,9 @@ class Job:
     def __post_init__(self) -> None:
         require(len(self.rows) > 0, "a job needs rows")
         check_batch_size(self.batch_size)
+        object.__setattr__(self, "stop", checked_stops(self.stop))
+        plain = self.system is None and not self.stop
+        require(plain or not self.infill, "a job that fills texts takes neither a system message nor stop strings")
         require(
             self.batch_tokens is None or self.batch_tokens >= 1,
             f"batch_tokens must be at least 1, got {self.batch_tokens}",
@@ -116,26 +122,39 @@ class Job:
         # A part that changes the working folder must not move what is written.
         folder = self.results_folder.absolute()
         output = output_of_job(Path(self.output).absolute(), folder, self.overwrite, self.reads)
-        check_output(output)
+        check_output(output, dict.fromkeys(name for row in self.rows for name in row.kept))
         if Path(self.output).resolve().parent == folder.resolve():
             raise SpecError(
                 f"{self.output} is inside the job's folder, which holds what the job keeps; name another file"
             )
         renderings = Renderings(folder)
         rows, bad = encode(
-            self.sampler, self.rows, seed=self.seed, chat=self.chat, infill=self.infill, renderings=renderings
+            self.sampler,
+            self.rows,
+            seed=self.seed,
+            chat=self.chat,
+            system=self.system,
+            infill=self.infill,
+            renderings=renderings,
         )
-        worker = Worker([Variant(self.sampler, until_eos=not self.infill)], splits=self.batch_size == "auto")
+        variant = Variant(self.sampler, until_eos=not self.infill, stop=tuple(self.stop))
+        worker = Worker([variant], splits=self.batch_size == "auto")
         batches = plan(rows, self.batch_size, self.batch_tokens)
         manifest = self._manifest(rows, bad, worker)
         with Store(folder, manifest, JOB_LINES, changed=self.changed, first=renderings.keep) as store:
             held = decode_missing(
                 store, self.engine, worker, batches, finish=_without_order, keeps_errors=True, progress=progress
             )
-            lines = list(held.lines.values())
-            write_output(output, folder, lines, bad, {row.identity["number"]: row.chat for row in rows})
+            lines = [held.lines[JOB_LINES.key_of(worker.identity(row, 0))] for row in rows]
+            told = [output_row(line | self._asked(row), row.kept) for line, row in zip(lines, rows, strict=True)]
+            told += [output_row({"item": row.id, "number": row.number, "error": row.error}, row.kept) for row in bad]
+            write_output(output, folder, told)
         errors = len(bad) + sum(line["error"] is not None for line in lines)
         return JobOutcome(Path(self.output), len(self.rows), errors, held.before)
+
+    def _asked(self, row: EncodedRow) -> Line:
+        """How a row was asked, as its output tells it."""
+        return {"chat": row.chat, "infill": row.chat is None, "system": self.system, "stop": list(self.stop)}
 
     def _manifest(self, rows: Sequence[EncodedRow], bad: Sequence[InputRow], worker: Worker) -> dict[str, Any]:
         """What must be the same for a job to go on."""
@@ -153,6 +172,8 @@ class Job:
             "weights": worker.weights,
             "seed": self.seed,
             "chat": self.chat,
+            "system": self.system,
+            "stop": list(self.stop),
             "infill": self.infill,
             "batch_size": self.batch_size,
             "batch_tokens": self.batch_tokens,

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import SpecError
+from ..errors import SpecError, require
+from ..fields import is_number, is_whole
 from ..folders.files import Output, pyarrow_parquet, write_json_lines
 from ..folders.lines import Line
 from ..folders.written import Written
-from .inputs import InputRow
 
 COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
-FIELDS = (*COSTS, "cumulative_entropy")
+COLUMNS = (
+    *("row", "id", "text", "error", "seed", "chat", "infill", "system", "stop"),
+    *("tokens", *COSTS, "cumulative_entropy", "spec"),
+)
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
 SUFFIXES = (".jsonl", ".parquet")
 
 
-def check_output(output: Output) -> None:
-    """Raise `SpecError` for what cannot be written to or must not be lost, before anything is decoded."""
+def check_output(output: Output, keep_columns: Iterable[str] = ()) -> None:
+    """Raise `SpecError` for what cannot be written or must not be lost, before anything is decoded."""
     file = Path(output.file)
+    for name in keep_columns:
+        require(name not in COLUMNS, f"the column {name!r} cannot be kept: the output has one of that name")
     if file.suffix not in SUFFIXES:
         raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
     output.check()
@@ -33,39 +40,58 @@ def output_of_job(file: Path, folder: Path, overwrite: bool = False, reads: Sequ
     return Output(file, Written(folder).__contains__, overwrite, reads)
 
 
-def write_output(
-    output: Output, folder: Path, lines: Sequence[Line], bad: Sequence[InputRow], chat: Mapping[int, bool | None]
-) -> None:
-    """Write the output whole or not at all. Seconds are left out: they are no part of what was asked.
+def output_row(line: Line, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the output from what is known of it, and the columns that it keeps; None for what is not known.
 
-    Args:
-        folder: the job's, where what was written is noted.
-        chat: whether the chat template was applied to a row, by its number; None for a text with masks.
+    Seconds are left out: they are no part of what was asked.
     """
-    file = Path(output.file)
-    rows = [_row(line) | {"chat": chat[line["number"]], "infill": chat[line["number"]] is None} for line in lines]
-    rows += [_row({"item": each.id, "number": each.number, "error": each.error}) for each in bad]
-    rows.sort(key=lambda row: row["row"])
+    return {"row": line["number"], "id": line["item"], **kept, **{name: line.get(name) for name in COLUMNS[2:]}}
+
+
+def write_output(output: Output, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows in the input's order, whole or not at all, and note it in the job's folder."""
+    file, ordered = Path(output.file), sorted(rows, key=lambda row: row["row"])
     with output.replacing() as new:
-        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, rows)
+        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
         Written(folder).add(new, file.name)
-
-
-def _row(line: Line) -> dict[str, Any]:
-    """A line of the journal as a row of the output; None where a row failed."""
-    row = {"row": line["number"], "id": line["item"], "text": line.get("text"), "error": line.get("error")}
-    row |= {"seed": line.get("seed"), "chat": None, "infill": None, "tokens": line.get("tokens")}
-    row |= {name: line.get(name) for name in FIELDS}
-    return row | {"spec": line.get("spec")}
 
 
 def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet = pyarrow_parquet()
     import pyarrow
 
-    whole, text, number, either = pyarrow.int64(), pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
-    types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "chat": either, "infill": either}
-    types |= {"tokens": pyarrow.list_(whole)}
-    types |= dict.fromkeys(COSTS, whole) | {"cumulative_entropy": number, "spec": text}
-    flat = [{**row, "spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
-    parquet.write_table(pyarrow.Table.from_pylist(flat, schema=pyarrow.schema(list(types.items()))), file)
+    whole, text = pyarrow.int64(), pyarrow.string()
+    types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
+    types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
+    types |= dict.fromkeys(("row", "seed", *COSTS), whole)
+    types |= dict.fromkeys(("id", "text", "error", "system"), text)
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        kind = types.get(name) or _plain_type(values)
+        if kind is None:  # of several kinds, or with parts of their own
+            values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+        columns[name] = pyarrow.array(values, kind or text)
+    parquet.write_table(pyarrow.table(columns), file)
+
+
+def _plain_type(values: Sequence[Any]) -> Any:
+    """The type of a column that has plain values of one kind; None for any other."""
+    from pyarrow import type_for_alias
+
+    checks = {"string": _is_text, "bool": _is_bool, "int64": is_whole, "double": _is_double}
+    given = [value for value in values if value is not None]
+    found = next((name for name, check in checks.items() if all(map(check, given))), None)
+    return found and type_for_alias(found)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_double(value: Any) -> bool:
+    return is_number(value) and (isinstance(value, float) or abs(value) <= EXACT)

@@ -31,10 +31,12 @@ class Variant:
     Attributes:
         sampler: decodes.
         until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
+        stop: strings before which a row's text ends.
     """
 
     sampler: Sampler
     until_eos: bool
+    stop: tuple[str, ...] = ()
 
 
 class Worker:
@@ -63,7 +65,7 @@ class Worker:
         self.machine = describe_machine(variants[0].sampler.backend.device if variants else None)
         files = [file.source for file in registry().files.values()]  # an edited file is another setting
         kinds = zip(self.specs, variants, strict=True)
-        self.settings = [digest([spec, self.weights, variant.until_eos, *files]) for spec, variant in kinds]
+        self.settings = [digest([spec, self.weights, each.until_eos, each.stop, *files]) for spec, each in kinds]
 
     def recipe(self) -> dict[str, Any]:
         """What another process needs to decode as this one would, as JSON-able values.
@@ -80,7 +82,8 @@ class Worker:
         for variant in self.variants:
             for name in registry().names_only_here(variant.sampler):
                 raise SpecError(f"{name!r} was registered in this process alone; {FOR_OTHERS}")
-        variants = [{"spec": s, "until_eos": v.until_eos} for s, v in zip(self.specs, self.variants, strict=True)]
+        kinds = zip(self.specs, self.variants, strict=True)
+        variants = [{"spec": spec, "until_eos": each.until_eos, "stop": each.stop} for spec, each in kinds]
         files = registry().files_to_send()
         return {"variants": variants, "splits": self.splits, "warms_up": self.warms_up, "files": files}
 
@@ -91,7 +94,7 @@ class Worker:
         variants: list[Variant] = []
         for each in recipe["variants"]:
             sampler = from_spec(each["spec"], variants[0].sampler.backend if variants else None)
-            variants.append(Variant(sampler, each["until_eos"]))
+            variants.append(Variant(sampler, each["until_eos"], tuple(each["stop"])))
         return cls(variants, splits=recipe["splits"], warms_up=recipe["warms_up"])
 
     def identity(self, row: EncodedRow, variant: int) -> Line:
@@ -135,12 +138,14 @@ class Worker:
 
     def _decoded(self, variant: int, rows: Sequence[EncodedRow]) -> list[Line]:
         began = time.perf_counter()
-        found = self.variants[variant].sampler.fill(
+        how = self.variants[variant]
+        found = how.sampler.fill(
             [each.row for each in rows],
             [each.seed for each in rows],
             batch_size=len(rows),
-            until_eos=self.variants[variant].until_eos,
-            observers=plugin_observers(self.variants[variant].sampler),
+            until_eos=how.until_eos,
+            stop=how.stop,
+            observers=plugin_observers(how.sampler),
         )
         together = {"batch_size": len(rows), "batch_seconds": time.perf_counter() - began, "error": None}
         columns = zip(rows, found.texts, found.sequences, found.rows, found.histories, strict=True)

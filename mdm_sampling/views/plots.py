@@ -49,6 +49,9 @@ LINE = NARROWEST = 2.5
 
 WIDEST_LINE = 64.0
 
+HANDLE, LETTER, ENTRY = 0.55, 0.062, 0.18
+"""Inches that a line and each character behind it are wide in a legend, and that both are high."""
+
 Histories = Sequence[RowHistory]
 
 
@@ -318,6 +321,21 @@ def _finished(panels: Sequence[Axes], labels: Sequence[str]) -> Figure:
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[-1].set_xlabel("step", fontsize=9)
-    panels[0].legend(fontsize=8, frameon=False)
-    panels[0].figure.align_ylabels(panels)
-    return cast("Figure", panels[0].figure)
+    figure = cast("Figure", panels[0].figure)
+    _legend_above(figure, panels)
+    figure.align_ylabels(panels)
+    return figure
+
+
+def _legend_above(figure: Figure, panels: Sequence[Axes]) -> None:
+    """A legend over the panels, where no curve is, in as many columns as are wide enough for its names."""
+    handles, names = panels[0].get_legend_handles_labels()
+    is_given = len(panels) == 1  # then a layout of the figure, and room beside the axes, are not ours to have
+    inches = panels[0].get_window_extent().width / figure.dpi
+    columns = max(1, int(inches / (HANDLE + LETTER * max(map(len, names)))))
+    how: Any = {"ncols": columns, "fontsize": 8, "frameon": False}
+    if is_given:
+        panels[0].legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), **how)
+    else:
+        figure.set_figheight(figure.get_figheight() + ENTRY * -(-len(names) // columns))
+        figure.legend(handles, names, loc="outside upper left", **how)
