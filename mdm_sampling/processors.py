@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, final
 from .backends.base import ModelBackend
 from .errors import SpecError, require
 from .kinds import check_fields
-from .prompts import Message as Message
-from .prompts import Prompt as Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,12 +10,12 @@ import torch
 
 from .backends.base import ModelBackend
 from .backends.chat import Prompts, prompts_of
+from .backends.evaluation_mode import EvaluationMode
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
 from .canvas import Canvas, Row, Span, check_rows, whole_number
 from .errors import CanvasError, SpecError, nearest, require
-from .evaluation_mode import EvaluationMode
 from .kinds import as_kind, require_kind
 from .loop import Run
 from .planners.base import PositionPlanner

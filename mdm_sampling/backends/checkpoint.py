@@ -12,8 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
-from .files import first_sentence as first_sentence
-from .files import read_json, refuse_adapter, stored_file
+from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
 from .stored import (
     FLOATS,

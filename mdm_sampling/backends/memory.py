@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..canvas import Canvas, Span
 from ..errors import ModelError, PredictionError
-from ..evaluation_mode import module_of
 from ..fields import is_whole
 from .base import ModelBackend, Slots
 from .devices import check_device
+from .evaluation_mode import module_of
 from .text import TextCodec, check_ids, ids_without_token
 
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_part, make_sampler
 from .config import read_config
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
@@ -29,7 +31,6 @@ from .options import (
     was_given,
     with_options,
 )
-from .progress import progress, resumable
 from .targets import files_read
 from .types import Whole
 
@@ -126,7 +127,7 @@ def command(**options: Any) -> None:
             raise click.UsageError("--out needs a folder of its own.")
         plotting = wants_plots(options["plots"])
         target.check(plotting)
-        with resumable(folder), progress() as show:
+        with resumable(folder), show_progress() as show:
             shared = {name: value for name, value in options.items() if name not in KEY}
             found = compare(
                 make_sampler(shared, continues=length_of(task) is None),

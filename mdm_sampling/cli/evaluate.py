@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_sampler
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
@@ -24,7 +26,6 @@ from .options import (
     max_new_tokens_option,
     with_options,
 )
-from .progress import progress, resumable
 from .types import Finite, Whole
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def command(**options: Any) -> None:
                 loaded,
                 folder=options["out"],
                 engine=engine,
-                progress=progress,
+                progress=show_progress,
                 **{name: options[name] for name in EVALUATED},
             )
         click.echo(found.tables)

@@ -15,6 +15,7 @@ from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import _exit as leave  # kept here, since `no_way_out` puts another function in its place
+from pathlib import Path
 from types import FrameType
 
 STOPPED = 130
@@ -100,3 +101,13 @@ def say_stopped() -> None:
     """The one word on stderr. A stream that is gone takes none."""
     with suppress(OSError, ValueError):
         print("\nStopped.", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """End at an interrupt with a sentence that says where the work goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", file=sys.stderr)
+        sys.exit(STOPPED)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .progress import bar
+from ..progress import bar
 from .streams import echo_json, one_sign_each
 
 if TYPE_CHECKING:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_sampler
 from .config import read_config
 from .conflicts import refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
@@ -25,7 +27,6 @@ from .options import (
     cli_option,
     with_options,
 )
-from .progress import progress, resumable
 from .targets import files_read
 from .types import OutputFile, Whole
 
@@ -119,7 +120,7 @@ def command(**options: Any) -> None:
             overwrite=options["overwrite"],
             reads=reads,
         )
-        with resumable(named), progress() as show:
+        with resumable(named), show_progress() as show:
             outcome = job.run(show)
         tell(outcome, options["output"])
 

@@ -21,8 +21,9 @@ from ..folders.lines import Line, LineFormat, digest
 from ..folders.store import Store
 from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
-from ..jobs.resume import Progress, decode_missing
+from ..jobs.resume import decode_missing
 from ..jobs.worker import Variant, Worker
+from ..progress import Progress
 from ..randomness import row_seed
 from ..sampler import Sampler
 from ..tasks.base import Grade, Item, Task

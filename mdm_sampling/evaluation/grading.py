@@ -15,7 +15,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..backends.checkpoint import first_sentence
+from ..backends.files import first_sentence
 from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..fields import HALF_A_PAIR, is_whole
 from ..folders.files import Output, replace_file

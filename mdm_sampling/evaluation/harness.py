@@ -30,8 +30,9 @@ from ..folders.store import Store
 from ..history import RowCost
 from ..jobs.batches import BatchSize, EncodedRow, check_batch_size, most_rows, plan
 from ..jobs.engine import Engine, LocalEngine
-from ..jobs.resume import ShowProgress, decode_missing, no_progress
+from ..jobs.resume import decode_missing
 from ..jobs.worker import Variant, Worker, free_memory
+from ..progress import ShowProgress, no_progress, show_progress
 from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..sampler import Sampler
 from ..token_samplers import Greedy, TokenSampler
@@ -141,9 +142,8 @@ class HarnessModel(LM):  # type: ignore[misc]
             given.pop("device", None)
         given |= {"model" if name == "pretrained" else name: value for name, value in arg_dict.items()}
         sampler, own = read_model_args(given)
-        from ..cli.progress import progress  # it is a command that loads a model by name, the harness's own
-
-        return cls(sampler, progress=progress, **own)  # type: ignore[arg-type]  # numbers, by name
+        # It is a command that loads a model by name, the harness's own.
+        return cls(sampler, progress=show_progress, **own)  # type: ignore[arg-type]  # numbers, by name
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ..at_work import at_work
 from ..backends.base import ModelBackend
+from ..backends.evaluation_mode import EvaluationMode
 from ..canvas import Canvas, Span, check_rows
 from ..errors import CanvasError, PredictionError, require
-from ..evaluation_mode import EvaluationMode
 from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise

@@ -16,7 +16,7 @@ from ..errors import MDMError, SpecError, nearest
 from ..folders.files import Output
 from ..jobs.batches import BatchSize
 from ..jobs.engine import Engine
-from ..jobs.resume import ShowProgress, no_progress
+from ..progress import ShowProgress, no_progress
 from ..provenance import describe_machine
 from ..sampler import Sampler
 from .grading import Grading, check_task, told

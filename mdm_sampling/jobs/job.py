@@ -10,13 +10,14 @@ from typing import Any
 from ..errors import SpecError, require
 from ..folders.lines import Line, LineFormat, digest
 from ..folders.store import Store
+from ..progress import Progress
 from ..sampler import Sampler
 from .batches import BatchSize, EncodedRow, check_batch_size, encode, plan
 from .engine import Engine, LocalEngine
 from .inputs import InputRow
 from .outputs import check_output, output_of_job, write_output
 from .rendered import Renderings
-from .resume import Progress, decode_missing
+from .resume import decode_missing
 from .worker import Variant, Worker
 
 JOB_LINES = LineFormat(

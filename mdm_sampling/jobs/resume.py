@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from ..errors import MDMError
 from ..folders.lines import Key, Line
 from ..folders.store import Store
+from ..progress import Progress
 from .batches import Batch
 from .engine import Engine
 from .worker import Worker
-
-Progress = Callable[[int, int], None]
-"""Called with the numbers of rows that are done and wanted, first before any is decoded."""
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Called with what is counted, such as "answers"; what its context gives is called with the numbers."""
-
-
-@contextmanager
-def no_progress(what: str) -> Iterator[Progress]:
-    """Tells nobody."""
-    yield lambda done, total: None
 
 
 @dataclass(frozen=True)

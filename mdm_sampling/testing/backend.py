@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ..backends.base import ModelBackend
+from ..backends.evaluation_mode import EvaluationMode
 from ..caches import DualCache, NoCache, PrefixCache
 from ..canvas import Canvas, Span
 from ..errors import CanvasError
-from ..evaluation_mode import EvaluationMode
 from ..planners.info_gain import InfoGain
 from ..sampler import Sampler
 from .cases import Rows
