@@ -93,7 +93,7 @@ class Canvas:
         if pad_id == mask_id:
             raise CanvasError(f"the pad id and the mask id are both {mask_id}; padding would be taken for masks")
         for i, (prefix, body) in enumerate(rows):
-            check_row(i, prefix, body, mask_id)
+            _check_row(i, prefix, body, mask_id)
         start = max(len(prefix) for prefix, _ in rows)
         width = start + max(len(body) for _, body in rows)
         tokens = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -150,7 +150,7 @@ class Canvas:
         return ids
 
 
-def check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
+def _check_row(number: int, prefix: Sequence[int], body: Sequence[int], mask_id: int) -> None:
     """Raise `CanvasError` unless the body of row `number` holds a mask and its prefix none."""
     if mask_id in prefix:
         raise CanvasError(
@@ -180,7 +180,7 @@ def check_rows(backend: ModelBackend, rows: object) -> None:
         if wrong:
             kind = "whole numbers" if whole_number(wrong[0]) is None else f"in [0, {vocabulary})"
             raise CanvasError(f"row {i}: token ids must be {kind}, got {wrong[0]!r:.40}")
-        check_row(i, prefix, body, backend.mask_id)
+        _check_row(i, prefix, body, backend.mask_id)
 
 
 def whole_number(value: object) -> int | None:

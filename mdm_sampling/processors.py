@@ -23,7 +23,7 @@ class Processor(ABC):
         """A function of canvas tokens [r t] and logits [r v] that returns logits [r v]."""
 
 
-def checked_ids(name: str, ids: tuple[int, ...], backend: ModelBackend) -> list[int]:
+def _checked_ids(name: str, ids: tuple[int, ...], backend: ModelBackend) -> list[int]:
     """The ids without repetition, or the model's end tokens if there are none. Raises `SpecError` for unknown ids."""
     chosen = sorted(set(ids or backend.eos_ids))
     if not chosen:
@@ -51,7 +51,7 @@ class Ban(Processor):
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SuppressTokensLogitsProcessor
 
-        banned = checked_ids("ban", self.ids, backend)
+        banned = _checked_ids("ban", self.ids, backend)
         processor: Callable[[Tensor, Tensor], Tensor] = SuppressTokensLogitsProcessor(banned, device=backend.device)
         return processor
 
@@ -80,6 +80,6 @@ class Penalise(Processor):
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SequenceBiasLogitsProcessor
 
-        bias = {(token,): -float(self.by) for token in checked_ids("penalise", self.ids, backend)}
+        bias = {(token,): -float(self.by) for token in _checked_ids("penalise", self.ids, backend)}
         processor: Callable[[Tensor, Tensor], Tensor] = SequenceBiasLogitsProcessor(bias)
         return processor

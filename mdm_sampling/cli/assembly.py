@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ..registry.specs import Spec
     from ..sampler import Sampler
 
-DEFAULT_PLANNER = "info-gain"
-DEFAULT_THRESHOLD = 0.9
+_DEFAULT_PLANNER = "info-gain"
+_DEFAULT_THRESHOLD = 0.9
 """The published planner: Info-Gain behind a bypass at this threshold. A planner that is written has no bypass."""
 
 INFO_GAIN = {"candidate_number": "candidates", "position_temperature": "position_temperature"}
 """Published options that are written into the spec of an info-gain, and the parameters that they set."""
 
 
-def load_model(options: dict[str, Any]) -> ModelBackend:
+def _load_model(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name; it must read texts."""
-    backend = load_named(options)
+    backend = _load_named(options)
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
     if options["tp_plan"] is None:
@@ -50,11 +50,11 @@ def follow_leader(options: dict[str, Any]) -> None:
 
     if follows():
         with plain_errors():
-            follow(load_named(options))
+            follow(_load_named(options))
         click.get_current_context().exit()
 
 
-def load_named(options: dict[str, Any]) -> ModelBackend:
+def _load_named(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name."""
     from ..backends.options import LoadOptions
     from ..loading import load_backend
@@ -78,14 +78,14 @@ def make_sampler(options: dict[str, Any], continues: bool = True) -> Sampler:
     """
     from ..loading import default_new_tokens, from_spec
 
-    spec = sampler_spec(options)
-    backend = load_model(options)
+    spec = _sampler_spec(options)
+    backend = _load_model(options)
     if continues and "max_new_tokens" not in spec:
         spec["max_new_tokens"] = default_new_tokens(options["model"], options["revision"], backend.max_length)
     return from_spec(spec, backend)
 
 
-def sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
+def _sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
     """The options' settings as `from_spec` takes them, its parts checked. Errors name the option."""
     from ..registry.specs import describe
     from ..sampler import PARTS, SETTINGS
@@ -112,30 +112,30 @@ def planners_of(options: dict[str, Any]) -> list[PositionPlanner]:
     """
     threshold, specs = options.get("threshold"), planner_specs(options["planner"])
     if not options["planner"] and not was_given("threshold"):
-        threshold = DEFAULT_THRESHOLD
+        threshold = _DEFAULT_THRESHOLD
     for option, parameter in INFO_GAIN.items():
         if option in options:
             specs = [s.with_default(parameter, options[option]) if s.name == "info-gain" else s for s in specs]
     planners = [make_part("planners", "--planner", spec) for spec in specs]
-    return planners if threshold is None else [with_bypass(planner, threshold) for planner in planners]
+    return planners if threshold is None else [_with_bypass(planner, threshold) for planner in planners]
 
 
 def planner_specs(written: str | Sequence[str] | None) -> list[Spec]:
     """The specs of `--planner`, which some commands take once and others several times; without one, the default."""
     from ..registry.specs import Spec
 
-    texts = [written] if isinstance(written, str) else written or [DEFAULT_PLANNER]
-    with errors_of("--planner"):
+    texts = [written] if isinstance(written, str) else written or [_DEFAULT_PLANNER]
+    with _errors_of("--planner"):
         return [Spec.parse(text).named("planners") for text in texts]
 
 
-def with_bypass(planner: PositionPlanner, threshold: float) -> PositionPlanner:
+def _with_bypass(planner: PositionPlanner, threshold: float) -> PositionPlanner:
     """The bypass of `--threshold` around a planner; inside a defer, which else would not hold back sure end tokens."""
     from ..planners.bypass import Bypass
     from ..planners.defer import Defer
 
     if isinstance(planner, Defer):
-        return replace(planner, otherwise=with_bypass(planner.otherwise, threshold))
+        return replace(planner, otherwise=_with_bypass(planner.otherwise, threshold))
     return Bypass(threshold, planner)
 
 
@@ -143,12 +143,12 @@ def make_part(kind: str, option: str, spec: str | Spec) -> Any:
     """The part that an option describes."""
     from ..registry.specs import build
 
-    with errors_of(option):
+    with _errors_of(option):
         return build(kind, spec)
 
 
 @contextmanager
-def errors_of(option: str) -> Iterator[None]:
+def _errors_of(option: str) -> Iterator[None]:
     """Turn what is wrong with a spec into a usage error that names the option."""
     from ..errors import SpecError
 

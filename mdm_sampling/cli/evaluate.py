@@ -31,18 +31,18 @@ from .types import Finite, Whole
 if TYPE_CHECKING:
     from ..evaluation import HarnessTasks
 
-ONLY_GENERATION = (
+_ONLY_GENERATION = (
     "max_new_tokens", "planner", "cache", "threshold", "steps", "block_size", "schedule", "temperature", "top_k",
     "top_p", "processors", "eos", "lookahead_batch", "engine",
 )  # fmt: skip
-ONLY_LIKELIHOOD = ("samples",)
-EVALUATED = (
+_ONLY_LIKELIHOOD = ("samples",)
+_EVALUATED = (
     "num_fewshot", "limit", "apply_chat_template", "fewshot_as_multiturn", "confirm_run_unsafe_code",
     "max_new_tokens", "samples", "seed", "batch_size",
 )  # fmt: skip
 """The options that are arguments of `evaluation.evaluate` as they are."""
 
-EVALUATE_OPTIONS = [
+_EVALUATE_OPTIONS = [
     cli_option("--tasks", multiple=True, required=True, help="Names of tasks, with commas between them. Repeatable."),
     cli_option(
         "--include-path",
@@ -77,7 +77,7 @@ EVALUATE_OPTIONS = [
 
 
 @click.command("evaluate", cls=LaidOutCommand)
-@with_options(EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
+@with_options(_EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.
 
@@ -105,7 +105,7 @@ def command(**options: Any) -> None:
                 folder=options["out"],
                 engine=engine,
                 progress=show_progress,
-                **{name: options[name] for name in EVALUATED},
+                **{name: options[name] for name in _EVALUATED},
             )
         click.echo(found.tables)
         click.echo(f"In {given / found.files[0].parent.name}: {', '.join(file.name for file in found.files)}")
@@ -122,8 +122,8 @@ def _names_of(given: Sequence[str]) -> list[str]:
 def _check_options(loaded: HarnessTasks, unsafe: bool) -> None:
     """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
     for names, used, why in (
-        (ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),
-        (ONLY_LIKELIHOOD, bool(loaded.kinds - {"generate_until"}), "no task asks for likelihoods"),
+        (_ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),
+        (_ONLY_LIKELIHOOD, bool(loaded.kinds - {"generate_until"}), "no task asks for likelihoods"),
     ):
         if not used:
             refuse_given(names, f"as {why}")

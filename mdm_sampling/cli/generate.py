@@ -13,20 +13,20 @@ from .options import FILE_OPTION, PROMPT_OPTIONS, SAMPLES_OPTION, cli_option, sh
 from .prompts import prompts_from
 from .targets import trace_output
 
-ANSWER_OPTIONS = [
+_ANSWER_OPTIONS = [
     cli_option("--system", help="A system message before each prompt; needs a chat template."),
     cli_option("--stop", "stops", multiple=True, help="End the text before this one. Repeatable."),
 ]
 
 
-def conversation(system: str, text: str) -> list[dict[str, str]]:
+def _conversation(system: str, text: str) -> list[dict[str, str]]:
     """A system message and a prompt."""
     return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 @click.command("generate", cls=LaidOutCommand)
 @click.argument("prompts", nargs=-1, metavar="[PROMPT]...")
-@with_options([FILE_OPTION], PROMPT_OPTIONS, ANSWER_OPTIONS, [SAMPLES_OPTION])
+@with_options([FILE_OPTION], PROMPT_OPTIONS, _ANSWER_OPTIONS, [SAMPLES_OPTION])
 @shared_options
 def command(prompts: tuple[str, ...], file: str | None, chat: bool | None, **options: Any) -> None:
     """Continue prompts, from the arguments, a file or standard input.
@@ -47,6 +47,6 @@ def command(prompts: tuple[str, ...], file: str | None, chat: bool | None, **opt
         sampler = make_sampler(options)
         system = options["system"]
         applied = sampler.has_chat_template if chat is None and system is None else chat is not False
-        asked = texts if system is None else [conversation(system, text) for text in texts]
+        asked = texts if system is None else [_conversation(system, text) for text in texts]
         rows = sampler.prompt_rows(asked, chat)
         decode_and_print(sampler, rows, texts, applied, trace, options)

@@ -13,7 +13,7 @@ from .plugin_files import PLUGIN_OPTION
 KINDS = ["planners", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
 
 
-class Kind(click.Choice[str]):
+class _Kind(click.Choice[str]):
     """A kind of parts, also in the singular and with underscores."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -22,7 +22,7 @@ class Kind(click.Choice[str]):
 
 
 @click.command("list", cls=LaidOutCommand)
-@click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
+@click.argument("kind", required=False, type=_Kind(KINDS), metavar="[KIND]")
 @JSON_OPTION
 @PLUGIN_OPTION
 def command(kind: str | None, as_json: bool) -> None:

@@ -33,11 +33,11 @@ from .types import OutputFile, Whole
 if TYPE_CHECKING:
     from ..jobs import JobOutcome
 
-SOME_ROWS_FAILED = 3
+_SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
 
-JOB_OPTIONS = [
+_JOB_OPTIONS = [
     cli_option(
         "--input",
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
@@ -78,7 +78,7 @@ JOB_OPTIONS = [
     callback=read_config,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@with_options(JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
+@with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
 
@@ -122,10 +122,10 @@ def command(**options: Any) -> None:
         )
         with resumable(named), show_progress() as show:
             outcome = job.run(show)
-        tell(outcome, options["output"])
+        _tell(outcome, options["output"])
 
 
-def tell(outcome: JobOutcome, output: Path) -> None:
+def _tell(outcome: JobOutcome, output: Path) -> None:
     """What became of the job, and the exit code."""
     click.echo(
         f"{output}: {outcome.rows} rows" + (f", {outcome.before} of them decoded before" if outcome.before else "")
@@ -133,4 +133,4 @@ def tell(outcome: JobOutcome, output: Path) -> None:
     if outcome.errors:
         noun = "row has an error" if outcome.errors == 1 else "rows have an error"
         click.echo(f"{outcome.errors} {noun} instead of a text: see the column 'error'.", err=True)
-        sys.exit(SOME_ROWS_FAILED)
+        sys.exit(_SOME_ROWS_FAILED)

@@ -93,7 +93,7 @@ def compare(
     key_of = COMPARISON_LINES.key_of
     every = [_Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
     trials = {key_of(trial.identity): trial for trial in every}
-    variants, batches = planned(list(trials.values()), base, longest, batch_size)
+    variants, batches = _planned(list(trials.values()), base, longest, batch_size)
     worker = Worker(variants, splits=batch_size == "auto", warms_up=True)
 
     def graded_lines(lines: list[Line]) -> list[Line]:
@@ -188,7 +188,7 @@ def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Ite
     return items
 
 
-def planned(
+def _planned(
     trials: Sequence[_Trial], base: Sampler, longest: int, batch_size: BatchSize
 ) -> tuple[list[Variant], list[Batch]]:
     """The variants and the batches that decode trials, which are ordered by setting.

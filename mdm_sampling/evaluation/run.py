@@ -180,7 +180,7 @@ def evaluate(
             tables = _tables_of(results)
         about = {"tasks": list(results["configs"]), **asked, **_about_model(model)}
         about["seconds"] = round(time.perf_counter() - began, 3)
-        files = [] if kept_in is None else write(results, found, about, tracker, kept_in)
+        files = [] if kept_in is None else _write(results, found, about, tracker, kept_in)
         grading.forget()
     return Evaluation(results, found, about, tables, files)
 
@@ -273,7 +273,7 @@ def _about_model(model: HarnessModel) -> dict[str, Any]:
     return {**model.settings(), "notes": model.notes, **model.costs(), "machine": machine}
 
 
-def write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folder: Path) -> list[Path]:
+def _write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folder: Path) -> list[Path]:
     """The harness's files and ours beside them, all with the time in their names."""
     samples = deepcopy(samples)  # which the harness makes texts of
     tracker.save_results_aggregated(results=results, samples=samples)

@@ -20,7 +20,7 @@ from .rendered import Renderings
 from .resume import decode_missing
 from .worker import Variant, Worker
 
-JOB_LINES = LineFormat(
+_JOB_LINES = LineFormat(
     kind="job",
     key=("number", "digest", "seed", "settings"),
     required=("item", "number", "digest", "seed", "settings", "error", "spec", "machine"),
@@ -120,7 +120,7 @@ class Job:
         worker = Worker([Variant(self.sampler, until_eos=not self.infill)], splits=self.batch_size == "auto")
         batches = plan(rows, self.batch_size, self.batch_tokens)
         manifest = self._manifest(rows, bad, worker)
-        with Store(folder, manifest, JOB_LINES, changed=self.changed, first=renderings.keep) as store:
+        with Store(folder, manifest, _JOB_LINES, changed=self.changed, first=renderings.keep) as store:
             held = decode_missing(
                 store, self.engine, worker, batches, finish=_without_order, keeps_errors=True, progress=progress
             )

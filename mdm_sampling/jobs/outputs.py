@@ -13,15 +13,15 @@ from ..folders.lines import Line
 from ..folders.written import Written
 from .inputs import InputRow
 
-FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
-SUFFIXES = (".jsonl", ".parquet")
+_FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
+_SUFFIXES = (".jsonl", ".parquet")
 
 
 def check_output(output: Output) -> None:
     """Raise `SpecError` for what cannot be written to or must not be lost, before anything is decoded."""
     file = Path(output.file)
-    if file.suffix not in SUFFIXES:
-        raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
+    if file.suffix not in _SUFFIXES:
+        raise SpecError(f"{file}: an output ends in {' or '.join(_SUFFIXES)}")
     output.check()
     if file.suffix == ".parquet":
         pyarrow_parquet()
@@ -54,7 +54,7 @@ def _row(line: Line) -> dict[str, Any]:
     """A line of the journal as a row of the output; None where a row failed."""
     row = {"row": line["number"], "id": line["item"], "text": line.get("text"), "error": line.get("error")}
     row |= {"seed": line.get("seed"), "chat": None, "infill": None, "tokens": line.get("tokens")}
-    row |= {name: line.get(name) for name in FIELDS}
+    row |= {name: line.get(name) for name in _FIELDS}
     return row | {"spec": line.get("spec")}
 
 

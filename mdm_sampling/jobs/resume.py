@@ -17,7 +17,7 @@ from .worker import Worker
 
 
 @dataclass(frozen=True)
-class Held:
+class _Held:
     """The rows that were wanted, all of them decoded.
 
     Attributes:
@@ -38,7 +38,7 @@ def decode_missing(
     finish: Callable[[list[Line]], list[Line]],
     keeps_errors: bool = False,
     progress: Progress = lambda done, total: None,
-) -> Held:
+) -> _Held:
     """Decode the rows of batches that a store does not hold, and add their lines to it batch by batch.
 
     A row is told from others by the key that the store's format makes of its identity, and a line by the same key.
@@ -79,7 +79,7 @@ def decode_missing(
     if len(done) < len(wanted):
         raise MDMError(f"the engine ended with {len(done)} of {len(wanted)} rows decoded")
     held = {store.format.key_of(line): line for line in store.lines}
-    return Held({key: held[key] for key in wanted}, before)
+    return _Held({key: held[key] for key in wanted}, before)
 
 
 def _refuse_if_nothing_works(lines: Sequence[Line], done: set[Key]) -> None:

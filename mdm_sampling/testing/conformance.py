@@ -33,7 +33,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class _Outcome:
     """What became of one rule.
 
     Attributes:
@@ -53,7 +53,7 @@ def outcomes(
     examples: int,
     seconds: float = 600.0,
     tell: Callable[[str], None] = lambda text: None,
-) -> Iterator[Outcome]:
+) -> Iterator[_Outcome]:
     """Check a part against every rule of its kind.
 
     Args:
@@ -71,7 +71,7 @@ def outcomes(
             breach = str(error)
         except TooLong:
             breach = broken(part, f"an end within {seconds:g} s", "it was still at work, and was interrupted")
-        yield Outcome(rule.title, breach, perf_counter() - began)
+        yield _Outcome(rule.title, breach, perf_counter() - began)
 
 
 def notes(kind: str, part: Any) -> list[str]:

@@ -74,7 +74,7 @@ def check_logits(processor: Processor, examples: int) -> None:
     for_all(_rows(), examples * 2, check)
 
 
-def check_runs(processor: Processor, examples: int) -> None:
+def _check_runs(processor: Processor, examples: int) -> None:
     """Every run comes to its end: some token is left to choose."""
 
     def check(case: Case) -> None:
@@ -88,5 +88,5 @@ def check_runs(processor: Processor, examples: int) -> None:
 RULES = (
     VALUE,
     Rule("turns logits into logits, each row by itself, always alike", check_logits),
-    Rule("leaves something to choose at every position", check_runs),
+    Rule("leaves something to choose at every position", _check_runs),
 )

@@ -56,7 +56,7 @@ def check_quota(schedule: Schedule, examples: int) -> None:
     for_all(st.tuples(_rows, st.integers(0, 60)), examples * 4, check)
 
 
-def check_runs(schedule: Schedule, examples: int) -> None:
+def _check_runs(schedule: Schedule, examples: int) -> None:
     """Every run comes to its end."""
 
     def check(case: Case) -> None:
@@ -69,6 +69,6 @@ def check_runs(schedule: Schedule, examples: int) -> None:
 RULES = (
     VALUE,
     Rule("asks each row for a whole number of positions that depends on that row alone", check_quota),
-    Rule("lets every run come to its end", check_runs),
+    Rule("lets every run come to its end", _check_runs),
     same_alone("schedule"),
 )
