@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -32,6 +33,12 @@ def test_every_load_option_is_an_option(name: str) -> None:
 
 def test_what_load_takes_are_the_fields_of_load_options() -> None:
     assert list(Loading.__annotations__) == [field.name for field in fields(LoadOptions)]
+
+
+def test_the_page_of_evaluations_names_every_load_option_and_setting() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    names = [*SETTINGS, *(field.name for field in fields(LoadOptions))]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", LOADING)
