@@ -150,3 +150,12 @@ def test_a_name_that_its_module_alone_uses_has_an_underscore() -> None:
         promised = {name for name in defined_in(trees[file]) if not name.startswith("_")} - documented
         alone |= {name for name in promised if users[name] == (name in mine)}
     assert alone <= NOT_YET, "underscore them"
+
+
+def test_no_module_takes_what_another_keeps_to_itself() -> None:
+    taken = []
+    for file in [file for part in ("mdm_sampling", "plugins", "benchmarks") for file in (ROOT / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("mdm_sampling")):
+                taken += [f"{file}: {name.name}" for name in node.names if name.name.strip("_") == name.name[1:]]
+    assert taken == []

@@ -10,8 +10,6 @@ import pytest
 from mdm_sampling.backends.options import Loading, LoadOptions
 from mdm_sampling.cli import COMMANDS
 from mdm_sampling.cli.conflicts import RULES
-from mdm_sampling.cli.list import KINDS as LISTED
-from mdm_sampling.registry.registry import KINDS
 from mdm_sampling.sampler import SETTINGS
 
 LOADING = ("generate", "infill", "watch", "run", "compare", "evaluate")
@@ -54,7 +52,3 @@ def test_every_rule_is_of_options_that_some_command_has() -> None:
     commands = [options_of(name) for name in COMMANDS]
     for rule in RULES:
         assert any({rule.decider, *rule.options} <= options.keys() for options in commands), rule
-
-
-def test_every_kind_of_part_is_listed() -> None:
-    assert {kind.replace("-", "_") for kind in LISTED} == set(KINDS)

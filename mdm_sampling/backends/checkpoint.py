@@ -14,13 +14,7 @@ from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
 from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
-from .stored import (
-    FLOATS,
-    StoredWeight,
-    main_kind,
-    size_in_bytes,
-    stored_weights,
-)
+from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"

@@ -56,14 +56,7 @@ def _qwen2_config(config: Mapping[str, Any], source: str) -> Any:
     """A `Qwen2Config` from Dream's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import Qwen2Config
 
-    from .config import (
-        epsilon,
-        field,
-        flag,
-        optional_field,
-        refuse_unsupported,
-        rotary_base,
-    )
+    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
 
     refuse_unsupported(config, _SUPPORTED, source)
     layer_types = config.get("layer_types")  # as transformers 5 saves it

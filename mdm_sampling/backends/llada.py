@@ -90,14 +90,7 @@ def _llama_config(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
-    from .config import (
-        epsilon,
-        field,
-        flag,
-        optional_field,
-        refuse_unsupported,
-        rotary_base,
-    )
+    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
 
     refuse_unsupported(config, _SUPPORTED, source)
     width = field(config, "d_model", source)

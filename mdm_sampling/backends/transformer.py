@@ -16,13 +16,7 @@ from .base import ModelBackend, Slots
 from .files import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
-from .slots import (
-    CopyingCache,
-    OwnCache,
-    TransformerSlots,
-    WritingCache,
-    cache_argument,
-)
+from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
 from .text import TextCodec, check_ids, ids_without_token
 from .visibility import bias_of, positions_of, visible_positions
 

@@ -76,33 +76,32 @@ def make_sampler(options: dict[str, Any], continues: bool = True) -> Sampler:
     One that `continues` prompts has the checkpoint's length unless `--max-new-tokens` says another. Texts with masks
     have their own.
     """
-    from ..loading import default_new_tokens, from_spec
+    from ..loading import default_new_tokens
+    from ..sampler import Sampler
 
-    spec = _sampler_spec(options)
+    settings = _settings_of(options)
     backend = _load_model(options)
-    if continues and "max_new_tokens" not in spec:
-        spec["max_new_tokens"] = default_new_tokens(options["model"], options["revision"], backend.max_length)
-    return from_spec(spec, backend)
+    if continues and "max_new_tokens" not in settings:
+        settings["max_new_tokens"] = default_new_tokens(options["model"], options["revision"], backend.max_length)
+    return Sampler(backend, **settings)
 
 
-def _sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
-    """The options' settings as `from_spec` takes them, its parts checked. Errors name the option."""
-    from ..registry.specs import describe
+def _settings_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The options' settings as a `Sampler` takes them. Errors name the option."""
     from ..sampler import PARTS, SETTINGS
 
-    spec = {name: options[name] for name in SETTINGS if options.get(name) is not None}
-    spec["token_sampler"] = "greedy"
+    settings = {name: options[name] for name in SETTINGS if options.get(name) is not None}
+    settings["token_sampler"] = "greedy"
     if options["temperature"] > 0:
         chosen = ",".join(f"{name}={options[name]}" for name in ("temperature", "top_k", "top_p"))
-        spec["token_sampler"] = f"gumbel:{chosen}"
+        settings["token_sampler"] = f"gumbel:{chosen}"
     if "planner" in options:
-        spec["planner"] = describe(planners_of(options)[0])
+        settings["planner"] = planners_of(options)[0]
     for name, kind in PARTS.items():
-        if name in spec:
-            make_part(kind, f"--{name}", spec[name])
-    for text in spec["processors"]:
-        make_part("processors", "--processor", text)
-    return spec
+        if isinstance(settings.get(name), str):
+            settings[name] = make_part(kind, f"--{name}", settings[name])
+    settings["processors"] = [make_part("processors", "--processor", text) for text in settings["processors"]]
+    return settings
 
 
 def planners_of(options: dict[str, Any]) -> list[PositionPlanner]:

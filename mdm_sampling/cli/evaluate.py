@@ -18,14 +18,7 @@ from .errors import plain_errors
 from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
-from .options import (
-    MODEL_OPTIONS,
-    ROW_OPTIONS,
-    SAMPLING_OPTIONS,
-    cli_option,
-    max_new_tokens_option,
-    with_options,
-)
+from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, cli_option, max_new_tokens_option, with_options
 from .types import Finite, Whole
 
 if TYPE_CHECKING:

@@ -229,13 +229,12 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     from ..errors import SpecError, nearest
     from ..registry.registry import KINDS, registry
     from ..registry.specs import Spec
+    from .list import kind_named
 
     plugins = [plugin for plugin in registry().plugins if name in (plugin.name, plugin.distribution)]
     word = name if plugins else Spec.parse(name).name
     if kind is not None:
-        kind = kind.replace("-", "_")
-        kind = f"{kind}s" if f"{kind}s" in KINDS else kind
-        return [registry().get(kind, word)], None
+        return [registry().get(kind_named(kind), word)], None
     parts = list(_parts(word))
     if len(parts) > 1:
         kinds = ", ".join(claim.kind for claim in parts)

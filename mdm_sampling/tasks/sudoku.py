@@ -12,16 +12,7 @@ from typing import Literal, final
 from ..errors import SpecError, require
 from .base import Grade, Item, Task
 from .files import read_text
-from .grids import (
-    BOXES,
-    Cells,
-    as_text,
-    dig,
-    is_solution,
-    is_unique,
-    random_grid,
-    size_of,
-)
+from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
 from .split import draw_distinct, is_held_out
 
 _HOLES = {4: (6, 12), 6: (14, 24), 9: (36, 54)}  # fewest and most, unless told otherwise

@@ -16,7 +16,7 @@ from ..errors import CanvasError
 from ..planners.info_gain import InfoGain
 from ..sampler import Sampler
 from .cases import Rows
-from .rules import Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import Rule, blamed, expect, for_all, run_rules
 
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """How far equal logits may differ, relative to their largest, by the dtype of the hidden states."""
@@ -28,8 +28,7 @@ def check_backend(backend: ModelBackend, examples: int = 10) -> None:
     Args:
         backend: a loaded model; a few forwards of short rows are run on it for each example.
     """
-    require_kind(backend, ModelBackend)
-    run_rules(RULES, backend, examples)
+    run_rules(RULES, ModelBackend, backend, examples)
 
 
 def check_ids(backend: ModelBackend, examples: int) -> None:

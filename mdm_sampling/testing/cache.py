@@ -11,22 +11,12 @@ from ..canvas import Span
 from .cases import PLANNERS, Case, cases, decode
 from .models import UNTIED
 from .repeats import same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_cache(cache: CacheStrategy, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a cache strategy keeps its contract."""
-    require_kind(cache, CacheStrategy)
-    run_rules(RULES, cache, examples)
+    run_rules(RULES, CacheStrategy, cache, examples)
 
 
 @st.composite

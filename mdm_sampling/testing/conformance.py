@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from . import (
-    backend,
-    cache,
-    planner,
-    processor,
-    schedule,
-    task,
-    token_sampler,
-)
+from . import backend, cache, planner, processor, schedule, task, token_sampler
 from .rules import ConformanceError, Rule, check_rule
 from .rules import breach as broken
 from .watchdog import TooLong, limited

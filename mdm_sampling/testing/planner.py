@@ -19,16 +19,7 @@ from .cases import Case, cases, decode
 from .guards import guarded
 from .models import EDGES, EXACT, MODELS, MOVE, START
 from .repeats import same_again, same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 _NOISE = "the step: step.noise.uniform(n) or step.noise.gumbel(n)"
 _THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])
@@ -41,8 +32,7 @@ def check_planner(planner: PositionPlanner, examples: int = EXAMPLES) -> None:
         planner: registered or not.
         examples: cases that each rule draws.
     """
-    require_kind(planner, PositionPlanner)
-    run_rules(RULES, planner, examples)
+    run_rules(RULES, PositionPlanner, planner, examples)
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,22 +13,12 @@ from ..processors import Processor
 from .cases import Case, cases
 from .guards import guarded
 from .models import MODELS
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_processor(processor: Processor, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a processor keeps its contract."""
-    require_kind(processor, Processor)
-    run_rules(RULES, processor, examples)
+    run_rules(RULES, Processor, processor, examples)
 
 
 @dataclass(frozen=True)

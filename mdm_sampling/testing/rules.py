@@ -41,8 +41,16 @@ class Rule:
     check: Callable[[Any, int], None]
 
 
-def run_rules(rules: Sequence[Rule], part: Any, examples: int) -> None:
-    """Check a part against rules, in order. Raises `ConformanceError` at the first that it breaks."""
+def run_rules(rules: Sequence[Rule], base: type[Any], part: Any, examples: int) -> None:
+    """Check a part of a kind against the kind's rules, in order.
+
+    Raises:
+        SpecError: for something that is no part of that kind.
+        ConformanceError: at the first rule that it breaks.
+    """
+    if not isinstance(part, base):
+        hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
+        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")
     for rule in rules:
         check_rule(rule, part, examples)
 
@@ -158,10 +166,3 @@ def _check_value(part: Any, examples: int) -> None:
 
 
 VALUE = Rule("is a value: frozen, hashable, pickled and rebuilt from its spec", _check_value)
-
-
-def require_kind(part: Any, base: type[Any]) -> None:
-    """Raise `SpecError` for something that is no part of the kind that a check is for."""
-    if not isinstance(part, base):
-        hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
-        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")

@@ -12,22 +12,12 @@ from ..schedules import Schedule
 from .cases import Case, cases, decode
 from .guards import guarded
 from .repeats import same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_schedule(schedule: Schedule, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a schedule keeps its contract."""
-    require_kind(schedule, Schedule)
-    run_rules(RULES, schedule, examples)
+    run_rules(RULES, Schedule, schedule, examples)
 
 
 _rows = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 50)), min_size=1, max_size=4)

@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 from ..errors import SpecError
 from ..tasks.base import Grade, Item, Task
 from .guards import guarded
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 _TEXTS = st.one_of(
     st.sampled_from(
@@ -32,8 +23,7 @@ _NOISE = "the seed that `items` is given"
 
 def check_task(task: Task, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a task keeps its contract."""
-    require_kind(task, Task)
-    run_rules(RULES, task, examples)
+    run_rules(RULES, Task, task, examples)
 
 
 def _items(task: Task, count: int, seed: int) -> Sequence[Item]:

@@ -16,24 +16,14 @@ from .cases import Case, cases, decode
 from .guards import guarded
 from .models import MODELS
 from .repeats import same_again, same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 _NOISE = "the noise that it is given: noise.uniform(...) or noise.gumbel(...)"
 
 
 def check_token_sampler(sampler: TokenSampler, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a token sampler keeps its contract."""
-    require_kind(sampler, TokenSampler)
-    run_rules(RULES, sampler, examples)
+    run_rules(RULES, TokenSampler, sampler, examples)
 
 
 @dataclass(frozen=True, repr=False)
