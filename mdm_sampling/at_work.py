@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .errors import ContractError, MDMError, ProcessLost, repr_of
 
-MOST_SHOWN = 300
+_MOST_SHOWN = 300
 """Characters of another's error, or of a part's own description, that a sentence quotes."""
 
 LEAVE = os._exit
@@ -103,10 +103,10 @@ def named(kind: str, part: object) -> str:
     if type(part).__repr__ is object.__repr__:
         return f"{kind} {type(part).__name__}"
     text = part if isinstance(part, str) else repr_of(part)  # its own __repr__ may be what is broken
-    return f"{kind} {text}" if len(text) <= MOST_SHOWN else f"{kind} {text[:MOST_SHOWN]}..."
+    return f"{kind} {text}" if len(text) <= _MOST_SHOWN else f"{kind} {text[:_MOST_SHOWN]}..."
 
 
 def told(error: BaseException) -> str:
     """An error's type and message in one line."""
-    message = " ".join(str(error).split())[:MOST_SHOWN]
+    message = " ".join(str(error).split())[:_MOST_SHOWN]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, final
 from .canvas import Span
 from .errors import require
 from .kinds import check_fields
-from .prompts import Message as Message
-from .prompts import Prompt as Prompt
 
 if TYPE_CHECKING:
     pass

@@ -20,14 +20,14 @@ from .records import Candidates, Plan, Proposal
 from .schedules import Schedule
 from .token_samplers import TokenSampler
 
-ROUNDED = 0.01
+_ROUNDED = 0.01
 """How far a probability may be out of [0, 1]; bfloat16 rounds it by less."""
-SCOPES = ("block", "canvas")
-Who = tuple[str, object]
+_SCOPES = ("block", "canvas")
+_Who = tuple[str, object]
 """The kind of a part and the part; its name is put together only for an error."""
 
 
-def breach(who: Who, what: str) -> ContractError:
+def breach(who: _Who, what: str) -> ContractError:
     """The error that says what a part did."""
     return ContractError(f"{named(*who)} {what}")
 
@@ -143,7 +143,7 @@ def check_moves(
     """
     rows, unmask, tokens = moves
     who, (b, positions) = ("planner", planner), masked.shape
-    if scope not in SCOPES:
+    if scope not in _SCOPES:
         raise breach(who, f"looked ahead with scope={scope!r:.40}, expected 'block' or 'canvas'")
     n = len(rows) if isinstance(rows, Tensor) and rows.ndim == 1 else 0
     wanted = ((rows, (n,), torch.long), (unmask, (n, positions), torch.bool), (tokens, (n, positions), torch.long))
@@ -181,7 +181,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
     wrong = (tokens < 0) | (tokens >= head.vocab_size) | (tokens == head.mask_id)
     confidence = step.proposal.confidence
     odd, revealed, closed, stuck, unreal, late = _any(
-        masked & ((confidence < -ROUNDED) | (confidence > 1 + ROUNDED)),
+        masked & ((confidence < -_ROUNDED) | (confidence > 1 + _ROUNDED)),
         unmask & ~masked,
         remask & ~step.reopenable,
         ~unmask.any(1) & (remask.any(1) | (not step.may_wait)),
@@ -206,7 +206,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
     return plan
 
 
-def _check_extras(who: Who, plan: Plan, masked: Tensor) -> None:
+def _check_extras(who: _Who, plan: Plan, masked: Tensor) -> None:
     """Raise `ContractError` unless memory and candidates have their kinds and shapes."""
     batch = len(masked)
     if not isinstance(plan.memory, Mapping):
@@ -236,7 +236,7 @@ def _words(memory: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{name} {list(each.shape[1:])} {each.dtype}" for name, each in memory.items()) or "nothing"
 
 
-def _check_candidates(who: Who, candidates: object, masked: Tensor) -> None:
+def _check_candidates(who: _Who, candidates: object, masked: Tensor) -> None:
     """Raise `ContractError` unless the moves' figures have their shapes; n is that of the cost."""
     if not isinstance(candidates, Candidates):
         raise breach(who, f"returned candidates of {_kind(candidates)}, expected Candidates or None")
@@ -249,7 +249,7 @@ def _check_candidates(who: Who, candidates: object, masked: Tensor) -> None:
         _tensor(who, f"candidates.{name}", getattr(candidates, name), (n, b))
 
 
-def _tensor(who: Who, name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+def _tensor(who: _Who, name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
     """`value`. Raises `ContractError` unless it is a tensor of this shape and type; None for any floating one."""
     if not _is(value, shape, dtype):
         expected = f"{list(shape)} and {dtype or 'a floating type'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-DEVICE_ERRORS: tuple[type[BaseException], ...] = (getattr(torch, "AcceleratorError", torch.OutOfMemoryError),)
+_DEVICE_ERRORS: tuple[type[BaseException], ...] = (getattr(torch, "AcceleratorError", torch.OutOfMemoryError),)
 """What torch raises of a device itself; earlier releases have a `RuntimeError` for it."""
 
 
@@ -21,6 +21,6 @@ def is_device_fault(error: BaseException) -> bool:
 
 
 def _is_of_device(error: BaseException) -> bool:
-    return isinstance(error, DEVICE_ERRORS) or (
+    return isinstance(error, _DEVICE_ERRORS) or (
         isinstance(error, RuntimeError) and str(error).startswith(("CUDA error", "HIP error"))
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import codecs
 
-MARKS = (
+_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-LOOKED_AT = 200
+_LOOKED_AT = 200
 """Bytes by which UTF-16 without a mark is told."""
 
 
@@ -21,7 +21,7 @@ def utf8_of(data: bytes) -> bytes:
     Raises `ValueError` with a sentence that names the encoding, for a text that is not what its mark says and for
     UTF-16 without a mark.
     """
-    for mark, encoding in MARKS:
+    for mark, encoding in _MARKS:
         if data.startswith(mark):
             rest = data[len(mark) :]
             if encoding == "utf-8":
@@ -32,7 +32,7 @@ def utf8_of(data: bytes) -> bytes:
                 raise ValueError(
                     f"it begins as {encoding[:6].upper()} and is no such text; save it as UTF-8"
                 ) from error
-    beginning = data[: min(LOOKED_AT, len(data) // 2 * 2)]
+    beginning = data[: min(_LOOKED_AT, len(data) // 2 * 2)]
     for high in (beginning[0::2], beginning[1::2]):
         # Half of the bytes are null in UTF-16 of Latin letters, and hardly any in UTF-8.
         if len(high) > 1 and high.count(0) > 0.7 * len(high):

@@ -53,11 +53,11 @@ def repr_of(value: Any) -> str:
         return f"<{type(value).__name__} object>"
 
 
-LONGEST_NAME = 100
+_LONGEST_NAME = 100
 """Longer ones resemble no name, and comparing them takes long."""
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """What to say of a name that is not known: the nearest one that is, or something else where none is near."""
-    near = get_close_matches(name, list(known), n=1) if len(name) < LONGEST_NAME else []
+    near = get_close_matches(name, list(known), n=1) if len(name) < _LONGEST_NAME else []
     return f"did you mean {near[0]!r}?" if near else otherwise

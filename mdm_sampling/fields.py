@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-LARGEST_FLOAT = int(sys.float_info.max)
+_LARGEST_FLOAT = int(sys.float_info.max)
 HALF_A_PAIR = re.compile("[\ud800-\udfff]")
-SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|[0-9]{309}|[\ud800-\udfff]")
+_SUSPICIOUS = re.compile(r"\\u[dD][89a-fA-F]|[0-9]{309}|[\ud800-\udfff]")
 
 MOST_DEPTH = 64
 """How deep JSON may nest. What this package writes nests less than ten deep."""
@@ -31,7 +31,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError as error:
         raise ValueError("it nests too deep") from error
     # Most texts need no look at each value: they have too few brackets, no escaped surrogate and no long number.
-    if text.count("[") + text.count("{") > MOST_DEPTH or SUSPICIOUS.search(text):
+    if text.count("[") + text.count("{") > MOST_DEPTH or _SUSPICIOUS.search(text):
         _check_values(value)
     return value
 
@@ -57,7 +57,7 @@ def _inside(value: Any) -> list[Any]:
 
 
 def _is_huge(value: float) -> bool:
-    return isinstance(value, int) and abs(value) > LARGEST_FLOAT
+    return isinstance(value, int) and abs(value) > _LARGEST_FLOAT
 
 
 def is_whole(value: Any) -> bool:

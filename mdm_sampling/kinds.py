@@ -82,14 +82,14 @@ def _missed(hint: Any, value: Any) -> str | None:
         return None if is_one else f"one of {', '.join(map(str, args))}"
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         inside = [_missed(args[0], each) for each in value] if isinstance(value, tuple) else ["another kind"]
-        return f"a tuple of {PLURALS.get(args[0], 'such values')}" if any(inside) else None
+        return f"a tuple of {_PLURALS.get(args[0], 'such values')}" if any(inside) else None
     if hint in (int, float, bool, str):
         return _scalar_missed(hint, value)
     is_open = hint is Any or not isinstance(hint, type)
     return None if is_open or isinstance(value, hint) else f"a {hint.__name__} object"
 
 
-PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
+_PLURALS = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts"}
 
 
 def _scalar_missed(hint: type[Any], value: Any) -> str | None:

@@ -17,7 +17,7 @@ from .registry.registry import Registration, registry
 from .registry.specs import NOT_REGISTERED, build
 from .sampler import PARTS, SETTINGS, Sampler
 
-DEFAULT_NEW_TOKENS = 128
+_DEFAULT_NEW_TOKENS = 128
 
 
 def load_backend(
@@ -34,7 +34,7 @@ def load_backend(
     """
     from .backends.files import read_config
 
-    name = name_of(model)
+    name = _name_of(model)
     options = _options(family, loading)
     if options.revision is not None and (name == "embedded" or Path(name).exists()):
         raise ModelError(f"revision {options.revision!r} would be ignored: {name} is no hub repository")
@@ -64,7 +64,7 @@ def _recognises(family: BackendFamily, name: str, config: dict[str, Any] | None)
         return family.recognises(name, config)
 
 
-def name_of(model: str | os.PathLike[str]) -> str:
+def _name_of(model: str | os.PathLike[str]) -> str:
     """A model's name, or the path of its folder, as text. Raises `ModelError` for anything else."""
     name = os.fspath(model) if isinstance(model, os.PathLike) else model
     if not isinstance(name, str):
@@ -150,15 +150,15 @@ def default_new_tokens(model: str | os.PathLike[str], revision: str | None = Non
     from .backends.embedded import FOLDER
     from .backends.files import read_generation_config
 
-    name = name_of(model)
+    name = _name_of(model)
     length = read_generation_config(str(FOLDER) if name == "embedded" else name, revision).get("max_new_tokens")
     if length is None:
-        return DEFAULT_NEW_TOKENS
+        return _DEFAULT_NEW_TOKENS
     if not is_whole(length) or length < 1:
         raise ModelError(
             f"{name}: generation_config.json says max_new_tokens={length!r:.60}, expected a whole number above 0"
         )
-    if context is not None and length > max(context, DEFAULT_NEW_TOKENS):
+    if context is not None and length > max(context, _DEFAULT_NEW_TOKENS):
         raise ModelError(
             f"{name}: generation_config.json says max_new_tokens={length}, which exceeds the model's context of "
             f"{context}; pass max_new_tokens"

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, final
 from .backends.base import ModelBackend
 from .errors import SpecError, require
 from .kinds import check_fields
-from .prompts import Message as Message
-from .prompts import Prompt as Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +23,7 @@ class Processor(ABC):
         """A function of canvas tokens [r t] and logits [r v] that returns logits [r v]."""
 
 
-def checked_ids(name: str, ids: tuple[int, ...], backend: ModelBackend) -> list[int]:
+def _checked_ids(name: str, ids: tuple[int, ...], backend: ModelBackend) -> list[int]:
     """The ids without repetition, or the model's end tokens if there are none. Raises `SpecError` for unknown ids."""
     chosen = sorted(set(ids or backend.eos_ids))
     if not chosen:
@@ -53,7 +51,7 @@ class Ban(Processor):
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SuppressTokensLogitsProcessor
 
-        banned = checked_ids("ban", self.ids, backend)
+        banned = _checked_ids("ban", self.ids, backend)
         processor: Callable[[Tensor, Tensor], Tensor] = SuppressTokensLogitsProcessor(banned, device=backend.device)
         return processor
 
@@ -82,6 +80,6 @@ class Penalise(Processor):
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SequenceBiasLogitsProcessor
 
-        bias = {(token,): -float(self.by) for token in checked_ids("penalise", self.ids, backend)}
+        bias = {(token,): -float(self.by) for token in _checked_ids("penalise", self.ids, backend)}
         processor: Callable[[Tensor, Tensor], Tensor] = SequenceBiasLogitsProcessor(bias)
         return processor

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 Message = Mapping[str, str]
-
-
 Prompt = str | Sequence[Message]

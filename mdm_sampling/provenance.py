@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from . import __version__
 
-SAMPLED = 64  # numbers of each weight that tell models apart
+_SAMPLED = 64  # numbers of each weight that tell models apart
 
 
 def fingerprint_of(module: torch.nn.Module) -> str:
@@ -22,7 +22,7 @@ def fingerprint_of(module: torch.nn.Module) -> str:
         digest.update(f"{name} {list(tensor.shape)}".encode())
         if tensor.device.type != "meta":
             own = tensor.to_local() if isinstance(tensor, DTensor) else tensor  # the part that this process holds
-            few = own.detach().flatten()[:: max(1, own.numel() // SAMPLED)][:SAMPLED]
+            few = own.detach().flatten()[:: max(1, own.numel() // _SAMPLED)][:_SAMPLED]
             digest.update(few.double().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

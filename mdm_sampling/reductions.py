@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-SEGMENT = 128
+_SEGMENT = 128
 """Tokens of a segment of the vocabulary, for finding the largest logits; published vocabularies are multiples."""
 
 
-class SliceStatistics(NamedTuple):
+class _SliceStatistics(NamedTuple):
     """What is kept of a slice of the logits, [r] each; sums are over exp(x - best).
 
     Attributes:
@@ -39,18 +39,18 @@ class SliceStatistics(NamedTuple):
     moment: Tensor
 
 
-Reduce: TypeAlias = "Callable[[Tensor], SliceStatistics]"
+Reduce: TypeAlias = "Callable[[Tensor], _SliceStatistics]"
 
 
-def slice_statistics(logits: Tensor) -> SliceStatistics:
+def slice_statistics(logits: Tensor) -> _SliceStatistics:
     """Reduce logits [r w], which are overwritten; one more tensor of their size is alive at a time."""
-    token, best, second = top_two(logits)
+    token, best, second = _top_two(logits)
     # A slice may hold nothing but banned tokens, at -inf; it weighs nothing then.
     shifted = logits.sub_(best.masked_fill(best == -torch.inf, 0)[:, None])
     weights = shifted.exp()
     total = weights.sum(-1)
     # A banned token has weight 0 and logit -inf; their product must count 0, not nan.
-    return SliceStatistics(token, best, second, total, weights.mul_(shifted.clamp_(min=-1e4)).sum(-1))
+    return _SliceStatistics(token, best, second, total, weights.mul_(shifted.clamp_(min=-1e4)).sum(-1))
 
 
 @cache
@@ -90,7 +90,7 @@ def row_statistics(
     return token.gather(0, where)[0], 1 / z, (runner_up - top[0]).exp() / z, entropy
 
 
-def top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The first of the likeliest tokens, its logit and the second likeliest's (-inf if there is none): 3 x [r].
 
     Maxima of segments come first, so that the whole row is read once, by the fastest reduction there is: on a CPU,
@@ -98,7 +98,7 @@ def top_two(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     rows, vocabulary = logits.shape
     # A published vocabulary is a multiple; asking so first keeps the function whole for `torch.compile`.
-    segment = SEGMENT if vocabulary % SEGMENT == 0 else gcd(vocabulary, SEGMENT)
+    segment = _SEGMENT if vocabulary % _SEGMENT == 0 else gcd(vocabulary, _SEGMENT)
     segments = logits.view(rows, -1, segment)
     peaks = segments.amax(-1)
     where = peaks.argmax(-1, keepdim=True)  # the first of equals, which topk does not promise

@@ -10,12 +10,12 @@ import torch
 
 from .backends.base import ModelBackend
 from .backends.chat import Prompts, prompts_of, with_system
+from .backends.evaluation_mode import EvaluationMode
 from .backends.masks import check_count
 from .backends.text import TextCodec
 from .caches import CacheStrategy, PrefixCache
 from .canvas import Canvas, Row, Span, check_rows, whole_number
 from .errors import CanvasError, SpecError, nearest, require
-from .evaluation_mode import EvaluationMode
 from .kinds import as_kind, require_kind
 from .loop import Run
 from .planners.base import PositionPlanner
@@ -31,7 +31,7 @@ from .schedules import Schedule, Uniform
 from .stops import before_stops, checked_stops
 from .token_samplers import Greedy, TokenSampler
 
-Seeds = int | Iterable[int]
+_Seeds = int | Iterable[int]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
 
 
@@ -109,7 +109,7 @@ class Sampler:
     def generate(
         self,
         prompts: Prompts,
-        seed: Seeds = 0,
+        seed: _Seeds = 0,
         *,
         chat: bool | None = None,
         system: str | None = None,
@@ -164,19 +164,19 @@ class Sampler:
     def infill(
         self,
         texts: str | Sequence[str],
-        seed: Seeds = 0,
+        seed: _Seeds = 0,
         *,
         batch_size: int = 8,
         observers: Sequence[Observer] = (),
     ) -> Result:
         """Fill the masks of texts: `[MASK]` is one masked token, `[MASK:5]` five. Nothing is generated after them."""
-        texts = [texts] if isinstance(texts, str) else listed(texts, "texts")
+        texts = [texts] if isinstance(texts, str) else _listed(texts, "texts")
         return self.fill(self.masked_rows(texts), seed, batch_size=batch_size, observers=observers)
 
     def fill(
         self,
         rows: Rows,
-        seed: Seeds = 0,
+        seed: _Seeds = 0,
         *,
         batch_size: int = 8,
         observers: Sequence[Observer] = (),
@@ -194,9 +194,9 @@ class Sampler:
         """
         require_kind("batch_size", batch_size, int)
         require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}")
-        observers, stops = checked_observers(observers), checked_stops(stop)
+        observers, stops = _checked_observers(observers), checked_stops(stop)
         self.check(rows)
-        seeds = row_seeds(seed, len(rows))
+        seeds = _row_seeds(seed, len(rows))
         parts = [slice(first, first + batch_size) for first in range(0, len(rows), batch_size)]
         return Result.joined([self._fill_batch(rows[p], seeds[p], observers, until_eos, stops) for p in parts])
 
@@ -253,7 +253,7 @@ class Sampler:
         backend = self.backend
         return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
 
-    def iterate(self, canvas: Canvas, seed: Seeds = 0) -> Iterator[StepRecord]:
+    def iterate(self, canvas: Canvas, seed: _Seeds = 0) -> Iterator[StepRecord]:
         """Fill a canvas step by step; each record holds what was filled and the canvas after it."""
         if not isinstance(canvas, Canvas):
             raise CanvasError(f"`iterate` takes what `canvas` returns, got {type(canvas).__name__}")
@@ -261,7 +261,7 @@ class Sampler:
             raise CanvasError(f"the canvas's mask id is {canvas.mask_id}, the model's {self.backend.mask_id}")
         if bool(canvas.masked[:, : canvas.start].any()):
             raise CanvasError("the canvas holds masks before the start of its rows' bodies; they would not be filled")
-        return self._steps(canvas, row_seeds(seed, canvas.batch))
+        return self._steps(canvas, _row_seeds(seed, canvas.batch))
 
     @torch.no_grad()
     def _steps(self, canvas: Canvas, seeds: list[int]) -> Iterator[StepRecord]:
@@ -312,7 +312,7 @@ def _setting_as_json(value: Any) -> Any:
         return f"{NOT_REGISTERED} {type(value).__module__}.{type(value).__qualname__}"
 
 
-def row_seeds(seed: Seeds, rows: int) -> list[int]:
+def _row_seeds(seed: _Seeds, rows: int) -> list[int]:
     """One seed a row.
 
     Raises:
@@ -334,14 +334,14 @@ def row_seeds(seed: Seeds, rows: int) -> list[int]:
     return seeds
 
 
-def listed(values: Any, name: str) -> list[Any]:
+def _listed(values: Any, name: str) -> list[Any]:
     """What an iterable holds. Raises `CanvasError` for what is none."""
     if not isinstance(values, Iterable) or isinstance(values, bytes):
         raise CanvasError(f"{name} must be a text or a list of them, got {values!r:.80}")
     return list(values)
 
 
-def checked_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:
+def _checked_observers(observers: Sequence[Observer]) -> tuple[Observer, ...]:
     """The observers. Raises `SpecError` for one that cannot be told of a run."""
     require(isinstance(observers, Iterable), f"observers must be a list of observers, got {observers!r:.80}")
     found = tuple(observers)

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, final
 from .errors import require
 from .kinds import check_fields
 from .lazy import torch
-from .prompts import Message as Message
-from .prompts import Prompt as Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor

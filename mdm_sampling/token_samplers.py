@@ -15,8 +15,6 @@ from .errors import require
 from .kinds import check_fields
 from .lazy import torch
 from .prediction import Prediction
-from .prompts import Message as Message
-from .prompts import Prompt as Prompt
 from .randomness import RowNoise
 from .records import Proposal
 

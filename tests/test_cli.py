@@ -271,7 +271,7 @@ def test_infill_fills_masks_and_keeps_the_rest(llada_folder: Path) -> None:
 
 def test_list_shows_every_part_with_its_rule_and_defaults() -> None:
     text = answered(run("list"))
-    for kind in ("planners", "caches", "token-samplers", "schedules", "processors", "backends"):
+    for kind in ("planners", "caches", "token_samplers", "schedules", "processors", "backends"):
         assert kind in text
     assert "candidates=8" in text
     assert answered(run("list", "caches")).startswith("caches\n  none  (mdm-sampling)\n")

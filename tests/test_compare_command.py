@@ -3,12 +3,12 @@
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from compared import TASK, run_compare
-from interrupts import interruptible
+from faults import fill_but
+from interrupts import interruptible, wait_for_lines
 from rich.console import Console
 
 import mdm_sampling as mdm
@@ -157,29 +157,33 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert not list(tmp_path.rglob("results.jsonl"))
 
 
-def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path) -> None:
-    """A real SIGINT in the middle; the same command then goes on, and the table is whole."""
-    script = str(Path(sys.executable).with_name("mdm-sampling"))
-    command = [script, "compare", "--task", "sudoku", "--items", "16", "--batch-size", "2", "-k", "2", "--no-plots"]
-    command += ["--out", str(tmp_path)]
-    process = interruptible(command)
-    file = tmp_path / "results.jsonl"
-    deadline = time.monotonic() + 120
-    while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
+def test_a_comparison_that_is_stopped_goes_on(
+    stop: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real signal in the middle; the same command then decodes what is missing, and all lines are as of one run."""
+    command = ["compare", "--task", "sudoku", "--items", "24", "--batch-size", "2", "-k", "1", "--no-plots"]
+    command += ["--planner", "confidence", "--planner", "margin", "--out"]
+    process = interruptible([sys.executable, "-m", "mdm_sampling", *command, str(tmp_path / "cut")])
+    wait_for_lines(tmp_path / "cut")
+    process.send_signal(stop)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "the same command goes on from there" in err
-    assert "Traceback" not in err
     assert out == ""
-    kept = file.read_text().splitlines()
-    assert 0 < len(kept) < 80
-    done = run_compare(*command[2:])
+    assert "Traceback" not in err
+    assert process.returncode == (130 if stop == signal.SIGINT else -stop)
+    assert ("the same command goes on from there" in err) == (stop == signal.SIGINT)
+    kept = (tmp_path / "cut" / "results.jsonl").read_bytes()
+    rows = kept.count(b"\n")
+    assert 0 < rows < 48
+    sizes = fill_but(monkeypatch, lambda rows: None)
+    done = run_compare(*command[1:], tmp_path / "cut")
     assert done.exit_code == 0, done.stderr
-    assert f"{len(kept)} of 80 rows were done before" in done.stderr
-    assert file.read_text().splitlines()[: len(kept)] == kept
-    assert len(file.read_text().splitlines()) == 80
+    assert f"{rows} of 48 rows were done before" in done.stderr
+    assert sum(sizes) == 1 + 48 - rows  # one warms the model up
+    assert (tmp_path / "cut" / "results.jsonl").read_bytes().startswith(kept)
+    assert run_compare(*command[1:], tmp_path / "whole").exit_code == 0
+    cut, whole = ([line | {"seconds": 0} for line in read_folder(tmp_path / name).lines] for name in ("cut", "whole"))
+    assert cut == whole
 
 
 def test_the_default_folder_is_named_after_task_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

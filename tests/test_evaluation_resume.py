@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from evaluated import evaluate as evaluate_command
-from evaluated import go_offline, write_task
+from evaluated import go_offline, write_task, written
 from faults import fill_but
-from interrupts import interruptible
+from interrupts import interruptible, wait_for_lines
 
 import mdm_sampling as mdm
 from mdm_sampling.evaluation import Evaluation, HarnessTasks, evaluate, load_tasks
@@ -26,6 +25,7 @@ pytest.importorskip("lm_eval", reason="needs the extra `lm-eval`")
 _offline = pytest.fixture(autouse=True)(go_offline)
 
 PUZZLES = [item.prompt for item in mdm.Sudoku(form="prompt", holes="6-9", unique=True).items(5, 0)]
+ANSWERS = "*/answers-*/results.jsonl"
 ITEMS = [{"puzzle": puzzle, "solution": "1", "choices": ["12", "21"]} for puzzle in PUZZLES]
 
 
@@ -170,32 +170,29 @@ def test_a_row_that_cannot_be_decoded_is_told_with_its_item_and_the_others_are_k
     assert scores(run(base, tasks, tmp_path))[:2] == scores(run(base, tasks, None))[:2]
 
 
-def test_an_interrupted_command_says_where_its_answers_are_and_goes_on(tasks: HarnessTasks, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    given = [
-        "evaluate",
-        "--tasks",
-        "solve",
-        "--include-path",
-        str(tmp_path / "tasks"),
-        "--out",
-        str(out),
-        "--planner",
-        "info-gain",
-    ]
-    process = interruptible([sys.executable, "-m", "mdm_sampling", *given, "--batch-size", "1"])
-    began = time.monotonic()
-    while not answers_in(out) and time.monotonic() - began < 120:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
+def test_a_command_that_is_stopped_goes_on(
+    stop: signal.Signals, tasks: HarnessTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real signal in the middle; the same command then decodes what is missing, and its files are as of one run."""
+    given = ["--tasks", "solve", "--include-path", str(tmp_path / "tasks"), "--planner", "info-gain"]
+    given += ["--batch-size", "1", "--out"]
+    out = tmp_path / "cut"
+    process = interruptible([sys.executable, "-m", "mdm_sampling", "evaluate", *given, str(out)])
+    wait_for_lines(out, ANSWERS)
+    process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"What was decoded is in {out}; the same command goes on from there." in errors
+    assert process.returncode == (130 if stop == signal.SIGINT else -stop)
+    told = f"What was decoded is in {out}; the same command goes on from there." in errors
+    assert told == (stop == signal.SIGINT)
     assert "Traceback" not in errors
-    before = answers_in(out)
-    assert f"{before} of 5 answers were done before" in evaluate_command(*given[1:]).stderr
-    assert answers_in(out) == 5
-
-
-def answers_in(out: Path) -> int:
-    return sum(file.read_bytes().count(b"\n") for file in out.glob("*/answers-*/results.jsonl"))
+    (kept,) = (file.read_bytes() for file in out.glob(ANSWERS))
+    rows = kept.count(b"\n")
+    sizes = fill_but(monkeypatch, lambda rows: None)
+    assert f"{rows} of 5 answers were done before" in evaluate_command(*given, out).stderr
+    assert sum(sizes) == 5 - rows
+    (after,) = (file.read_bytes() for file in out.glob(ANSWERS))
+    assert after.startswith(kept)
+    assert after.count(b"\n") == 5
+    evaluate_command(*given, tmp_path / "whole")
+    assert written(out, "samples_solve") == written(tmp_path / "whole", "samples_solve")

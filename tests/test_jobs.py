@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -20,7 +19,7 @@ from click.testing import CliRunner, Result
 from faults import fill_but
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupts import interruptible
+from interrupts import interruptible, wait_for_lines
 
 import mdm_sampling as mdm
 from mdm_sampling.canvas import Row
@@ -319,12 +318,9 @@ def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path)
 def test_the_command_goes_on_after_a_kill(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "in.jsonl", PUZZLES)
     command = ["run", "--input", str(file), "--planner", "info-gain", "--batch-size", "1", "--output"]
-    journal = tmp_path / "out.jsonl.job" / "results.jsonl"
     started = [sys.executable, "-m", "mdm_sampling", *command, tmp_path / "out.jsonl"]
     process = subprocess.Popen(started, stderr=subprocess.DEVNULL)
-    began = time.monotonic()
-    while not (journal.exists() and journal.stat().st_size) and time.monotonic() - began < 120:
-        time.sleep(0.02)
+    wait_for_lines(tmp_path / "out.jsonl.job")
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     for output in ("out.jsonl", "whole.jsonl"):
@@ -549,10 +545,7 @@ def test_an_interrupted_job_says_where_its_rows_are(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mdm_sampling", "run", "--input", str(file), "--output", str(tmp_path / "o.jsonl")]
     command += ["--planner", "confidence", "--batch-size", "1", "--steps", "20"]
     process = interruptible(command)
-    journal = tmp_path / "o.jsonl.job" / "results.jsonl"
-    began = time.monotonic()
-    while not (journal.exists() and journal.stat().st_size) and time.monotonic() - began < 120:
-        time.sleep(0.02)
+    wait_for_lines(tmp_path / "o.jsonl.job")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -9,8 +10,6 @@ import pytest
 from mdm_sampling.backends.options import Loading, LoadOptions
 from mdm_sampling.cli import COMMANDS
 from mdm_sampling.cli.conflicts import RULES
-from mdm_sampling.cli.list import KINDS as LISTED
-from mdm_sampling.registry.registry import KINDS
 from mdm_sampling.sampler import SETTINGS
 
 LOADING = ("generate", "infill", "watch", "run", "compare", "evaluate")
@@ -34,6 +33,12 @@ def test_what_load_takes_are_the_fields_of_load_options() -> None:
     assert list(Loading.__annotations__) == [field.name for field in fields(LoadOptions)]
 
 
+def test_the_page_of_evaluations_names_every_load_option_and_setting() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    names = [*SETTINGS, *(field.name for field in fields(LoadOptions))]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("name", LOADING)
 def test_every_setting_of_a_sampler_is_an_option(name: str) -> None:
     """The token sampler is a temperature, top-k and top-p. A sweep sets its own pace; masks set theirs."""
@@ -47,7 +52,3 @@ def test_every_rule_is_of_options_that_some_command_has() -> None:
     commands = [options_of(name) for name in COMMANDS]
     for rule in RULES:
         assert any({rule.decider, *rule.options} <= options.keys() for options in commands), rule
-
-
-def test_every_kind_of_part_is_listed() -> None:
-    assert {kind.replace("-", "_") for kind in LISTED} == set(KINDS)

@@ -6,10 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
-from instruments import (
-    CACHES,
-    spy_on_trunk,
-)
+from instruments import CACHES, spy_on_trunk
 
 import mdm_sampling as mdm
 

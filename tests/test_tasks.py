@@ -13,14 +13,7 @@ from hypothesis import strategies as st
 import mdm_sampling as mdm
 from mdm_sampling.registry.registry import registry
 from mdm_sampling.tasks.arithmetic import is_derivation, random_problem
-from mdm_sampling.tasks.grids import (
-    as_text,
-    dig,
-    is_solution,
-    is_unique,
-    random_grid,
-    solutions,
-)
+from mdm_sampling.tasks.grids import as_text, dig, is_solution, is_unique, random_grid, solutions
 from mdm_sampling.tasks.jsonl import is_match, last_boxed, number_of, read_answer
 from mdm_sampling.tasks.split import is_held_out
 from mdm_sampling.tasks.sudoku import read_grid

@@ -4,8 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from mdm_sampling.cli import COMMANDS, main
-from mdm_sampling.cli.list import KINDS
 from mdm_sampling.cli.words import OTHER_WORDS
+from mdm_sampling.registry.registry import KINDS
 
 
 def output_of(*arguments: str) -> tuple[int, str]:
@@ -58,5 +58,5 @@ def test_an_unknown_option_that_is_nobodys_word_is_told_as_before() -> None:
 def test_a_kind_of_parts_may_be_written_in_the_singular(kind: str) -> None:
     expected = output_of("list", kind, "--json")
     assert expected[0] == 0
-    for written in (kind.removesuffix("s"), kind.replace("-", "_"), kind.removesuffix("s").replace("-", "_")):
+    for written in (kind.removesuffix("s"), kind.replace("_", "-"), kind.removesuffix("s").replace("_", "-")):
         assert output_of("list", written, "--json") == expected

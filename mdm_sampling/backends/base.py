@@ -11,8 +11,6 @@ from ..canvas import Canvas, Span
 from ..errors import ModelError
 from ..lazy import torch
 from ..prediction import Head
-from ..prompts import Message as Message
-from ..prompts import Prompt as Prompt
 from ..reductions import compiled_slice_statistics, slice_statistics
 
 if TYPE_CHECKING:

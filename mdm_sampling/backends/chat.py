@@ -10,7 +10,7 @@ from ..errors import CanvasError
 from ..prompts import Message, Prompt
 
 WRONG = 'a prompt is a text or a list of messages such as {"role": "user", "content": "Hi"}'
-MOST_SAID = 200
+_MOST_SAID = 200
 """Characters of another library's error that are passed on."""
 
 
@@ -97,7 +97,7 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, begun: bool
         )
     except Exception as error:  # a template is a program, and may fail as any program does
         said = " ".join(str(error).split()) or type(error).__name__
-        raise CanvasError(f"the model's chat template refuses the prompt ({said[:MOST_SAID]})") from error
+        raise CanvasError(f"the model's chat template refuses the prompt ({said[:_MOST_SAID]})") from error
     return text
 
 

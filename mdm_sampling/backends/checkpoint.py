@@ -12,22 +12,15 @@ from torch.distributed.tensor import DTensor
 
 from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
-from .files import first_sentence as first_sentence
-from .files import read_json, refuse_adapter, stored_file
+from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
-from .stored import (
-    FLOATS,
-    StoredWeight,
-    main_kind,
-    size_in_bytes,
-    stored_weights,
-)
+from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
-def dtype_of(name: str, config: Mapping[str, Any], stored: Mapping[str, StoredWeight]) -> torch.dtype:
+def _dtype_of(name: str, config: Mapping[str, Any], stored: Mapping[str, StoredWeight]) -> torch.dtype:
     """The torch dtype of an option: a torch name, or "auto".
 
     "auto" is the one that config.json names; where it names none, the one in which most of the stored numbers are.
@@ -70,10 +63,10 @@ def load_strictly(
     stored = stored_weights(source, options.revision, renamed)
     if not stored:
         refuse_adapter(source, options.revision)
-    dtype = dtype_of(options.dtype, config, stored)
+    dtype = _dtype_of(options.dtype, config, stored)
     quantization = options.quantization_config or config.get("quantization_config")
     if stored and not config.get("quantization_config"):
-        refuse_misfits(model_class, native, stored, source)
+        _refuse_misfits(model_class, native, stored, source)
     device, device_map = options.device, options.device_map
     if device is None and device_map is None and options.tp_plan is None and not quantization:
         device = choose_device(size_in_bytes(stored, dtype))
@@ -100,11 +93,11 @@ def load_strictly(
     _refuse_bad_weights(source, info["mismatched_keys"], info["missing_keys"], info["unexpected_keys"])
     model = model.to(device) if device is not None and not device_map else model
     if not quantization:
-        refuse_infinite_weights(model, source)
+        _refuse_infinite_weights(model, source)
     return model
 
 
-def refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWeight], source: str) -> None:
+def _refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWeight], source: str) -> None:
     """Raise `ModelError` where the stored weights are not those of the model, by their names, shapes and kinds."""
     if native.num_hidden_layers > len(stored):
         raise ModelError(
@@ -135,7 +128,7 @@ def refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWei
         )
 
 
-def refuse_infinite_weights(model: Any, source: str) -> None:
+def _refuse_infinite_weights(model: Any, source: str) -> None:
     """Raise `ModelError` for a weight that holds nan or infinity; every number is read once, and none is copied."""
     weights = {name: _own_part(weight.detach()) for name, weight in model.named_parameters()}
     read = {name: each for name, each in weights.items() if each.numel() and each.device.type != "meta"}

@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import ModelError
 from ..fields import is_number, is_whole
 
-LARGEST_SIZE = 2**31 - 1
-LARGEST_BASE = 1e15
-LARGEST_EPSILON = 0.1
-ROTARY_KEYS = ("rope_parameters", "rope_scaling")
+_LARGEST_SIZE = 2**31 - 1
+_LARGEST_BASE = 1e15
+_LARGEST_EPSILON = 0.1
+_ROTARY_KEYS = ("rope_parameters", "rope_scaling")
 """Where the rotary embedding is described beside `rope_theta`: the newer spelling and the older one."""
 
 
@@ -33,8 +33,8 @@ def optional_field(config: Mapping[str, Any], name: str, source: str) -> int | N
         return None
     if not is_whole(value) or value < 1:
         raise ModelError(f"{source}: config.json says {name}={value!r:.60}, expected a whole number above 0")
-    if value > LARGEST_SIZE:
-        raise ModelError(f"{source}: config.json says {name}={value}, expected at most {LARGEST_SIZE}")
+    if value > _LARGEST_SIZE:
+        raise ModelError(f"{source}: config.json says {name}={value}, expected at most {_LARGEST_SIZE}")
     return int(value)
 
 
@@ -53,9 +53,9 @@ def epsilon(config: Mapping[str, Any], name: str, source: str) -> float:
     value = config.get(name)
     if value is None:
         raise ModelError(f"{source}: config.json lacks {name!r}")
-    if not is_number(value) or not 0 < value <= LARGEST_EPSILON:
+    if not is_number(value) or not 0 < value <= _LARGEST_EPSILON:
         raise ModelError(
-            f"{source}: config.json says {name}={value!r:.60}, expected a number above 0, at most {LARGEST_EPSILON}"
+            f"{source}: config.json says {name}={value!r:.60}, expected a number above 0, at most {_LARGEST_EPSILON}"
         )
     return float(value)
 
@@ -67,7 +67,7 @@ def rotary_base(config: Mapping[str, Any], source: str) -> float:
     that names no base or several, and for a rotary embedding of another type, wherever it is described.
     """
     named = {"rope_theta": config.get("rope_theta")}
-    for key in ROTARY_KEYS:
+    for key in _ROTARY_KEYS:
         described = config.get(key)
         if described is None:
             continue
@@ -81,9 +81,9 @@ def rotary_base(config: Mapping[str, Any], source: str) -> float:
             f"{source}: config.json names no rotary base, neither rope_theta nor rope_parameters.rope_theta"
         )
     for name, value in given.items():
-        if not is_number(value) or not 1 < value <= LARGEST_BASE:
+        if not is_number(value) or not 1 < value <= _LARGEST_BASE:
             raise ModelError(
-                f"{source}: config.json says {name}={value!r:.60}, expected a number above 1, at most {LARGEST_BASE:g}"
+                f"{source}: config.json says {name}={value!r:.60}, expected a number above 1, at most {_LARGEST_BASE:g}"
             )
     if len(set(given.values())) > 1:
         both = " and ".join(f"{name}={value!r}" for name, value in given.items())

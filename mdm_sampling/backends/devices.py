@@ -11,10 +11,10 @@ from ..errors import ModelError
 from ..randomness import RowNoise
 from .files import first_sentence
 
-ROOM = 1.1
+_ROOM = 1.1
 """Memory that must be free, in sizes of the weights: a run needs some beside them."""
 
-PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
+_PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential")
 """Device maps that accelerate works out by itself."""
 
 
@@ -23,7 +23,7 @@ def choose_device(size: int) -> str:
 
     It is a CUDA device that has room for them, the current one first; else MPS, if it works and has room; else the CPU.
     """
-    return next((name for name, free in _accelerators() if free >= ROOM * size and works(name)), "cpu")
+    return next((name for name, free in _accelerators() if free >= _ROOM * size and works(name)), "cpu")
 
 
 def _accelerators() -> Iterator[tuple[str, float]]:
@@ -74,7 +74,7 @@ def check_device(name: str) -> None:
 
 def check_device_map(device_map: Any) -> None:
     """Raise `ModelError` for a device map that names what is no device; accelerate checks the rest."""
-    if device_map is None or device_map in PLACEMENTS:
+    if device_map is None or device_map in _PLACEMENTS:
         return
     places = list(device_map.values()) if isinstance(device_map, Mapping) else [device_map]
     if not places:
@@ -84,6 +84,6 @@ def check_device_map(device_map: Any) -> None:
             continue
         if not isinstance(place, str | torch.device | int) or isinstance(place, bool):
             raise ModelError(
-                f"device_map: {place!r:.60} is no device; give one of {', '.join(PLACEMENTS)}, or a device"
+                f"device_map: {place!r:.60} is no device; give one of {', '.join(_PLACEMENTS)}, or a device"
             )
         check_device(f"cuda:{place}" if isinstance(place, int) else str(place))

@@ -13,12 +13,12 @@ from ..errors import ModelError
 from .base import BackendFamily, ModelBackend
 from .options import LoadOptions, ModelSource
 
-SUPPORTED: dict[str, tuple[Any, ...]] = {
+_SUPPORTED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu",),
     "use_sliding_window": (False, None),
 }
-FULL_ATTENTION = "full_attention"
-TURN_ENDS = ("<|im_end|>",)
+_FULL_ATTENTION = "full_attention"
+_TURN_ENDS = ("<|im_end|>",)
 
 
 @final
@@ -38,7 +38,7 @@ class Dream(BackendFamily):
         from .transformer import TransformerBackend
 
         config = config or {}
-        native = qwen2_config(config, source)
+        native = _qwen2_config(config, source)
         generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(Qwen2Tokenizer, source, options.revision)
         mask_id = find_mask_id(options.mask_id, config, tokenizer, native.vocab_size, source)
@@ -46,29 +46,24 @@ class Dream(BackendFamily):
             load_strictly(Qwen2ForCausalLM, source, native, config, options, {}),
             mask_id,
             look_back=1,
-            eos_ids=find_eos_ids(config, generation, tokenizer, TURN_ENDS),
+            eos_ids=find_eos_ids(config, generation, tokenizer, _TURN_ENDS),
             tokenizer=tokenizer,
             source=ModelSource(source, "dream", options),
         )
 
 
-def qwen2_config(config: Mapping[str, Any], source: str) -> Any:
+def _qwen2_config(config: Mapping[str, Any], source: str) -> Any:
     """A `Qwen2Config` from Dream's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import Qwen2Config
 
-    from .config import (
-        epsilon,
-        field,
-        flag,
-        optional_field,
-        refuse_unsupported,
-        rotary_base,
-    )
+    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
 
-    refuse_unsupported(config, SUPPORTED, source)
+    refuse_unsupported(config, _SUPPORTED, source)
     layer_types = config.get("layer_types")  # as transformers 5 saves it
-    if layer_types is not None and (not isinstance(layer_types, list) or set(map(str, layer_types)) - {FULL_ATTENTION}):
-        raise ModelError(f"{source}: config.json says layer_types={layer_types!r:.60}, supported: {FULL_ATTENTION!r}")
+    if layer_types is not None and (
+        not isinstance(layer_types, list) or set(map(str, layer_types)) - {_FULL_ATTENTION}
+    ):
+        raise ModelError(f"{source}: config.json says layer_types={layer_types!r:.60}, supported: {_FULL_ATTENTION!r}")
     heads = field(config, "num_attention_heads", source)
     return Qwen2Config(
         vocab_size=field(config, "vocab_size", source),

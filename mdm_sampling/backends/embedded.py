@@ -12,7 +12,7 @@ from .llada import LLaDA
 from .options import LoadOptions, ModelSource
 
 FOLDER = Path(__file__).parent / "embedded_model"
-HINT = "; the small model inside this package only knows Sudoku and Countdown; pass --model FOLDER or HUB_ID"
+_HINT = "; the small model inside this package only knows Sudoku and Countdown; pass --model FOLDER or HUB_ID"
 
 
 @final
@@ -28,6 +28,6 @@ class Embedded(BackendFamily):
 
         backend = LLaDA().load(str(FOLDER), read_config(str(FOLDER), None), options)
         if backend.codec is not None:
-            backend.codec = replace(backend.codec, hint=HINT)
+            backend.codec = replace(backend.codec, hint=_HINT)
         backend.source = ModelSource(source, "embedded", options)
         return backend

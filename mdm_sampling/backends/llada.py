@@ -16,22 +16,22 @@ from .attention import is_flash, wrap_attention
 from .base import BackendFamily, ModelBackend
 from .options import LoadOptions, ModelSource
 
-BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
-WEIGHTS = {
+_BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
+_WEIGHTS = {
     r"^model\.transformer\.wte\.": "model.embed_tokens.",
     r"^model\.transformer\.ln_f\.": "model.norm.",
     r"^model\.transformer\.ff_out\.": "lm_head.",
-    BLOCK + r"attn_norm\.": r"model.layers.\1.input_layernorm.",
-    BLOCK + r"q_proj\.": r"model.layers.\1.self_attn.q_proj.",
-    BLOCK + r"k_proj\.": r"model.layers.\1.self_attn.k_proj.",
-    BLOCK + r"v_proj\.": r"model.layers.\1.self_attn.v_proj.",
-    BLOCK + r"attn_out\.": r"model.layers.\1.self_attn.o_proj.",
-    BLOCK + r"ff_norm\.": r"model.layers.\1.post_attention_layernorm.",
-    BLOCK + r"ff_proj\.": r"model.layers.\1.mlp.gate_proj.",
-    BLOCK + r"up_proj\.": r"model.layers.\1.mlp.up_proj.",
-    BLOCK + r"ff_out\.": r"model.layers.\1.mlp.down_proj.",
+    _BLOCK + r"attn_norm\.": r"model.layers.\1.input_layernorm.",
+    _BLOCK + r"q_proj\.": r"model.layers.\1.self_attn.q_proj.",
+    _BLOCK + r"k_proj\.": r"model.layers.\1.self_attn.k_proj.",
+    _BLOCK + r"v_proj\.": r"model.layers.\1.self_attn.v_proj.",
+    _BLOCK + r"attn_out\.": r"model.layers.\1.self_attn.o_proj.",
+    _BLOCK + r"ff_norm\.": r"model.layers.\1.post_attention_layernorm.",
+    _BLOCK + r"ff_proj\.": r"model.layers.\1.mlp.gate_proj.",
+    _BLOCK + r"up_proj\.": r"model.layers.\1.mlp.up_proj.",
+    _BLOCK + r"ff_out\.": r"model.layers.\1.mlp.down_proj.",
 }
-SUPPORTED: dict[str, tuple[Any, ...]] = {
+_SUPPORTED: dict[str, tuple[Any, ...]] = {
     "block_type": ("llama",),
     "activation_type": ("silu",),
     "layer_norm_type": ("rms",),
@@ -47,7 +47,7 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "scale_logits": (False, None),
     "input_emb_norm": (False, None),
 }
-TURN_ENDS = ("<|eot_id|>",)
+_TURN_ENDS = ("<|eot_id|>",)
 
 
 @final
@@ -68,38 +68,31 @@ class LLaDA(BackendFamily):
         from .transformer import TransformerBackend
 
         config = config or {}
-        native = llama_config(config, source)
+        native = _llama_config(config, source)
         generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(PreTrainedTokenizerFast, source, options.revision)
         mask_id = find_mask_id(options.mask_id, config, tokenizer, native.vocab_size, source)
         in_float32 = flag(config, "rope_full_precision", source, default=True)
-        model = load_strictly(LlamaForCausalLM, source, native, config, options, WEIGHTS)
-        check_vocabulary(config, mask_id, tokenizer, source)
+        model = load_strictly(LlamaForCausalLM, source, native, config, options, _WEIGHTS)
+        _check_vocabulary(config, mask_id, tokenizer, source)
         if in_float32:
-            rotate_in_float32(model)
+            _rotate_in_float32(model)
         return TransformerBackend(
             model,
             mask_id,
-            eos_ids=find_eos_ids(config, generation, tokenizer, TURN_ENDS),
+            eos_ids=find_eos_ids(config, generation, tokenizer, _TURN_ENDS),
             tokenizer=tokenizer,
             source=ModelSource(source, "llada", options),
         )
 
 
-def llama_config(config: Mapping[str, Any], source: str) -> Any:
+def _llama_config(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
-    from .config import (
-        epsilon,
-        field,
-        flag,
-        optional_field,
-        refuse_unsupported,
-        rotary_base,
-    )
+    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
 
-    refuse_unsupported(config, SUPPORTED, source)
+    refuse_unsupported(config, _SUPPORTED, source)
     width = field(config, "d_model", source)
     heads = field(config, "n_heads", source)
     return LlamaConfig(
@@ -121,7 +114,7 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
     )
 
 
-def check_vocabulary(config: Mapping[str, Any], mask_id: int, tokenizer: Any, source: str) -> None:
+def _check_vocabulary(config: Mapping[str, Any], mask_id: int, tokenizer: Any, source: str) -> None:
     """Raise `ModelError` for a `vocab_size` that contradicts `embedding_size`, the mask or the tokenizer.
 
     The embeddings may have more rows than there are tokens, never fewer.
@@ -139,7 +132,7 @@ def check_vocabulary(config: Mapping[str, Any], mask_id: int, tokenizer: Any, so
         )
 
 
-def rotate_in_float32(model: Any) -> None:
+def _rotate_in_float32(model: Any) -> None:
     """Rotate queries and keys in float32 and return to the model's dtype before attention.
 
     The rotary module hands out float32 cosines, which promotes the rotated queries and keys; an attention function

@@ -6,9 +6,9 @@ import re
 
 from ..errors import CanvasError
 
-MASK_PATTERN = re.compile(r"\[MASK(?::([^\]]*))?\]")
-MASK_COUNT = re.compile(r"0*[1-9][0-9]{0,5}")
-MOST_MASKS = 999_999
+_MASK_PATTERN = re.compile(r"\[MASK(?::([^\]]*))?\]")
+_MASK_COUNT = re.compile(r"0*[1-9][0-9]{0,5}")
+_MOST_MASKS = 999_999
 """Masks of one row, whatever the model: a list of them takes 8 MB."""
 
 
@@ -16,8 +16,8 @@ def check_count(masks: int, limit: int | None) -> None:
     """Raise `CanvasError` for more masks than a model's context holds, before any of them is made."""
     if limit is not None and masks > limit:
         raise CanvasError(f"{masks} masks exceed the model's context of {limit}; ask for fewer")
-    if masks > MOST_MASKS:
-        raise CanvasError(f"{masks} masks are more than {MOST_MASKS}, the most of one row; ask for fewer")
+    if masks > _MOST_MASKS:
+        raise CanvasError(f"{masks} masks are more than {_MOST_MASKS}, the most of one row; ask for fewer")
 
 
 def parts_of(text: str, own: str | None, limit: int | None) -> list[str | int]:
@@ -30,9 +30,9 @@ def parts_of(text: str, own: str | None, limit: int | None) -> list[str | int]:
     """
     parts: list[str | int] = []
     masks = end = 0
-    pattern = MASK_PATTERN if own is None else re.compile(f"{MASK_PATTERN.pattern}|{re.escape(own)}")
+    pattern = _MASK_PATTERN if own is None else re.compile(f"{_MASK_PATTERN.pattern}|{re.escape(own)}")
     for match in pattern.finditer(text):
-        if match[1] is not None and not MASK_COUNT.fullmatch(match[1]):
+        if match[1] is not None and not _MASK_COUNT.fullmatch(match[1]):
             raise CanvasError(f"{match[0][:40]!r} needs a whole number from 1 to 999999, such as [MASK:5]")
         parts += [text[end : match.start()], int(match[1] or 1)]
         masks += int(match[1] or 1)

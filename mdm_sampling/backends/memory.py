@@ -10,14 +10,14 @@ from torch import Tensor
 
 from ..canvas import Canvas, Span
 from ..errors import ModelError, PredictionError
-from ..evaluation_mode import module_of
 from ..fields import is_whole
 from .base import ModelBackend, Slots
 from .devices import check_device
+from .evaluation_mode import module_of
 from .text import TextCodec, check_ids, ids_without_token
 
 
-class NoSlots(Slots):
+class _NoSlots(Slots):
     """A callable keeps nothing between calls."""
 
     def select(self, rows: Tensor) -> Slots:
@@ -97,7 +97,7 @@ class CallableBackend(ModelBackend):
             raise PredictionError(
                 f"the model must return logits of shape {[*canvas.tokens.shape, self.vocab_size]}, got {got}"
             )
-        if not is_plain(logits):
+        if not _is_plain(logits):
             raise PredictionError(
                 f"the model must return logits as an ordinary tensor of real numbers, got {logits.dtype} "
                 f"({logits.layout}, on {logits.device})"
@@ -108,7 +108,7 @@ class CallableBackend(ModelBackend):
         return hidden
 
     def allocate(self) -> Slots:
-        return NoSlots()
+        return _NoSlots()
 
     def positions_computed(self, span: Span, length: int) -> int:
         return length
@@ -118,7 +118,7 @@ class CallableBackend(ModelBackend):
         return super().fingerprint() if self.model is self.module else None
 
 
-def is_plain(logits: Tensor) -> bool:
+def _is_plain(logits: Tensor) -> bool:
     """Whether a tensor holds numbers that can be compared and added: neither complex, sparse, of 8 bits nor on meta."""
     small = logits.is_floating_point() and logits.dtype.itemsize == 1
     return not (logits.is_complex() or logits.is_quantized or small or logits.layout != torch.strided or logits.is_meta)

@@ -47,7 +47,7 @@ def cache_argument(model: Any) -> str:
     return "cache" if "cache" in signature(type(model).forward).parameters else "past_key_values"
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class _SlotCache(Cache):  # type: ignore[misc]
     """What one forward over `span` of a canvas of `length` positions sees as its cache."""
 
     def __init__(self, slots: TransformerSlots, span: Span, length: int) -> None:
@@ -64,7 +64,7 @@ class SlotCache(Cache):  # type: ignore[misc]
 
 
 @final
-class WritingCache(SlotCache):
+class WritingCache(_SlotCache):
     """A forward that writes its span into the slots."""
 
     def update(
@@ -85,7 +85,7 @@ class WritingCache(SlotCache):
 
 
 @final
-class OwnCache(SlotCache):
+class OwnCache(_SlotCache):
     """A forward of candidates whose attention reads the slots by itself: each layer gets its own span's keys."""
 
     def update(
@@ -95,7 +95,7 @@ class OwnCache(SlotCache):
 
 
 @final
-class CopyingCache(SlotCache):
+class CopyingCache(_SlotCache):
     """A forward of candidates: candidate i gets a copy of the slots of row `rows[i]`, int64 [n], layer by layer."""
 
     def __init__(self, slots: TransformerSlots, span: Span, length: int, rows: Tensor) -> None:

@@ -22,8 +22,8 @@ from ..errors import ModelError
 from .files import first_sentence, read_json, stored_file
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
-HEADER_KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_HEADER_KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files of weights, in the order in which transformers looks for them."""
 
 
@@ -60,7 +60,7 @@ def stored_weights(source: str, revision: str | None, renamed: Mapping[str, str]
 
     Raises `ModelError` for a file that is damaged or missing.
     """
-    for name in NAMES:
+    for name in _NAMES:
         file = stored_file(source, name, revision)
         if file is None:
             continue
@@ -110,7 +110,7 @@ def _described(source: str, file: Path) -> list[StoredWeight]:
                 slices = [(name, opened.get_slice(name)) for name in opened.keys()]  # noqa: SIM118
                 return [
                     StoredWeight(
-                        name, HEADER_KINDS.get(each.get_dtype(), each.get_dtype()), tuple(each.get_shape()), file
+                        name, _HEADER_KINDS.get(each.get_dtype(), each.get_dtype()), tuple(each.get_shape()), file
                     )
                     for name, each in slices
                 ]

@@ -64,7 +64,7 @@ class Channel:
 
 
 @final
-class LedSlots(Slots):
+class _LedSlots(Slots):
     """The leader's slots, and the number by which the followers know theirs."""
 
     def __init__(self, leader: Leader, own: Slots) -> None:
@@ -74,8 +74,8 @@ class LedSlots(Slots):
         # Garbage may be collected at any moment, so what is unused is told with the next message.
         finalize(self, leader.unused.append, self.number)
 
-    def select(self, rows: Tensor) -> LedSlots:
-        chosen = LedSlots(self.leader, self.own.select(rows))
+    def select(self, rows: Tensor) -> _LedSlots:
+        chosen = _LedSlots(self.leader, self.own.select(rows))
         self.leader.tell("select", self.number, chosen.number, rows.cpu())
         return chosen
 
@@ -99,7 +99,7 @@ class Leader(ModelBackend):
         self.lost: BaseException | None = None
 
     def trunk(self, canvas: Canvas, span: Span, slots: Slots | None, rows: Tensor | None = None) -> Tensor:
-        own, number = (slots.own, slots.number) if isinstance(slots, LedSlots) else (None, None)
+        own, number = (slots.own, slots.number) if isinstance(slots, _LedSlots) else (None, None)
         self.tell("trunk", _moved(canvas, "cpu"), span, number, None if rows is None else rows.cpu())
         return self._together(lambda: self.backend.trunk(canvas, span, own, rows))
 
@@ -108,7 +108,7 @@ class Leader(ModelBackend):
         return self._together(lambda: self.backend.head(hidden))
 
     def allocate(self) -> Slots:
-        slots = LedSlots(self, self.backend.allocate())
+        slots = _LedSlots(self, self.backend.allocate())
         self.tell("allocate", slots.number)
         return slots
 

@@ -14,12 +14,12 @@ from ..prompts import Prompt
 from .chat import Rendered, is_chat, messages_of, render
 from .masks import parts_of
 
-PROBES = ("1", "a", ".")
+_PROBES = ("1", "a", ".")
 """Short texts that tell what a tokenizer puts around a text; where it knows none, one of its own tokens does."""
 
-ANCHORS = ("\n", ".", "1")
+_ANCHORS = ("\n", ".", "1")
 """What stands before a text that is encoded as the middle of a longer one; its own characters are tried as well."""
-MOST_ANCHORS = 16
+_MOST_ANCHORS = 16
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class TextCodec:
             first = str(self.tokenizer.convert_ids_to_tokens(plain[:1])[0])
             if first.startswith(text[0]):
                 return plain
-        for anchor in (*ANCHORS, *sorted(set(text))[:MOST_ANCHORS]):
+        for anchor in (*_ANCHORS, *sorted(set(text))[:_MOST_ANCHORS]):
             before = self._known_ids(anchor, special=False)
             if not before:
                 continue
@@ -195,7 +195,7 @@ class TextCodec:
 
     def _probes(self) -> Iterator[str]:
         """Texts, of which the tokenizer should know the first. A vocabulary is large, so it is read only if needed."""
-        yield from PROBES
+        yield from _PROBES
         special = self._special_ids()
         yield from (token for token, number in self.tokenizer.get_vocab().items() if number not in special)
 

@@ -16,13 +16,7 @@ from .base import ModelBackend, Slots
 from .files import first_sentence
 from .forks import Fork, share_slots
 from .options import ModelSource
-from .slots import (
-    CopyingCache,
-    OwnCache,
-    TransformerSlots,
-    WritingCache,
-    cache_argument,
-)
+from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
 from .text import TextCodec, check_ids, ids_without_token
 from .visibility import bias_of, positions_of, visible_positions
 
@@ -62,7 +56,7 @@ class TransformerBackend(ModelBackend):
         source: ModelSource | None = None,
         shares_slots: bool | None = None,
     ) -> None:
-        check_model(model)
+        _check_model(model)
         if look_back not in (0, 1):
             raise ModelError(f"look_back must be 0 or 1, got {look_back!r:.60}")
         if attention_block is not None and (not is_whole(attention_block) or attention_block < 1):
@@ -177,7 +171,7 @@ class TransformerBackend(ModelBackend):
         return torch.where(first.to(hidden.device), hidden[:, 1:], hidden[:, :-1])
 
 
-def check_model(model: Any) -> None:
+def _check_model(model: Any) -> None:
     """Raise `ModelError` for what is no transformers model with bidirectional attention and a head of one layer."""
     name = type(model).__name__
     if not isinstance(model, PreTrainedModel):

@@ -34,7 +34,7 @@ COMMANDS = {
 
 
 @contextmanager
-def told_interrupts() -> Iterator[None]:
+def _told_interrupts() -> Iterator[None]:
     """Say that the command was stopped, whatever error the interrupt has become. click itself would say "Aborted!"."""
     try:
         yield
@@ -47,13 +47,13 @@ def told_interrupts() -> Iterator[None]:
         raise click.exceptions.Exit(STOPPED) from error
 
 
-def tell_unprinted(error: OSError) -> None:
+def _tell_unprinted(error: OSError) -> None:
     """Say on stderr, if that can be written to, that the output could not be."""
     with suppress(OSError):
         click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
 
 
-def plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
+def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
     """The commands of plug-ins. Where there is no plug-in, nothing is imported to learn that."""
     from ..registry import installed
 
@@ -73,15 +73,15 @@ def plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
     return found
 
 
-class LazyGroup(click.Group):
+class _LazyGroup(click.Group):
     """A group whose commands live in modules of the same name, or come from plug-ins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *plugin_commands(ctx)]
+        return [*COMMANDS, *_plugin_commands(ctx)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            found = plugin_commands(ctx)
+            found = _plugin_commands(ctx)
             if name not in found:
                 warn_of_plugins()  # one that could not be loaded may be why
             return found.get(name)
@@ -97,7 +97,7 @@ class LazyGroup(click.Group):
                     sys.exit(1)
                 return super().main(*args, **extra)
             except OSError as error:  # the help, or an error, could not be printed
-                tell_unprinted(error)
+                _tell_unprinted(error)
                 sys.exit(1)
             except KeyboardInterrupt:
                 say_stopped()
@@ -112,11 +112,11 @@ class LazyGroup(click.Group):
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with told_interrupts():
+        with _told_interrupts():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        with told_interrupts():
+        with _told_interrupts():
             from ..at_work import stdout_for_results, told
             from ..errors import MDMError
             from ..registry.installed import hide_unreadable
@@ -141,14 +141,14 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([*COMMANDS.items()])  # `list` is a command here
-        found = plugin_commands(ctx)
+        found = _plugin_commands(ctx)
         warn_of_plugins()
         if found:
             with formatter.section("Commands of plug-ins"):
                 formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in found.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="mdm-sampling")
 @PLUGIN_OPTION
 def main() -> None:

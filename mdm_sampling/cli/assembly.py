@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from ..registry.specs import Spec
     from ..sampler import Sampler
 
-DEFAULT_PLANNER = "info-gain"
-DEFAULT_THRESHOLD = 0.9
+_DEFAULT_PLANNER = "info-gain"
+_DEFAULT_THRESHOLD = 0.9
 """The published planner: Info-Gain behind a bypass at this threshold. A planner that is written has no bypass."""
 
 INFO_GAIN = {"candidate_number": "candidates", "position_temperature": "position_temperature"}
 """Published options that are written into the spec of an info-gain, and the parameters that they set."""
 
 
-def load_model(options: dict[str, Any]) -> ModelBackend:
+def _load_model(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name; it must read texts."""
-    backend = load_named(options)
+    backend = _load_named(options)
     if backend.codec is None:
         raise click.ClickException(f"{options['model']}: the checkpoint has no tokenizer, so it cannot read a text")
     if options["tp_plan"] is None:
@@ -50,11 +50,11 @@ def follow_leader(options: dict[str, Any]) -> None:
 
     if follows():
         with plain_errors():
-            follow(load_named(options))
+            follow(_load_named(options))
         click.get_current_context().exit()
 
 
-def load_named(options: dict[str, Any]) -> ModelBackend:
+def _load_named(options: dict[str, Any]) -> ModelBackend:
     """Load the model that the options name."""
     from ..backends.options import LoadOptions
     from ..loading import load_backend
@@ -76,33 +76,32 @@ def make_sampler(options: dict[str, Any], continues: bool = True) -> Sampler:
     One that `continues` prompts has the checkpoint's length unless `--max-new-tokens` says another. Texts with masks
     have their own.
     """
-    from ..loading import default_new_tokens, from_spec
+    from ..loading import default_new_tokens
+    from ..sampler import Sampler
 
-    spec = sampler_spec(options)
-    backend = load_model(options)
-    if continues and "max_new_tokens" not in spec:
-        spec["max_new_tokens"] = default_new_tokens(options["model"], options["revision"], backend.max_length)
-    return from_spec(spec, backend)
+    settings = _settings_of(options)
+    backend = _load_model(options)
+    if continues and "max_new_tokens" not in settings:
+        settings["max_new_tokens"] = default_new_tokens(options["model"], options["revision"], backend.max_length)
+    return Sampler(backend, **settings)
 
 
-def sampler_spec(options: dict[str, Any]) -> dict[str, Any]:
-    """The options' settings as `from_spec` takes them, its parts checked. Errors name the option."""
-    from ..registry.specs import describe
+def _settings_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The options' settings as a `Sampler` takes them. Errors name the option."""
     from ..sampler import PARTS, SETTINGS
 
-    spec = {name: options[name] for name in SETTINGS if options.get(name) is not None}
-    spec["token_sampler"] = "greedy"
+    settings = {name: options[name] for name in SETTINGS if options.get(name) is not None}
+    settings["token_sampler"] = "greedy"
     if options["temperature"] > 0:
         chosen = ",".join(f"{name}={options[name]}" for name in ("temperature", "top_k", "top_p"))
-        spec["token_sampler"] = f"gumbel:{chosen}"
+        settings["token_sampler"] = f"gumbel:{chosen}"
     if "planner" in options:
-        spec["planner"] = describe(planners_of(options)[0])
+        settings["planner"] = planners_of(options)[0]
     for name, kind in PARTS.items():
-        if name in spec:
-            make_part(kind, f"--{name}", spec[name])
-    for text in spec["processors"]:
-        make_part("processors", "--processor", text)
-    return spec
+        if isinstance(settings.get(name), str):
+            settings[name] = make_part(kind, f"--{name}", settings[name])
+    settings["processors"] = [make_part("processors", "--processor", text) for text in settings["processors"]]
+    return settings
 
 
 def planners_of(options: dict[str, Any]) -> list[PositionPlanner]:
@@ -112,30 +111,30 @@ def planners_of(options: dict[str, Any]) -> list[PositionPlanner]:
     """
     threshold, specs = options.get("threshold"), planner_specs(options["planner"])
     if not options["planner"] and not was_given("threshold"):
-        threshold = DEFAULT_THRESHOLD
+        threshold = _DEFAULT_THRESHOLD
     for option, parameter in INFO_GAIN.items():
         if option in options:
             specs = [s.with_default(parameter, options[option]) if s.name == "info-gain" else s for s in specs]
     planners = [make_part("planners", "--planner", spec) for spec in specs]
-    return planners if threshold is None else [with_bypass(planner, threshold) for planner in planners]
+    return planners if threshold is None else [_with_bypass(planner, threshold) for planner in planners]
 
 
 def planner_specs(written: str | Sequence[str] | None) -> list[Spec]:
     """The specs of `--planner`, which some commands take once and others several times; without one, the default."""
     from ..registry.specs import Spec
 
-    texts = [written] if isinstance(written, str) else written or [DEFAULT_PLANNER]
-    with errors_of("--planner"):
+    texts = [written] if isinstance(written, str) else written or [_DEFAULT_PLANNER]
+    with _errors_of("--planner"):
         return [Spec.parse(text).named("planners") for text in texts]
 
 
-def with_bypass(planner: PositionPlanner, threshold: float) -> PositionPlanner:
+def _with_bypass(planner: PositionPlanner, threshold: float) -> PositionPlanner:
     """The bypass of `--threshold` around a planner; inside a defer, which else would not hold back sure end tokens."""
     from ..planners.bypass import Bypass
     from ..planners.defer import Defer
 
     if isinstance(planner, Defer):
-        return replace(planner, otherwise=with_bypass(planner.otherwise, threshold))
+        return replace(planner, otherwise=_with_bypass(planner.otherwise, threshold))
     return Bypass(threshold, planner)
 
 
@@ -143,12 +142,12 @@ def make_part(kind: str, option: str, spec: str | Spec) -> Any:
     """The part that an option describes."""
     from ..registry.specs import build
 
-    with errors_of(option):
+    with _errors_of(option):
         return build(kind, spec)
 
 
 @contextmanager
-def errors_of(option: str) -> Iterator[None]:
+def _errors_of(option: str) -> Iterator[None]:
     """Turn what is wrong with a spec into a usage error that names the option."""
     from ..errors import SpecError
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_part, make_sampler
 from .config import read_config
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
@@ -29,7 +31,6 @@ from .options import (
     was_given,
     with_options,
 )
-from .progress import progress, resumable
 from .targets import files_read
 from .types import Whole
 
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
     from ..tasks.base import Task
 
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
-REPORT = "report.md"
+_REPORT = "report.md"
 
 
 @dataclass(frozen=True)
-class Target:
+class _Target:
     """The results folder as it is named when the command starts, and what may be lost in it, see `Output`."""
 
     folder: Path
@@ -54,25 +55,25 @@ class Target:
         from ..compare.plots import FILES
         from ..folders.written import check_results
 
-        names = [REPORT, *(FILES if plotting else ())]
+        names = [_REPORT, *(FILES if plotting else ())]
         check_results(self.folder, names, overwrite=self.overwrite, reads=self.reads)
 
 
-def repeatable(*names: str, **settings: Any) -> Any:
+def _repeatable(*names: str, **settings: Any) -> Any:
     return cli_option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
 
 
-COMPARE_OPTIONS = [
+_COMPARE_OPTIONS = [
     cli_option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
-    repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
-    repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
-    repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
-    repeatable(
+    _repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
+    _repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
+    _repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
+    _repeatable(
         "--block-size",
         type=Whole(min=1),
         help="Positions of a block. Repeatable.  [default: the whole answer is one block]",
     ),
-    repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
+    _repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
     cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
     cli_option("--item-seed", type=int, default=0, show_default=True, help="Draws items."),
     max_new_tokens_option("the task's, else the checkpoint's"),
@@ -97,7 +98,7 @@ COMPARE_OPTIONS = [
 
 
 @click.command("compare", cls=LaidOutCommand)
-@with_options(COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
+@with_options(_COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
 
@@ -109,8 +110,8 @@ def command(**options: Any) -> None:
       mdm-sampling compare --task countdown --planner confidence --planner info-gain -k 1
     """
     follow_leader(options)
-    folder = options["out"] or default_folder(options["task"], options["model"])
-    target = Target(folder.absolute(), options["overwrite"], files_read())
+    folder = options["out"] or _default_folder(options["task"], options["model"])
+    target = _Target(folder.absolute(), options["overwrite"], files_read())
     with loading(options["model"]), plain_errors():
         from ..compare import compare
         from ..compare.engine import length_of
@@ -118,15 +119,15 @@ def command(**options: Any) -> None:
 
         refuse_ignored()
         task = make_part("tasks", "--task", options["task"])
-        refuse_length(options, task)
-        settings = make_settings(options)
-        note_caches(settings, task)
+        _refuse_length(options, task)
+        settings = _make_settings(options)
+        _note_caches(settings, task)
         engine = make_engine(options)
         if options["out"] is not None and options["out"] in (Path(), Path("/")):
             raise click.UsageError("--out needs a folder of its own.")
-        plotting = wants_plots(options["plots"])
+        plotting = _wants_plots(options["plots"])
         target.check(plotting)
-        with resumable(folder), progress() as show:
+        with resumable(folder), show_progress() as show:
             shared = {name: value for name, value in options.items() if name not in KEY}
             found = compare(
                 make_sampler(shared, continues=length_of(task) is None),
@@ -141,10 +142,10 @@ def command(**options: Any) -> None:
                 engine=engine,
                 progress=show,
             )
-        write(found, folder, target, plotting)
+        _write(found, folder, target, plotting)
 
 
-def make_settings(options: dict[str, Any]) -> list[Setting]:
+def _make_settings(options: dict[str, Any]) -> list[Setting]:
     """All combinations."""
     from ..compare import grid
 
@@ -156,7 +157,7 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
     )
 
 
-def note_caches(settings: Sequence[Setting], task: Task) -> None:
+def _note_caches(settings: Sequence[Setting], task: Task) -> None:
     """Say on stderr which caches will give the same lines, before they are all decoded."""
     from ..compare.engine import length_of
     from ..compare.settings import decoded_twice
@@ -169,7 +170,7 @@ def note_caches(settings: Sequence[Setting], task: Task) -> None:
         )
 
 
-def refuse_length(options: dict[str, Any], task: Task) -> None:
+def _refuse_length(options: dict[str, Any], task: Task) -> None:
     """Raise a usage error for a `--max-new-tokens` that the task has no use for."""
     from ..compare.engine import checked_items, length_of
 
@@ -180,13 +181,13 @@ def refuse_length(options: dict[str, Any], task: Task) -> None:
         refuse_given(["max_new_tokens"], "as the task's items are filled in")
 
 
-def default_folder(task: str, model: str) -> Path:
+def _default_folder(task: str, model: str) -> Path:
     """A folder named after the task and the model."""
     words = re.findall(r"[A-Za-z0-9_.]+", f"{task} {Path(model).name}")
     return Path("compare") / "-".join(words)[:120].lstrip(".")
 
 
-def wants_plots(plots: bool | None) -> bool:
+def _wants_plots(plots: bool | None) -> bool:
     """Whether to draw. Asked for without matplotlib, an error before any work; not asked for, a hint."""
     from importlib.util import find_spec
 
@@ -200,7 +201,7 @@ def wants_plots(plots: bool | None) -> bool:
     return False
 
 
-def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> None:
+def _write(found: Comparison, folder: Path, target: _Target, plotting: bool) -> None:
     """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
     from rich.console import Console
 
@@ -208,7 +209,7 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     from ..compare.table import LEGEND, WIDEST, rich_table
     from ..folders.written import write_results
 
-    report = {target.folder / REPORT: found.markdown(plots=plotting).encode()}
+    report = {target.folder / _REPORT: found.markdown(plots=plotting).encode()}
     write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
     if plotting:
         found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
@@ -218,6 +219,6 @@ def write(found: Comparison, folder: Path, target: Target, plotting: bool) -> No
     # As wide as the table is: a terminal that is narrower still wraps lines, which reads better than cells cut short.
     Console(width=WIDEST, highlight=False).print(table)
     if missing:
-        click.echo(f"{folder / REPORT} has {', '.join(missing)}, too.")
+        click.echo(f"{folder / _REPORT} has {', '.join(missing)}, too.")
     click.echo(fill(" ".join(LEGEND.split()), min(width or 120, 120)))
     click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))

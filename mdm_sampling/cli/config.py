@@ -38,13 +38,13 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
             raise click.BadParameter(f"{file}: there is no option {name!r}; {hint}")
         if str(option.name) in defaults:
             raise click.BadParameter(f"{file}: {name!r} sets an option that the file has set already")
-        defaults[str(option.name)] = [checked(v, option, name, file) for v in listed(value, option, name, file)]
+        defaults[str(option.name)] = [_checked(v, option, name, file) for v in _listed(value, option, name, file)]
         if not option.multiple:
             defaults[str(option.name)] = defaults[str(option.name)][0]
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
 
 
-def listed(value: Any, option: click.Option, name: str, file: Path) -> list[Any]:
+def _listed(value: Any, option: click.Option, name: str, file: Path) -> list[Any]:
     """The values of an option; only one that may be repeated takes several."""
     if not isinstance(value, list):
         return [value]
@@ -53,7 +53,7 @@ def listed(value: Any, option: click.Option, name: str, file: Path) -> list[Any]
     return value
 
 
-def checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
+def _checked(value: Any, option: click.Option, name: str, file: Path) -> Any:
     """A value as it would stand on the command line, so that it is read just as strictly."""
     if option.is_flag:
         if not isinstance(value, bool):

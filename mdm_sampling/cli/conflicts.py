@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..planners.base import PositionPlanner
 
 
-class ReadingRule(NamedTuple):
+class _ReadingRule(NamedTuple):
     """When some options are read.
 
     Attributes:
@@ -66,18 +66,20 @@ def _leaves_open(parameter: str) -> Callable[[Any], bool]:
 
 
 RULES = (
-    ReadingRule(("max_new_tokens", "chat", "system", "stop"), "infill", not_, "with --infill"),
-    ReadingRule(("top_k", "top_p"), "temperature", bool, "without --temperature above 0"),
-    ReadingRule(("system",), "chat", lambda chat: chat is not False, "with --no-chat"),
-    ReadingRule(("overwrite",), "trace_file", bool, "without --trace"),
-    ReadingRule(("overwrite",), "export_file", bool, "without --export"),
-    ReadingRule(("where",), "merge_into", not_, "by --merge, which takes all rows"),
-    ReadingRule(("workers", "gpus_per_worker", "ray_address"), "engine", _is_ray, "without --engine ray"),
-    ReadingRule(("fewshot_as_multiturn",), "apply_chat_template", bool, "without --apply-chat-template"),
-    ReadingRule(("threshold",), "planner", _none_has_a_bypass, "by --planner {}: it already has a bypass"),
-    ReadingRule(("lookahead_batch",), "planner", _some_look_ahead, "by --planner {}: it never looks ahead"),
+    _ReadingRule(("max_new_tokens", "chat", "system", "stop"), "infill", not_, "with --infill"),
+    _ReadingRule(("top_k", "top_p"), "temperature", bool, "without --temperature above 0"),
+    _ReadingRule(("system",), "chat", lambda chat: chat is not False, "with --no-chat"),
+    _ReadingRule(("overwrite",), "trace_file", bool, "without --trace"),
+    _ReadingRule(("overwrite",), "export_file", bool, "without --export"),
+    _ReadingRule(("where",), "merge_into", not_, "by --merge, which takes all rows"),
+    _ReadingRule(("workers", "gpus_per_worker", "ray_address"), "engine", _is_ray, "without --engine ray"),
+    _ReadingRule(("fewshot_as_multiturn",), "apply_chat_template", bool, "without --apply-chat-template"),
+    _ReadingRule(("threshold",), "planner", _none_has_a_bypass, "by --planner {}: it already has a bypass"),
+    _ReadingRule(("lookahead_batch",), "planner", _some_look_ahead, "by --planner {}: it never looks ahead"),
     *(
-        ReadingRule((name,), "planner", _leaves_open(parameter), f"by --planner {{}}: write {parameter} into info-gain")
+        _ReadingRule(
+            (name,), "planner", _leaves_open(parameter), f"by --planner {{}}: write {parameter} into info-gain"
+        )
         for name, parameter in INFO_GAIN.items()
     ),
 )

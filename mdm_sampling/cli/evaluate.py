@@ -10,38 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_sampler
 from .conflicts import refuse_given, refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
-from .options import (
-    MODEL_OPTIONS,
-    ROW_OPTIONS,
-    SAMPLING_OPTIONS,
-    cli_option,
-    max_new_tokens_option,
-    with_options,
-)
-from .progress import progress, resumable
+from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, cli_option, max_new_tokens_option, with_options
 from .types import Finite, Whole
 
 if TYPE_CHECKING:
     from ..evaluation import HarnessTasks
 
-ONLY_GENERATION = (
+_ONLY_GENERATION = (
     "max_new_tokens", "planner", "cache", "threshold", "steps", "block_size", "schedule", "temperature", "top_k",
     "top_p", "processors", "eos", "lookahead_batch", "engine",
 )  # fmt: skip
-ONLY_LIKELIHOOD = ("samples",)
-EVALUATED = (
+_ONLY_LIKELIHOOD = ("samples",)
+_EVALUATED = (
     "num_fewshot", "limit", "apply_chat_template", "fewshot_as_multiturn", "confirm_run_unsafe_code",
     "max_new_tokens", "samples", "seed", "batch_size",
 )  # fmt: skip
 """The options that are arguments of `evaluation.evaluate` as they are."""
 
-EVALUATE_OPTIONS = [
+_EVALUATE_OPTIONS = [
     cli_option("--tasks", multiple=True, required=True, help="Names of tasks, with commas between them. Repeatable."),
     cli_option(
         "--include-path",
@@ -76,7 +70,7 @@ EVALUATE_OPTIONS = [
 
 
 @click.command("evaluate", cls=LaidOutCommand)
-@with_options(EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
+@with_options(_EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.
 
@@ -103,8 +97,8 @@ def command(**options: Any) -> None:
                 loaded,
                 folder=options["out"],
                 engine=engine,
-                progress=progress,
-                **{name: options[name] for name in EVALUATED},
+                progress=show_progress,
+                **{name: options[name] for name in _EVALUATED},
             )
         click.echo(found.tables)
         click.echo(f"In {given / found.files[0].parent.name}: {', '.join(file.name for file in found.files)}")
@@ -121,8 +115,8 @@ def _names_of(given: Sequence[str]) -> list[str]:
 def _check_options(loaded: HarnessTasks, unsafe: bool) -> None:
     """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
     for names, used, why in (
-        (ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),
-        (ONLY_LIKELIHOOD, bool(loaded.kinds - {"generate_until"}), "no task asks for likelihoods"),
+        (_ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),
+        (_ONLY_LIKELIHOOD, bool(loaded.kinds - {"generate_until"}), "no task asks for likelihoods"),
     ):
         if not used:
             refuse_given(names, f"as {why}")

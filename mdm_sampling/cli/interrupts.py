@@ -15,42 +15,43 @@ from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import _exit as leave  # kept here, since `no_way_out` puts another function in its place
+from pathlib import Path
 from types import FrameType
 
 STOPPED = 130
 """The exit code of a process that an interrupt ended."""
 
-AGAIN = 0.05
+_AGAIN = 0.05
 """Seconds after which an interrupt that came during an import is tried again."""
 
-LONGEST = 20.0
+_LONGEST = 20.0
 """Seconds that an interrupt waits for an import, which may hang. Then the process ends as it is."""
 
-IMPORTING = "<frozen importlib._bootstrap>"
-COLLECTING = "gc_callback"
+_IMPORTING = "<frozen importlib._bootstrap>"
+_COLLECTING = "gc_callback"
 """Hypothesis's, which measures the collector's time: most of what is collected while a part is checked."""
 
 
-class Interrupts:
+class _Interrupts:
     """Hears interrupts: each raises `KeyboardInterrupt`, but not where that would be lost, whose end it waits for."""
 
     def __init__(self) -> None:
         self.came: float | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not is_lost(frame):
+        if not _is_lost(frame):
             self.came = None
             raise KeyboardInterrupt
         self.came = self.came or time.monotonic()
-        if time.monotonic() - self.came > LONGEST:
+        if time.monotonic() - self.came > _LONGEST:
             say_stopped()
             leave(STOPPED)
-        again = threading.Timer(AGAIN, interrupt_again, [number])
+        again = threading.Timer(_AGAIN, _interrupt_again, [number])
         again.daemon = True
         again.start()
 
 
-def interrupt_again(number: int) -> None:
+def _interrupt_again(number: int) -> None:
     """Send the main thread a signal, which also ends what it waits for where the system can do so."""
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:
@@ -59,10 +60,10 @@ def interrupt_again(number: int) -> None:
         interrupt_main(signal.Signals(number))
 
 
-def is_lost(frame: FrameType | None) -> bool:
+def _is_lost(frame: FrameType | None) -> bool:
     """Whether an exception that is raised at a point of the program may be lost: in an import, or while collecting."""
     while frame is not None:
-        if frame.f_code.co_filename == IMPORTING or frame.f_code.co_name == COLLECTING:
+        if frame.f_code.co_filename == _IMPORTING or frame.f_code.co_name == _COLLECTING:
             return True
         frame = frame.f_back
     return False
@@ -75,7 +76,7 @@ def patient_interrupts() -> Iterator[None]:
     if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    signal.signal(signal.SIGINT, Interrupts())
+    signal.signal(signal.SIGINT, _Interrupts())
     try:
         yield
     finally:
@@ -100,3 +101,13 @@ def say_stopped() -> None:
     """The one word on stderr. A stream that is gone takes none."""
     with suppress(OSError, ValueError):
         print("\nStopped.", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """End at an interrupt with a sentence that says where the work goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", file=sys.stderr)
+        sys.exit(STOPPED)

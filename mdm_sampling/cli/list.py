@@ -5,40 +5,40 @@ from typing import Any
 
 import click
 
+from ..registry.registry import KINDS, registry
+from ..registry.specs import parameters
 from .errors import plain_errors
 from .layout import LaidOutCommand
 from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
 
-KINDS = ["planners", "draft-shapes", "caches", "token-samplers", "schedules", "processors", "backends", "tasks"]
+
+def kind_named(written: str) -> str:
+    """A kind of parts as the registry calls it; it may be written in the singular and with hyphens."""
+    name = written.replace("-", "_")
+    return f"{name}s" if f"{name}s" in KINDS else name
 
 
-class Kind(click.Choice[str]):
-    """A kind of parts, also in the singular and with underscores."""
-
+class _Kind(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        name = str(value).replace("_", "-")
-        return super().convert(f"{name}s" if f"{name}s" in KINDS else name, param, ctx)
+        return super().convert(kind_named(str(value)), param, ctx)
 
 
 @click.command("list", cls=LaidOutCommand)
-@click.argument("kind", required=False, type=Kind(KINDS), metavar="[KIND]")
+@click.argument("kind", required=False, type=_Kind([*KINDS]), metavar="[KIND]")
 @JSON_OPTION
 @PLUGIN_OPTION
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 
-    KIND is planners, draft-shapes, caches, token-samplers, schedules, processors, backends or tasks; without it all of
+    KIND is backends, caches, planners, draft-shapes, token-samplers, schedules, processors or tasks; without it all of
     them are shown.
     """
     with plain_errors():
-        from ..registry.registry import registry
-        from ..registry.specs import parameters
-
         for name in [kind] if kind else KINDS:
             if not as_json:
                 click.secho(name, bold=True)
-            for claim in registry().kind(name.replace("-", "_")):
+            for claim in registry().kind(name):
                 given = parameters(claim.part)
                 if as_json:
                     line = {"kind": name, "name": claim.name, "rule": claim.rule, "distribution": claim.distribution}

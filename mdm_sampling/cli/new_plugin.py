@@ -16,17 +16,17 @@ from string import Template
 from ..errors import SpecError
 from ..registry.installed import names
 
-TEMPLATES = Path(__file__).parent / "templates"
-PUZZLE = '"1... ..3. .1.. ...4"'
+_TEMPLATES = Path(__file__).parent / "templates"
+_PUZZLE = '"1... ..3. .1.. ...4"'
 USES = {
-    "planner": f"generate --planner $name {PUZZLE}",
-    "cache": f"generate --cache $name {PUZZLE}",
+    "planner": f"generate --planner $name {_PUZZLE}",
+    "cache": f"generate --cache $name {_PUZZLE}",
     "token-sampler": "plugins show $name",
-    "schedule": f"generate --schedule $name {PUZZLE}",
-    "processor": f"generate --processor $name {PUZZLE}",
+    "schedule": f"generate --schedule $name {_PUZZLE}",
+    "processor": f"generate --processor $name {_PUZZLE}",
     "task": "compare --task $name --items 4 --planner confidence -k 1",
     "backend": "plugins show $name",
-    "command": f"$name {PUZZLE}",
+    "command": f"$name {_PUZZLE}",
 }
 """The kinds that there are templates for, and a command that uses what they make."""
 
@@ -63,7 +63,7 @@ def write_plugin(name: str, into: Path, kind: str = "planner") -> Path:
     with tempfile.TemporaryDirectory(dir=into) as unfinished:  # so that a fault leaves nothing half-written
         made = Path(unfinished) / distribution
         for file, template in files.items():
-            text = (TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
+            text = (_TEMPLATES / f"{template}.txt").read_text(encoding="utf-8")
             (made / file).parent.mkdir(parents=True, exist_ok=True)
             (made / file).write_text(Template(text).substitute(words), encoding="utf-8")
         os.rename(made, folder)

@@ -95,7 +95,7 @@ def planning_options(several: bool = False) -> list[Any]:
     )
 
 
-INFO_GAIN_OPTIONS = under(
+_INFO_GAIN_OPTIONS = under(
     "Planning",
     [
         cli_option(
@@ -146,7 +146,7 @@ ANSWER_OPTIONS = [
     cli_option("--stop", multiple=True, help="End the text before this one. Repeatable."),
 ]
 INFILL_OPTION = cli_option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
-BATCH_OPTION = cli_option(
+_BATCH_OPTION = cli_option(
     "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."
 )
 ROW_OPTIONS = under(
@@ -191,7 +191,7 @@ OVERWRITE_OPTION = cli_option(
     "--overwrite", is_flag=True, help="Write even over a file that is there and was not written by the same call."
 )
 JSON_OPTION = cli_option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-OUTPUT_OPTIONS = under(
+_OUTPUT_OPTIONS = under(
     "Output",
     [
         cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
@@ -216,7 +216,7 @@ def with_options(*groups: Sequence[Any]) -> Callable[[Command], Command]:
 
 
 shared_options = with_options(
-    MODEL_OPTIONS, planning_options(), INFO_GAIN_OPTIONS, PACE_OPTIONS, [BATCH_OPTION], ROW_OPTIONS, OUTPUT_OPTIONS
+    MODEL_OPTIONS, planning_options(), _INFO_GAIN_OPTIONS, PACE_OPTIONS, [_BATCH_OPTION], ROW_OPTIONS, _OUTPUT_OPTIONS
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .progress import bar
+from ..progress import bar
 from .streams import echo_json, one_sign_each
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ..result import Result
     from ..sampler import Rows, Sampler
 
-WINDOW = 40
-WATCHED = 4.0  # steps a second of --watch, unless keys change it
-BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
+_WINDOW = 40
+_WATCHED = 4.0  # steps a second of --watch, unless keys change it
+_BESIDE = 56  # columns of a terminal that the label, the bar and the counts take
 
 
 class Progress:
@@ -46,7 +46,7 @@ class Progress:
         if self.codec is None:
             return ""
         text = "".join(c if c.isprintable() else " " for c in self.codec.decode(canvas.body(row)))
-        width = min(WINDOW, shutil.get_terminal_size().columns - BESIDE)
+        width = min(_WINDOW, shutil.get_terminal_size().columns - _BESIDE)
         start = min(max(0, text.find("_") - width // 2), max(0, len(text) - width))
         return text[start : start + width] if width > 0 else ""
 
@@ -90,8 +90,8 @@ def decode_and_print(
             part = slice(first, first + size)
             label = f"{min(first + size, len(rows))}/{len(rows)}"
             title = options["planner"] or describe(sampler.planner)
-            view = watching(sampler, title, first if len(rows) > 1 else None) if options["watch"] else None
-            with view or filling(sampler, label) as shown:
+            view = _watching(sampler, title, first if len(rows) > 1 else None) if options["watch"] else None
+            with view or _filling(sampler, label) as shown:
                 result = sampler.fill(
                     rows[part],
                     seeds[part],
@@ -104,7 +104,7 @@ def decode_and_print(
 
 
 @contextmanager
-def filling(sampler: Sampler, label: str) -> Iterator[list[Progress]]:
+def _filling(sampler: Sampler, label: str) -> Iterator[list[Progress]]:
     """A bar on a terminal's stderr, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield []
@@ -119,14 +119,14 @@ def leave_on_sigterm() -> None:
 
 
 @contextmanager
-def watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[Any]]:
+def _watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[Any]]:
     """The live view of a batch on stderr."""
     from rich.console import Console
 
     from ..views.terminal import Screen, Watcher
 
     leave_on_sigterm()
-    with one_sign_each(sys.stderr), Screen(Console(stderr=True), speed=WATCHED) as screen:
+    with one_sign_each(sys.stderr), Screen(Console(stderr=True), speed=_WATCHED) as screen:
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
 
 T = TypeVar("T")
-KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
+_KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
 
 
 @click.group("plugins")
@@ -37,7 +37,7 @@ def command() -> None:
 @command.command("list")
 @JSON_OPTION
 @PLUGIN_OPTION
-def list_command(as_json: bool) -> None:
+def _list_command(as_json: bool) -> None:
     """Show the installed plug-ins: what they register, or why they could not be loaded."""
     with plain_errors():
         from ..errors import SpecError
@@ -76,9 +76,9 @@ def _by_kind(plugin: Plugin) -> list[str]:
 
 @command.command("show")
 @click.argument("name")
-@KIND_OPTION
+@_KIND_OPTION
 @PLUGIN_OPTION
-def show_command(name: str, kind: str | None) -> None:
+def _show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
         from ..registry.registry import COMMANDS, registry
@@ -109,12 +109,12 @@ def show_command(name: str, kind: str | None) -> None:
 
 @command.command("check")
 @click.argument("name")
-@KIND_OPTION
+@_KIND_OPTION
 @click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
 @click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
 @click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
 @PLUGIN_OPTION
-def check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
+def _check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
     """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
 
     \b
@@ -229,13 +229,12 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     from ..errors import SpecError, nearest
     from ..registry.registry import KINDS, registry
     from ..registry.specs import Spec
+    from .list import kind_named
 
     plugins = [plugin for plugin in registry().plugins if name in (plugin.name, plugin.distribution)]
     word = name if plugins else Spec.parse(name).name
     if kind is not None:
-        kind = kind.replace("-", "_")
-        kind = f"{kind}s" if f"{kind}s" in KINDS else kind
-        return [registry().get(kind, word)], None
+        return [registry().get(kind_named(kind), word)], None
     parts = list(_parts(word))
     if len(parts) > 1:
         kinds = ", ".join(claim.kind for claim in parts)
@@ -266,7 +265,7 @@ def _parts(name: str) -> Iterator[Registration]:
 @click.argument("name")
 @click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
-def new_command(name: str, kind: str, into: Path) -> None:
+def _new_command(name: str, kind: str, into: Path) -> None:
     """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
     with plain_errors():
         from ..registry.registry import COMMANDS, NAME, registry

@@ -47,12 +47,12 @@ def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite
         target.check()
         films = {name: read_trace(trace) for name, trace in zip(names(traces), traces, strict=True)}
         for name, rows in films.items():
-            tell_unfinished(name, rows)
+            _tell_unfinished(name, rows)
         target.write(page(films, title))
         click.echo(f"{file}: {size(where.stat().st_size)}")
 
 
-def tell_unfinished(name: str, films: Sequence[Film]) -> None:
+def _tell_unfinished(name: str, films: Sequence[Film]) -> None:
     """Say on stderr that a trace was cut off."""
     count = sum(film.mask_id in film.canvas for film in films)
     if count:

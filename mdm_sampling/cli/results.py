@@ -14,7 +14,7 @@ from .layout import LaidOutCommand
 from .options import OVERWRITE_OPTION, cli_option
 from .types import OutputFile
 
-HEADS = {
+_HEADS = {
     "rows": "rows",
     "errors": "errors",
     "score": "score",
@@ -26,11 +26,11 @@ HEADS = {
     "seconds": "s/row",
     "batch_seconds": "s/batch",
 }
-COUNTED = ("steps", "sequential_forwards", "forwards", "token_forwards")
+_COUNTED = ("steps", "sequential_forwards", "forwards", "token_forwards")
 """Columns whose means are shown with one decimal, and without one where it is 0."""
 
 
-class Condition(click.ParamType[tuple[str, str]]):
+class _Condition(click.ParamType[tuple[str, str]]):
     """column=value"""
 
     name = "column=value"
@@ -46,7 +46,7 @@ class Condition(click.ParamType[tuple[str, str]]):
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @cli_option(
     "--where",
-    type=Condition(),
+    type=_Condition(),
     multiple=True,
     help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
 )
@@ -107,7 +107,7 @@ def show(lines: list[dict[str, Any]]) -> None:
     names = [name for name in lines[0] if any(line[name] is not None for line in lines)]
     table = Table(box=None)
     for name in names:
-        table.add_column(HEADS.get(name, name), justify="right" if name in HEADS else "left")
+        table.add_column(_HEADS.get(name, name), justify="right" if name in _HEADS else "left")
     for line in lines:
         table.add_row(*(Text(_shown(name, line[name])) for name in names))  # a name is no markup
     Console(width=400, highlight=False).print(table)
@@ -116,6 +116,6 @@ def show(lines: list[dict[str, Any]]) -> None:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in COUNTED:
+    if name in _COUNTED:
         return f"{value:,.1f}".removesuffix(".0")
     return f"{value:,.3f}" if isinstance(value, float) else str(value)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..progress import show_progress
 from .assembly import follow_leader, make_sampler
 from .config import read_config
 from .conflicts import refuse_ignored
 from .engines import ENGINE_OPTIONS, batch_size_option, make_engine
 from .errors import plain_errors
+from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
 from .options import (
@@ -26,14 +28,13 @@ from .options import (
     cli_option,
     with_options,
 )
-from .progress import progress, resumable
 from .targets import files_read
 from .types import OutputFile, Whole
 
 if TYPE_CHECKING:
     from ..jobs import JobOutcome
 
-SOME_ROWS_FAILED = 3
+_SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
 
@@ -42,7 +43,7 @@ def names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...])
     return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",")))
 
 
-JOB_OPTIONS = [
+_JOB_OPTIONS = [
     cli_option(
         "--input",
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
@@ -91,7 +92,7 @@ JOB_OPTIONS = [
     callback=read_config,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@with_options(JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
+@with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
     """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
 
@@ -135,12 +136,12 @@ def command(**options: Any) -> None:
             overwrite=options["overwrite"],
             reads=reads,
         )
-        with resumable(named), progress() as show:
+        with resumable(named), show_progress() as show:
             outcome = job.run(show)
-        tell(outcome, options["output"])
+        _tell(outcome, options["output"])
 
 
-def tell(outcome: JobOutcome, output: Path) -> None:
+def _tell(outcome: JobOutcome, output: Path) -> None:
     """What became of the job, and the exit code."""
     click.echo(
         f"{output}: {outcome.rows} rows" + (f", {outcome.before} of them decoded before" if outcome.before else "")
@@ -148,4 +149,4 @@ def tell(outcome: JobOutcome, output: Path) -> None:
     if outcome.errors:
         noun = "row has an error" if outcome.errors == 1 else "rows have an error"
         click.echo(f"{outcome.errors} {noun} instead of a text: see the column 'error'.", err=True)
-        sys.exit(SOME_ROWS_FAILED)
+        sys.exit(_SOME_ROWS_FAILED)

@@ -20,7 +20,7 @@ def prepare_streams() -> bool:
     lost for a sign.
     """
     if sys.stdin is None or sys.stderr is None or sys.stdout is None:
-        fill_closed()
+        _fill_closed()
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -29,7 +29,7 @@ def prepare_streams() -> bool:
     return sys.stdout is not None
 
 
-def fill_closed() -> None:
+def _fill_closed() -> None:
     """Open the null device under the numbers of closed streams, or the next file that is opened would be one."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -39,7 +39,7 @@ def fill_closed() -> None:
 @contextmanager
 def one_sign_each(stream: Any) -> Iterator[None]:
     """Let a terminal show a question mark for a sign that it lacks: an escape would move what is beside it."""
-    if not isinstance(stream, io.TextIOWrapper) or is_utf8(stream) or not stream.isatty():
+    if not isinstance(stream, io.TextIOWrapper) or _is_utf8(stream) or not stream.isatty():
         yield
         return
     errors = stream.errors
@@ -50,11 +50,11 @@ def one_sign_each(stream: Any) -> Iterator[None]:
         stream.reconfigure(errors=errors)
 
 
-def is_utf8(stream: Any) -> bool:
+def _is_utf8(stream: Any) -> bool:
     """Whether a stream can take every character."""
     return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf8")
 
 
 def echo_json(value: Any) -> None:
     """Print a line of JSON. Where stdout is not UTF-8 it is plain ASCII, which is JSON in nearly every encoding."""
-    click.echo(json.dumps(value, ensure_ascii=not is_utf8(sys.stdout)))
+    click.echo(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout)))

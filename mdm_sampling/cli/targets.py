@@ -21,7 +21,7 @@ CONFIG = "mdm_sampling.config"
 TRACE = re.compile(rb'\{"trace":\d+,"canvas":\{')
 """How every trace begins."""
 
-NOT_READ = {".jsonl", ".html", ".csv", ".md", ".png", ".svg", ".parquet"}
+_NOT_READ = {".jsonl", ".html", ".csv", ".md", ".png", ".svg", ".parquet"}
 """What may lie in a checkpoint's folder and is no part of the checkpoint."""
 
 
@@ -30,10 +30,10 @@ def trace_output(options: dict[str, Any]) -> Output | None:
     name = options["trace_file"]
     if name is None:
         return None
-    return Output(Path(name).absolute(), is_trace, options["overwrite"], files_read(), grows=True)
+    return Output(Path(name).absolute(), _is_trace, options["overwrite"], files_read(), grows=True)
 
 
-def is_trace(file: Path) -> bool:
+def _is_trace(file: Path) -> bool:
     """Whether a file begins as traces do."""
     with open(file, "rb") as opened:
         return TRACE.match(opened.read(64)) is not None
@@ -49,22 +49,22 @@ def files_read() -> list[Path]:
             if isinstance(parameter.type, click.Path):
                 found += [each] if parameter.type.exists and each is not None else []
             elif parameter.name == "model" and each is not None:
-                found += model_files(str(each))
+                found += _model_files(str(each))
             elif isinstance(each, str):
-                found += files_of_spec(each)
+                found += _files_of_spec(each)
     return [Path(file).absolute() for file in found if os.path.isfile(file)]
 
 
-def files_of_spec(spec: str) -> Iterator[str]:
+def _files_of_spec(spec: str) -> Iterator[str]:
     """Whatever in a spec such as `jsonl:questions.jsonl,length=4` could name a file."""
     for piece in re.split(r"[,()\[\]]", spec):
         for begin in re.finditer(r"^|[:=]", piece):
             yield piece[begin.end() :].strip()
 
 
-def model_files(model: str) -> list[Path]:
+def _model_files(model: str) -> list[Path]:
     """The files of a checkpoint's folder; of the model inside this package too."""
     folder = Path(__file__).parents[1] / "backends" / "embedded_model" if model == "embedded" else Path(model)
     if not os.path.isdir(folder):
         return []
-    return [file for file in folder.iterdir() if file.suffix not in NOT_READ]
+    return [file for file in folder.iterdir() if file.suffix not in _NOT_READ]

@@ -27,7 +27,7 @@ from .prompts import prompts_from
 from .streams import one_sign_each
 from .types import Finite
 
-WATCH_OPTIONS = [
+_WATCH_OPTIONS = [
     cli_option(
         "--speed", type=Finite(min=0.25, max=64), default=4.0, show_default=True, help="Most steps shown in a second."
     ),
@@ -38,7 +38,7 @@ WATCH_OPTIONS = [
 
 @click.command("watch", cls=LaidOutCommand)
 @click.argument("prompt", required=False)
-@with_options(WATCH_OPTIONS, MODEL_OPTIONS, planning_options(several=True), PACE_OPTIONS, ROW_OPTIONS)
+@with_options(_WATCH_OPTIONS, MODEL_OPTIONS, planning_options(several=True), PACE_OPTIONS, ROW_OPTIONS)
 def command(prompt: str | None, **options: Any) -> None:
     """Watch a canvas being decoded, step by step: what is filled, how sure the model is, and which moves are weighed.
 

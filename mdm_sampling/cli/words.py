@@ -5,22 +5,24 @@ from __future__ import annotations
 import click
 
 ROWS = "`mdm-sampling generate` has --samples; `mdm-sampling run` takes a row for each sample: its id makes the seed"
-ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); `generate` and `run` have --stop"
-SYSTEM = '`generate` and `run` have --system; a list of chat messages, of a job or in Python, may begin with a "system"'
-TEXTS = "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
-NO_GUIDANCE = "Classifier-free guidance is not computed here"
-PLANNER = "--planner: low_confidence is `confidence`, topk_margin is `margin`, and `random` and `entropy` are so called"
+_ENDS = "A text ends at the model's end tokens (--eos finish saves the rest); `generate` and `run` have --stop"
+_SYSTEM = "`generate` and `run` have --system; a list of chat messages, of a job or in Python, may begin with one"
+_TEXTS = "`mdm-sampling generate` takes texts as arguments, or a file of them with --file"
+_NO_GUIDANCE = "Classifier-free guidance is not computed here"
+_PLANNER = (
+    "--planner: low_confidence is `confidence`, topk_margin is `margin`, and `random` and `entropy` are so called"
+)
 
 OTHER_WORDS: dict[str, str] = {
     **dict.fromkeys(("gen-length", "max-length", "max-tokens", "max-gen-toks", "length"), "--max-new-tokens"),
     **dict.fromkeys(("block-length", "block-len"), "--block-size"),
     **dict.fromkeys(("diffusion-steps", "num-steps", "sampling-steps", "nfe"), "--steps"),
-    **dict.fromkeys(("remasking", "remasking-strategy", "alg", "algorithm", "strategy", "sampler"), PLANNER),
+    **dict.fromkeys(("remasking", "remasking-strategy", "alg", "algorithm", "strategy", "sampler"), _PLANNER),
     **dict.fromkeys(("alg-temp", "remasking-temperature"), "--position-temperature, which info-gain reads"),
     **dict.fromkeys(("eps", "num-transfer-tokens", "transfer-index", "tokens-per-step", "k"), "--schedule and --steps"),
     **dict.fromkeys(("num-return-sequences", "num-samples", "samples", "n", "best-of"), ROWS),
-    **dict.fromkeys(("stop", "stop-strings", "stop-sequences", "stop-token-ids", "until"), ENDS),
-    **dict.fromkeys(("cfg", "cfg-scale", "guidance-scale"), NO_GUIDANCE),
+    **dict.fromkeys(("stop", "stop-strings", "stop-sequences", "stop-token-ids", "until"), _ENDS),
+    **dict.fromkeys(("cfg", "cfg-scale", "guidance-scale"), _NO_GUIDANCE),
     **dict.fromkeys(("dual-cache", "replace-position"), "--cache dual"),
     **dict.fromkeys(("prefix-cache", "cache-type"), "--cache prefix"),
     **dict.fromkeys(("do-sample", "sample"), "--temperature above 0"),
@@ -35,8 +37,8 @@ OTHER_WORDS: dict[str, str] = {
     **dict.fromkeys(("torch-dtype", "precision"), "--dtype"),
     **dict.fromkeys(("gpu", "cuda"), "--device cuda"),
     **dict.fromkeys(("random-seed", "generator-seed"), "--seed"),
-    **dict.fromkeys(("prompt", "prompts", "text"), TEXTS),
-    **dict.fromkeys(("system", "system-prompt"), SYSTEM),
+    **dict.fromkeys(("prompt", "prompts", "text"), _TEXTS),
+    **dict.fromkeys(("system", "system-prompt"), _SYSTEM),
 }
 """Options of other programs without their dashes, and what to write here."""
 

@@ -21,9 +21,10 @@ from ..folders.lines import Line, LineFormat, digest
 from ..folders.store import Store
 from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
-from ..jobs.resume import Progress, decode_missing
+from ..jobs.resume import decode_missing
 from ..jobs.worker import Variant, Worker
 from ..kinds import as_kind
+from ..progress import Progress
 from ..randomness import row_seed
 from ..sampler import Sampler
 from ..tasks.base import Grade, Item, Task
@@ -95,7 +96,7 @@ def compare(
     key_of = COMPARISON_LINES.key_of
     every = [_Trial(setting, each, seed) for setting in settings for seed in seeds for each in asked]
     trials = {key_of(trial.identity): trial for trial in every}
-    variants, batches = planned(list(trials.values()), base, longest, batch_size)
+    variants, batches = _planned(list(trials.values()), base, longest, batch_size)
     worker = Worker(variants, splits=batch_size == "auto", warms_up=True)
 
     def graded_lines(lines: list[Line]) -> list[Line]:
@@ -196,7 +197,7 @@ def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Ite
     return items
 
 
-def planned(
+def _planned(
     trials: Sequence[_Trial], base: Sampler, longest: int, batch_size: BatchSize
 ) -> tuple[list[Variant], list[Batch]]:
     """The variants and the batches that decode trials, which are ordered by setting.

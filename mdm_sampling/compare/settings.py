@@ -18,11 +18,11 @@ from ..registry.specs import build, describe
 from ..sampler import Sampler
 from ..schedules import Constant
 
-GREEDY = (Confidence, Margin, Entropy)  # the baselines that the others are measured against
+_GREEDY = (Confidence, Margin, Entropy)  # the baselines that the others are measured against
 KEY = ("planner", "cache", "tokens_per_step", "block_size")  # what tells settings apart, in this order
 
 
-PROBED = 64  # forwards in which caches that are not the same differ
+_PROBED = 64  # forwards in which caches that are not the same differ
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def is_greedy(self) -> bool:
-        return isinstance(self.planner, GREEDY)
+        return isinstance(self.planner, _GREEDY)
 
     def lines(self, lines: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Those of the results that were decoded this way."""
@@ -110,7 +110,7 @@ def decoded_twice(settings: Sequence[Setting], longest: int | None) -> list[tupl
 def spans(cache: CacheStrategy) -> list[Any]:
     """What a cache recomputes, forward by forward, where a prompt is followed by one block."""
     with at_work("cache", cache):
-        return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(PROBED))]
+        return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(_PROBED))]
 
 
 def text_of_part(part: Any) -> str:

@@ -14,10 +14,10 @@ from torch import Tensor
 from .settings import Setting
 
 RESAMPLES, BLOCK = 10_000, 1_000
-FEW = 2_000  # items up to which the resamples are kept
-BOOTSTRAP_SEED = 0
-Z = 1.959964  # two-sided 95%
-TINY = 1e-300  # stands for a variance of zero, which rejects whatever differs
+_FEW = 2_000  # items up to which the resamples are kept
+_BOOTSTRAP_SEED = 0
+_Z = 1.959964  # two-sided 95%
+_TINY = 1e-300  # stands for a variance of zero, which rejects whatever differs
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Measured:
+class _Measured:
     """A setting's values by item, each [items], in the same order for all settings."""
 
     setting: Setting
@@ -75,14 +75,14 @@ class Measured:
 def summarise(settings: Sequence[Setting], lines: Sequence[dict[str, Any]]) -> list[Summary]:
     """One summary for each setting."""
     measured = [measure(setting, lines) for setting in settings]
-    baselines: dict[tuple[Any, ...], list[Measured]] = {each.setting.conditions: [] for each in measured}
+    baselines: dict[tuple[Any, ...], list[_Measured]] = {each.setting.conditions: [] for each in measured}
     for each in measured:
         if each.setting.is_greedy:
             baselines[each.setting.conditions].append(each)
     return [summary(each, baselines[each.setting.conditions]) for each in measured]
 
 
-def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
+def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> _Measured:
     """Average each item's seeds."""
     mine = setting.lines(lines)
     names = sorted({line["item"] for line in mine})
@@ -95,10 +95,10 @@ def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
     for column in ("score", "cumulative_entropy", "forwards", "token_forwards", "seconds", "filled"):
         given = torch.tensor([float(line[column]) for line in mine], dtype=torch.float64)
         values[column] = torch.zeros_like(times).index_add_(0, index, given) / times
-    return Measured(setting, values, len({line["seed"] for line in mine}))
+    return _Measured(setting, values, len({line["seed"] for line in mine}))
 
 
-def summary(each: Measured, greedy: Sequence[Measured]) -> Summary:
+def summary(each: _Measured, greedy: Sequence[_Measured]) -> Summary:
     gain = change = None
     if greedy:
         best = max(greedy, key=lambda other: (other.mean("score"), -other.mean("cumulative_entropy")))
@@ -124,13 +124,13 @@ def wilson(scores: Tensor, seeds: int = 1) -> Interval:
     """Mean of items' scores, [n], each in [0, 1], with Wilson's interval at the effective number of independent draws.
 
     With one seed that is the number of items. With more it lies between n, if all seeds of an item agree, and
-    n x seeds, if they are independent; see `effective`.
+    n x seeds, if they are independent; see `_effective`.
     """
     n, p = len(scores), float(scores.mean())
-    draws = effective(n, n * p * (1 - p), float((scores - p).square().sum()))
+    draws = _effective(n, n * p * (1 - p), float((scores - p).square().sum()))
     draws = min(max(draws, n), n * seeds)
-    centre = (p + Z * Z / (2 * draws)) / (1 + Z * Z / draws)
-    half = Z * sqrt(p * (1 - p) / draws + Z * Z / (4 * draws**2)) / (1 + Z * Z / draws)
+    centre = (p + _Z * _Z / (2 * draws)) / (1 + _Z * _Z / draws)
+    half = _Z * sqrt(p * (1 - p) / draws + _Z * _Z / (4 * draws**2)) / (1 + _Z * _Z / draws)
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)))
 
 
@@ -141,17 +141,17 @@ def paired(scores: Tensor, others: Tensor) -> Interval:
     that none of 500 did says that fewer than one in a hundred does. (Tango, Statistics in Medicine 17, 1998.)
 
     Tango counts the items that only one side solves. Where an item's difference is a part of 1, because its seeds
-    disagree or its score is a part, it counts as that part, at the effective number of items; see `effective`. With
+    disagree or its score is a part, it counts as that part, at the effective number of items; see `_effective`. With
     one seed and scores of 0 and 1 that is the number of items, and the interval Tango's own.
     """
     apart = scores - others
     n, mean = len(apart), float(apart.mean())
     at_most, seen = float(apart.abs().sum()), float(apart.square().sum())
-    draws = effective(n, at_most - n * mean**2, seen - n * mean**2)
+    draws = _effective(n, at_most - n * mean**2, seen - n * mean**2)
     won, lost = (float(part.clamp(min=0).mean()) * draws for part in (apart, -apart))
 
     def rejects(value: float) -> bool:
-        return abs(tango(won, lost, draws, value)) > Z
+        return abs(tango(won, lost, draws, value)) > _Z
 
     return Interval(mean, _boundary(mean, -1.0, rejects), _boundary(mean, 1.0, rejects))
 
@@ -169,7 +169,7 @@ def tango(won: float, lost: float, n: float, value: float) -> float:
     root = sqrt(max(b * b + 8 * n * lost * value * (1 - value), 0.0))
     only_second = (root - b) / (4 * n)  # its share if `value` is true
     variance = n * (2 * only_second + value * (1 - value))
-    return (won - lost - n * value) / sqrt(max(variance, TINY))
+    return (won - lost - n * value) / sqrt(max(variance, _TINY))
 
 
 def _boundary(inside: float, outside: float, rejects: Callable[[float], bool]) -> float:
@@ -182,7 +182,7 @@ def _boundary(inside: float, outside: float, rejects: Callable[[float], bool]) -
     return inside
 
 
-def effective(items: int, agreeing: float, seen: float) -> float:
+def _effective(items: int, agreeing: float, seen: float) -> float:
     """The number of independent draws that items stand for, whose seeds may disagree.
 
     Args:
@@ -207,20 +207,20 @@ def bootstrap(statistic: Callable[..., Tensor], *values: Tensor) -> Interval:
     if len(values[0]) == 1:
         return Interval(estimate, nan, nan)
     drawn = torch.cat(
-        [statistic(*(weights @ value.float() for value in values)) for weights in resamples(len(values[0]))]
+        [statistic(*(weights @ value.float() for value in values)) for weights in _resamples(len(values[0]))]
     )
     low, high = drawn.quantile(torch.tensor([0.025, 0.975])).tolist()
     return Interval(estimate, low, high)
 
 
-def resamples(items: int) -> Iterator[Tensor]:
+def _resamples(items: int) -> Iterator[Tensor]:
     """Weights of the items in each resample, [some items] at a time; the same whenever they are asked for."""
     for block in range(RESAMPLES // BLOCK):
-        yield (_kept if items <= FEW else _weights)(items, block)
+        yield (_kept if items <= _FEW else _weights)(items, block)
 
 
 def _weights(items: int, block: int) -> Tensor:
-    generator = torch.Generator().manual_seed(BOOTSTRAP_SEED + block)
+    generator = torch.Generator().manual_seed(_BOOTSTRAP_SEED + block)
     drawn = torch.randint(items, (BLOCK, items), generator=generator)
     weights = torch.zeros(BLOCK, items)
     return weights.scatter_add_(1, drawn, torch.ones_like(weights)) / items

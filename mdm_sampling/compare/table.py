@@ -9,31 +9,31 @@ from typing import Any
 
 from .statistics import Interval, Summary
 
-Cell = Callable[[Summary], str]
+_Cell = Callable[[Summary], str]
 
 
 @dataclass(frozen=True)
-class Column:
+class _Column:
     """A column's heading, its text for a summary, and whether it is left out when it is the same in all lines."""
 
     heading: str
-    cell: Cell
+    cell: _Cell
     optional: bool = False
 
 
 COLUMNS = (
-    Column("K", lambda s: str(s.setting.tokens_per_step)),
-    Column("block", lambda s: str(s.setting.block_size or "all"), optional=True),
-    Column("cache", lambda s: s.setting.key["cache"], optional=True),
-    Column("planner", lambda s: s.setting.key["planner"]),
-    Column("accuracy", lambda s: _percent(s.accuracy)),
-    Column("vs best greedy", lambda s: _points(s.gain, s.setting.is_greedy)),
-    Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
-    Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
-    Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
-    Column("token-forwards", lambda s: f"{s.token_forwards:,.0f}"),
-    Column("ms/item", lambda s: f"{1000 * s.seconds:.0f}"),
-    Column("tokens/s", lambda s: f"{s.tokens_per_second:,.0f}"),
+    _Column("K", lambda s: str(s.setting.tokens_per_step)),
+    _Column("block", lambda s: str(s.setting.block_size or "all"), optional=True),
+    _Column("cache", lambda s: s.setting.key["cache"], optional=True),
+    _Column("planner", lambda s: s.setting.key["planner"]),
+    _Column("accuracy", lambda s: _percent(s.accuracy)),
+    _Column("vs best greedy", lambda s: _points(s.gain, s.setting.is_greedy)),
+    _Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
+    _Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
+    _Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
+    _Column("token-forwards", lambda s: f"{s.token_forwards:,.0f}"),
+    _Column("ms/item", lambda s: f"{1000 * s.seconds:.0f}"),
+    _Column("tokens/s", lambda s: f"{s.tokens_per_second:,.0f}"),
 )
 LEAST_TELLING = ("tokens/s", "ms/item", "token-forwards", "vs lowest greedy", "row-forwards")
 """What a narrow terminal is spared, in this order."""

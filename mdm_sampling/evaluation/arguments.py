@@ -14,10 +14,10 @@ from ..registry.specs import Spec
 from ..sampler import SETTINGS, Sampler
 from ..token_samplers import Greedy, GumbelMax, TokenSampler
 
-LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the length of an answer; the first that is given counts, as in the harness."""
 
-NO_EFFECT: dict[str, tuple[Any, ...]] = {
+_NO_EFFECT: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "num_return_sequences": (1,),
     "repetition_penalty": (1,),
@@ -33,11 +33,11 @@ NO_EFFECT: dict[str, tuple[Any, ...]] = {
 }
 """Settings that are not offered here, and the values with which they change nothing, so that nothing is ignored."""
 
-UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", *LENGTHS)
+_UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", *_LENGTHS)
 
-BACKEND: dict[str, Any] = {"model": str, "family": str, **get_type_hints(LoadOptions)}
-HARNESS: dict[str, Any] = dict.fromkeys(("max_new_tokens", "samples", "seed", "batch_size"), int)
-ARGUMENTS = BACKEND | {name: get_type_hints(Sampler)[name] for name in SETTINGS} | HARNESS
+_BACKEND: dict[str, Any] = {"model": str, "family": str, **get_type_hints(LoadOptions)}
+_HARNESS: dict[str, Any] = dict.fromkeys(("max_new_tokens", "samples", "seed", "batch_size"), int)
+ARGUMENTS = _BACKEND | {name: get_type_hints(Sampler)[name] for name in SETTINGS} | _HARNESS
 """The names that `--model_args` may hold and the kinds of their values: those of `load_backend`, of `Sampler` and of
 `HarnessModel`."""
 
@@ -69,14 +69,14 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
     if not isinstance(given, Mapping):
         raise SpecError(f"a task's generation_kwargs are no settings by name: {given!r:.40}")
     asked = {str(name): value for name, value in given.items() if value is not None}
-    unknown = [name for name in asked if name not in UNDERSTOOD and not changes_nothing(name, asked[name])]
+    unknown = [name for name in asked if name not in _UNDERSTOOD and not _changes_nothing(name, asked[name])]
     if unknown:
         raise SpecError(f"a task's generation_kwargs ask for {', '.join(unknown)}, which mdm-sampling does not offer")
     until = asked.get("until", ())
     stops = (until,) if isinstance(until, str) else until
     _expect(isinstance(stops, list | tuple), "until", until, "a text or a list of texts")
     _expect(all(isinstance(stop, str) for stop in stops), "until", until, "a text or a list of texts")
-    lengths = [_whole(name, asked[name]) for name in LENGTHS if name in asked]
+    lengths = [_whole(name, asked[name]) for name in _LENGTHS if name in asked]
     draws, degree = asked.get("do_sample", "temperature" in asked), asked.get("temperature", 1.0)
     top_k, top_p = _whole("top_k", asked.get("top_k", 0)), asked.get("top_p", 1.0)
     _expect(isinstance(draws, bool), "do_sample", draws, "true or false")
@@ -89,9 +89,9 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
     return Generation(tuple(stop for stop in stops if stop), lengths[0] if lengths else None, token_sampler)
 
 
-def changes_nothing(name: str, value: Any) -> bool:
+def _changes_nothing(name: str, value: Any) -> bool:
     """Whether a setting that is not offered has the value that stands for nothing."""
-    return any(isinstance(value, bool) == isinstance(none, bool) and value == none for none in NO_EFFECT.get(name, ()))
+    return any(isinstance(value, bool) == isinstance(none, bool) and value == none for none in _NO_EFFECT.get(name, ()))
 
 
 def _whole(name: str, value: Any) -> int:
@@ -122,10 +122,10 @@ def read_model_args(given: Mapping[str, Any]) -> tuple[Sampler, dict[str, int]]:
             hint = nearest(name, ARGUMENTS, f"it has {', '.join(ARGUMENTS)}")
             raise SpecError(f"mdm-sampling: unknown model argument {name!r}; {hint}")
     values = {name: read_model_arg(name, value) for name, value in given.items() if value is not None}
-    backend = load_backend(**{name: values[name] for name in BACKEND if name in values})
+    backend = load_backend(**{name: values[name] for name in _BACKEND if name in values})
     length = default_new_tokens(values.get("model", "embedded"), values.get("revision"), backend.max_length)
-    spec = {name: values[name] for name in SETTINGS if name in values and name not in HARNESS}
-    own = {name: values[name] for name in HARNESS if name in values}
+    spec = {name: values[name] for name in SETTINGS if name in values and name not in _HARNESS}
+    own = {name: values[name] for name in _HARNESS if name in values}
     return from_spec({"max_new_tokens": length, **spec}, backend), own
 
 

@@ -15,12 +15,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from ..backends.checkpoint import first_sentence
+from ..backends.files import first_sentence
 from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..fields import HALF_A_PAIR, is_whole
 from ..folders.files import Output, replace_file
 
-LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
+_LONGEST_NAME = 200  # bytes of a task's name; its file adds a time to it
 
 
 class Grading(AbstractContextManager["Grading"]):
@@ -278,4 +278,4 @@ def _is_file_name(name: Any) -> bool:
     """Whether files can be named after a task."""
     if not isinstance(name, str) or not name or HALF_A_PAIR.search(name):
         return False
-    return not any(c in "/\\\0" or ord(c) < 32 for c in name) and len(name.encode()) <= LONGEST_NAME
+    return not any(c in "/\\\0" or ord(c) < 32 for c in name) and len(name.encode()) <= _LONGEST_NAME

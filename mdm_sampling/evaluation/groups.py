@@ -9,23 +9,23 @@ from typing import Any
 from ..errors import SpecError, nearest
 from .grading import told
 
-OWN_DATA = ("dataset_path", "custom_dataset", "class", "include")
+_OWN_DATA = ("dataset_path", "custom_dataset", "class", "include")
 """What a task needs that is written inside a group instead of standing under a name."""
 
 
-def members(index: Mapping[str, Any], name: str) -> list[Any]:
+def _members(index: Mapping[str, Any], name: str) -> list[Any]:
     """What a group's file lists; nothing for a task."""
     entry = index.get(name)
     config = getattr(entry, "cfg", None) or {}
-    return listed(config) if "group" in config and "class" not in config else []
+    return _listed(config) if "group" in config and "class" not in config else []
 
 
-def listed(config: Mapping[str, Any]) -> list[Any]:
+def _listed(config: Mapping[str, Any]) -> list[Any]:
     found = config.get("task")
     return found if isinstance(found, list) else []
 
 
-def is_group(index: Mapping[str, Any], name: str) -> bool:
+def _is_group(index: Mapping[str, Any], name: str) -> bool:
     config = getattr(index.get(name), "cfg", None) or {}
     return "group" in config and "class" not in config
 
@@ -36,7 +36,7 @@ def named(member: Any) -> str | None:
         return member
     if not isinstance(member, Mapping) or "group" in member:
         return None
-    return None if any(key in member for key in OWN_DATA) else str(member.get("task"))
+    return None if any(key in member for key in _OWN_DATA) else str(member.get("task"))
 
 
 def knows_all(index: Mapping[str, Any], names: Sequence[str]) -> bool:
@@ -52,17 +52,17 @@ def knows_all(index: Mapping[str, Any], names: Sequence[str]) -> bool:
             return False
         if name not in seen:
             seen.add(name)
-            waiting += [inner for inner in names_in(members(index, name)) if inner is not None]
+            waiting += [inner for inner in _names_in(_members(index, name)) if inner is not None]
     return True
 
 
-def names_in(listed_members: Sequence[Any]) -> Iterator[str]:
+def _names_in(listed_members: Sequence[Any]) -> Iterator[str]:
     """The names that a group asks for, also in groups that are written inside it."""
     for member in listed_members:
-        if isinstance(member, Mapping) and "group" in member and not listed(member):
+        if isinstance(member, Mapping) and "group" in member and not _listed(member):
             yield str(member["group"])
         elif isinstance(member, Mapping) and "group" in member:
-            yield from names_in(listed(member))
+            yield from _names_in(_listed(member))
         elif (name := named(member)) is not None:
             yield name
 
@@ -71,21 +71,21 @@ def check_group(index: Mapping[str, Any], name: str, around: tuple[str, ...] = (
     """Raise `SpecError` for a group that holds no task, itself, or a name that is not known."""
     if name in around:
         raise SpecError(f"group {name!r} contains itself")
-    if not is_group(index, name):
+    if not _is_group(index, name):
         return
-    _check_members(index, name, members(index, name), (*around, name))
+    _check_members(index, name, _members(index, name), (*around, name))
 
 
 def _check_members(index: Mapping[str, Any], group: str, inside: Sequence[Any], around: tuple[str, ...]) -> None:
     if not inside:
         raise SpecError(f"group {group!r} holds no task")
     for member in inside:
-        if isinstance(member, Mapping) and "group" in member and listed(member):
-            _check_members(index, str(member["group"]), listed(member), around)
+        if isinstance(member, Mapping) and "group" in member and _listed(member):
+            _check_members(index, str(member["group"]), _listed(member), around)
             continue
         if not isinstance(member, str | Mapping):
             raise SpecError(f"group {group!r}: a member is the name of a task or its settings, got {member!r:.40}")
-        for name in names_in([member]):
+        for name in _names_in([member]):
             if name not in index:
                 hint = nearest(name, list(index), "`lm_eval ls tasks` lists them")
                 raise SpecError(f"group {group!r}: there is no task {name!r}; {hint}")
@@ -94,9 +94,9 @@ def _check_members(index: Mapping[str, Any], group: str, inside: Sequence[Any], 
 
 def tasks_in(index: Mapping[str, Any], name: str) -> list[str]:
     """The names of a group's tasks, or the name of a task itself; the group must have been checked."""
-    if not is_group(index, name):
+    if not _is_group(index, name):
         return [name]
-    return [task for inner in names_in(members(index, name)) for task in tasks_in(index, inner)]
+    return [task for inner in _names_in(_members(index, name)) for task in tasks_in(index, inner)]
 
 
 def first_fault(manager: Any, names: Sequence[str]) -> str | None:
@@ -105,11 +105,11 @@ def first_fault(manager: Any, names: Sequence[str]) -> str | None:
         try:
             manager.load([name])
         except (Exception, SystemExit, GeneratorExit) as error:
-            return f"task {name!r}{fault_of(error)}"
+            return f"task {name!r}{_fault_of(error)}"
     return None
 
 
-def fault_of(error: BaseException) -> str:
+def _fault_of(error: BaseException) -> str:
     """What was raised while a task was loaded, at its first item if that was tried already."""
     frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__)]
     item = ", item 0" if any("test_doc" in names for names in frames) else ""

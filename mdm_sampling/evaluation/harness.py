@@ -30,8 +30,9 @@ from ..folders.store import Store
 from ..history import RowCost
 from ..jobs.batches import BatchSize, EncodedRow, check_batch_size, most_rows, plan
 from ..jobs.engine import Engine, LocalEngine
-from ..jobs.resume import ShowProgress, decode_missing, no_progress
+from ..jobs.resume import decode_missing
 from ..jobs.worker import Variant, Worker, free_memory
+from ..progress import ShowProgress, no_progress, show_progress
 from ..registry.specs import NOT_REGISTERED, Spec, describe
 from ..sampler import Sampler
 from ..stops import before_stops
@@ -42,14 +43,14 @@ from .seeds import answer_seed
 
 NAME = "mdm-sampling"
 
-COSTS = [each.name for each in fields(RowCost)]
-ANSWERS = LineFormat(
+_COSTS = [each.name for each in fields(RowCost)]
+_ANSWERS = LineFormat(
     kind="set of answers",
     key=("digest", "seed", "settings"),
     required=("item", "digest", "seed", "settings", "spec", "machine"),
-    decoded=("text", "tokens", *COSTS),
+    decoded=("text", "tokens", *_COSTS),
 )
-LIKELIHOODS = LineFormat(
+_LIKELIHOODS = LineFormat(
     kind="set of likelihoods",
     key=("digest", "seed", "samples"),
     required=("item", "digest", "seed", "samples", "log_likelihood", "standard_error", "forwards", "matches"),
@@ -58,7 +59,7 @@ LIKELIHOODS = LineFormat(
 SCORED_AT_ONCE = 256
 """Pairs whose likelihoods are computed, and kept, together."""
 
-CACHE_OWNER = "mdm-sampling: whose answers these are"
+_CACHE_OWNER = "mdm-sampling: whose answers these are"
 """The key under which a cache of the harness says which sampler, seed and weights its answers come from."""
 
 T = TypeVar("T")
@@ -142,9 +143,8 @@ class HarnessModel(LM):  # type: ignore[misc]
             given.pop("device", None)
         given |= {"model" if name == "pretrained" else name: value for name, value in arg_dict.items()}
         sampler, own = read_model_args(given)
-        from ..cli.progress import progress  # it is a command that loads a model by name, the harness's own
-
-        return cls(sampler, progress=progress, **own)  # type: ignore[arg-type]  # numbers, by name
+        # It is a command that loads a model by name, the harness's own.
+        return cls(sampler, progress=show_progress, **own)  # type: ignore[arg-type]  # numbers, by name
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
@@ -171,7 +171,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         for i, request in enumerate(requests):
             identity = {"item": _item_of(request, i), "digest": digest(rows[i]), "seed": seeds[i]}
             row, variant = EncodedRow(rows[i], seeds[i], identity), distinct.index(token_samplers[i])
-            keys.append(ANSWERS.key_of(worker.identity(row, variant)))
+            keys.append(_ANSWERS.key_of(worker.identity(row, variant)))
             encoded[keys[i]] = row, variant  # equal requests are decoded once
         batches = []
         for variant in range(len(distinct)):
@@ -182,17 +182,17 @@ class HarnessModel(LM):  # type: ignore[misc]
             return self._text(line["tokens"], asked[i].until)
 
         def finish(lines: list[Line]) -> list[Line]:
-            kept = [_without_prompt(line, encoded[ANSWERS.key_of(line)][0].row) for line in lines]
+            kept = [_without_prompt(line, encoded[_ANSWERS.key_of(line)][0].row) for line in lines]
             for line in kept:
-                for i in asking[ANSWERS.key_of(line)]:
+                for i in asking[_ANSWERS.key_of(line)]:
                     self.cache_hook.add_partial("generate_until", requests[i].args, answer(line, i))
             return kept
 
         asking = _numbers_by_key(keys)
         show = no_progress if disable_tqdm else self.progress
-        with self._store(ANSWERS, spec=self.sampler.spec()) as store, show("answers") as progress:
+        with self._store(_ANSWERS, spec=self.sampler.spec()) as store, show("answers") as progress:
             held = decode_missing(store, self.engine, worker, batches, finish=finish, progress=progress).lines
-        self.rows += [RowCost(**{name: line[name] for name in COSTS}) for line in held.values()]
+        self.rows += [RowCost(**{name: line[name] for name in _COSTS}) for line in held.values()]
         return [answer(held[key], i) for i, key in enumerate(keys)]
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -213,7 +213,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         for i, request in enumerate(requests):
             ids = self.codec.ids(request.args[0], special=False)
             size = max(1, len(ids) if limit is None else limit - len(start))
-            pairs += [(start, window) for window in slices(ids, size)]
+            pairs += [(start, window) for window in _slices(ids, size)]
             owners += [i] * (len(pairs) - len(owners))
         whole = [requests[i] for i in owners]
         found = dict(self._scored(whole, pairs, checks=False, shows=not disable_tqdm))
@@ -322,15 +322,15 @@ class HarnessModel(LM):  # type: ignore[misc]
             }
             for i, (request, pair) in enumerate(zip(requests, pairs, strict=True))
         ]
-        asking = _numbers_by_key([LIKELIHOODS.key_of(name) for name in names])
+        asking = _numbers_by_key([_LIKELIHOODS.key_of(name) for name in names])
         show = self.progress if shows else no_progress
-        with self._store(LIKELIHOODS, backend=self.sampler.spec()["backend"]) as store, show("texts") as progress:
-            done = [line for line in store.lines if LIKELIHOODS.key_of(line) in asking]
-            held = {LIKELIHOODS.key_of(line) for line in done}
+        with self._store(_LIKELIHOODS, backend=self.sampler.spec()["backend"]) as store, show("texts") as progress:
+            done = [line for line in store.lines if _LIKELIHOODS.key_of(line) in asking]
+            held = {_LIKELIHOODS.key_of(line) for line in done}
             missing = [numbers[0] for key, numbers in asking.items() if key not in held]
             progress(len(done), len(asking))
             yield from self._told(done, asking)
-            for part in slices(missing, SCORED_AT_ONCE):
+            for part in _slices(missing, SCORED_AT_ONCE):
                 computed = self._lines([pairs[i] for i in part], checks)
                 lines = [names[i] | line for i, line in zip(part, computed, strict=True)]
                 store.add(lines)
@@ -343,7 +343,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         for line in lines:
             self.estimates.append(Estimate(line["log_likelihood"], line["standard_error"], line["forwards"]))
             self.greedy_forwards += line["greedy_forwards"]
-            for i in asking[LIKELIHOODS.key_of(line)]:
+            for i in asking[_LIKELIHOODS.key_of(line)]:
                 yield i, line
 
     def _lines(self, pairs: Sequence[Pair], checks: bool) -> list[Line]:
@@ -401,14 +401,14 @@ class HarnessModel(LM):  # type: ignore[misc]
         try:
             return read_generation(request.args[1])
         except SpecError as error:
-            raise SpecError(f"{place_of(request)}{error}") from error
+            raise SpecError(f"{_place_of(request)}{error}") from error
 
     def _row(self, number: int, request: Instance, asked: Generation) -> Row:
         """A prompt and the masks of its answer, of which no more are made than the context holds."""
         backend, prefix, length = self.sampler.backend, self._ids(request.args[0]), self._length(asked)
         limit = backend.max_length
         if limit is not None and len(prefix) + length > limit:
-            where = place_of(request) or f"row {number}: "
+            where = _place_of(request) or f"row {number}: "
             raise CanvasError(
                 f"{where}a prompt of {len(prefix)} tokens and {length} positions after it exceed the model's context "
                 f"of {limit}; shorten one of them"
@@ -425,7 +425,7 @@ class HarnessModel(LM):  # type: ignore[misc]
         for request in requests:
             repeat = times[id(request)]
             if repeat and self.cache_hook.dbdict is not None and not request.args[1].get("do_sample"):
-                raise SpecError(f"{place_of(request)}it repeats requests, and --use_cache keeps one answer of each")
+                raise SpecError(f"{_place_of(request)}it repeats requests, and --use_cache keeps one answer of each")
             seeds.append(answer_seed(request.args[0], self.seed, repeat))
             times[id(request)] += 1
         return seeds
@@ -473,7 +473,7 @@ def _item_of(request: Instance, number: int) -> str:
     return f"{request.task_name} {request.doc_id}" if request.task_name is not None else f"row {number}"
 
 
-def place_of(request: Instance) -> str:
+def _place_of(request: Instance) -> str:
     """The task and the item that a request is of, before what is said of it; nothing where nobody said."""
     if request.task_name is None:
         return ""
@@ -484,17 +484,17 @@ def _refuse_blank(requests: Sequence[Instance]) -> None:
     """Raise `CanvasError` for a continuation without a word: it would be certain, and win over every other choice."""
     for request in requests:
         if not request.args[1].strip():
-            raise CanvasError(f"{place_of(request)}choice {request.idx} is blank, so it has no likelihood")
+            raise CanvasError(f"{_place_of(request)}choice {request.idx} is blank, so it has no likelihood")
 
 
 def check_cache(held: Any, identity: str) -> None:
     """Write into an empty cache of answers whose they are, and refuse one of others."""
     if not len(held):
-        held[CACHE_OWNER] = identity
-    elif CACHE_OWNER not in held or held[CACHE_OWNER] != identity:
+        held[_CACHE_OWNER] = identity
+    elif _CACHE_OWNER not in held or held[_CACHE_OWNER] != identity:
         raise SpecError("--use_cache: this cache holds answers of another sampler, seed or model; give another file")
 
 
-def slices(values: Sequence[T], size: int) -> list[Sequence[T]]:
+def _slices(values: Sequence[T], size: int) -> list[Sequence[T]]:
     """Neighbouring values, at most `size` of them together."""
     return [values[first : first + size] for first in range(0, len(values), size)]

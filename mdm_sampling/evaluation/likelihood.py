@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ..at_work import at_work
 from ..backends.base import ModelBackend
+from ..backends.evaluation_mode import EvaluationMode
 from ..canvas import Canvas, Span, check_rows
 from ..errors import CanvasError, PredictionError, require
-from ..evaluation_mode import EvaluationMode
 from ..planners.base import top_positions
 from ..prediction import Head, Prediction
 from ..randomness import RowNoise
@@ -62,7 +62,7 @@ class GreedyCheck:
 
 
 @dataclass(frozen=True)
-class Question:
+class _Question:
     """What one mask asks of the model: the log-probability of the masked tokens, which counts `weight` in the mean."""
 
     pair: int
@@ -129,7 +129,7 @@ def greedy_checks(backend: ModelBackend, pairs: Sequence[Pair], *, batch_size: i
         for first in range(0, len(unfinished), batch_size):
             part = unfinished[first : first + batch_size]
             with evaluating:
-                found = predict(backend, head, [(tuple(pairs[i][0]), tuple(bodies[i])) for i in part])
+                found = _predict(backend, head, [(tuple(pairs[i][0]), tuple(bodies[i])) for i in part])
                 statistics = found.statistics
             one = torch.ones(len(part), dtype=torch.long, device=found.masked.device)
             positions = top_positions(statistics.confidence, found.masked, one).int().argmax(1)
@@ -155,7 +155,7 @@ def check_pairs(backend: ModelBackend, pairs: Sequence[Pair], batch_size: int) -
         check_rows(backend, rows)
 
 
-def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[Question]:
+def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: int) -> Iterator[_Question]:
     """The questions of all pairs, one pair after the other, those of similar length beside each other."""
     for i in _by_length(pairs):
         prefix, continuation = tuple(pairs[i][0]), torch.tensor(pairs[i][1], dtype=torch.long)
@@ -167,7 +167,7 @@ def questions(backend: ModelBackend, pairs: Sequence[Pair], samples: int, seed: 
         bodies = continuation.where(~masks, backend.mask_id).tolist()
         hidden = masks.sum(1).tolist()
         for body, count, weight in zip(bodies, hidden, weights.tolist(), strict=True):
-            yield Question(i, (prefix, tuple(body)), length / count, weight)
+            yield _Question(i, (prefix, tuple(body)), length / count, weight)
 
 
 def _by_length(pairs: Sequence[Pair]) -> list[int]:
@@ -193,9 +193,9 @@ def draw_masks(length: int, samples: int, noise: RowNoise) -> tuple[Tensor, Tens
     return masks.bool(), times.double() / samples
 
 
-def batches(asked: Iterable[Question], size: int) -> Iterator[list[Question]]:
+def batches(asked: Iterable[_Question], size: int) -> Iterator[list[_Question]]:
     """Neighbouring questions, together about at most `size` different rows."""
-    batch: list[Question] = []
+    batch: list[_Question] = []
     rows: set[Row] = set()
     for question in asked:
         if len(rows) == size and question.row not in rows:
@@ -207,10 +207,10 @@ def batches(asked: Iterable[Question], size: int) -> Iterator[list[Question]]:
         yield batch
 
 
-def answers(backend: ModelBackend, head: Head, pairs: Sequence[Pair], batch: Sequence[Question]) -> list[float]:
+def answers(backend: ModelBackend, head: Head, pairs: Sequence[Pair], batch: Sequence[_Question]) -> list[float]:
     """For each question the summed log-probability of the masked tokens; a row is computed once, whoever asks."""
     rows = list(dict.fromkeys(question.row for question in batch))
-    found = predict(backend, head, rows)
+    found = _predict(backend, head, rows)
     device = found.masked.device
     asked = found.select(torch.tensor([rows.index(question.row) for question in batch], device=device))
     tokens = torch.zeros(asked.masked.shape, dtype=torch.long, device=device)
@@ -226,7 +226,7 @@ def answers(backend: ModelBackend, head: Head, pairs: Sequence[Pair], batch: Seq
     return totals.tolist()
 
 
-def predict(backend: ModelBackend, head: Head, rows: Sequence[Row]) -> Prediction:
+def _predict(backend: ModelBackend, head: Head, rows: Sequence[Row]) -> Prediction:
     """What the model predicts at the masks of (prefix, body) rows, in one forward over whole canvases."""
     canvas = Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
     with at_work("model", backend):

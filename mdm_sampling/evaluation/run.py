@@ -16,7 +16,7 @@ from ..errors import MDMError, SpecError, nearest
 from ..folders.files import Output
 from ..jobs.batches import BatchSize
 from ..jobs.engine import Engine
-from ..jobs.resume import ShowProgress, no_progress
+from ..progress import ShowProgress, no_progress
 from ..provenance import describe_machine
 from ..sampler import Sampler
 from .grading import Grading, check_task, told
@@ -182,7 +182,7 @@ def evaluate(
             tables = _tables_of(results)
         about = {"tasks": list(results["configs"]), **asked, **_about_model(model)}
         about["seconds"] = round(time.perf_counter() - began, 3)
-        files = [] if kept_in is None else write(results, found, about, tracker, kept_in)
+        files = [] if kept_in is None else _write(results, found, about, tracker, kept_in)
         grading.forget()
     return Evaluation(results, found, about, tables, files)
 
@@ -275,7 +275,7 @@ def _about_model(model: HarnessModel) -> dict[str, Any]:
     return {**model.settings(), "notes": model.notes, **model.costs(), "machine": machine}
 
 
-def write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folder: Path) -> list[Path]:
+def _write(results: Any, samples: Any, about: dict[str, Any], tracker: Any, folder: Path) -> list[Path]:
     """The harness's files and ours beside them, all with the time in their names."""
     samples = deepcopy(samples)  # which the harness makes texts of
     tracker.save_results_aggregated(results=results, samples=samples)

@@ -26,7 +26,7 @@ RENDERED = "rendered.jsonl"  # what a chat template made of a job's prompts
 LOCK = ".lock"
 WRITTEN = ".written"
 UNGRADED = "ungraded.jsonl"
-KEPT = (MANIFEST, LINES, SETTINGS, RENDERED, LOCK, WRITTEN, UNGRADED)
+_KEPT = (MANIFEST, LINES, SETTINGS, RENDERED, LOCK, WRITTEN, UNGRADED)
 """What a results folder keeps. No output goes over one of these, whatever is allowed."""
 
 
@@ -58,8 +58,8 @@ class Output:
 
         What is missing, empty, ours or the same as the file `new` may be written, and a device if the output grows.
         """
-        file = place_of(self.file)
-        if file.name in KEPT and (file.parent / MANIFEST).exists():
+        file = _place_of(self.file)
+        if file.name in _KEPT and (file.parent / MANIFEST).exists():
             raise SpecError(f"{self.file} keeps the results of the folder {file.parent}, and is not overwritten")
         if not file.exists():
             return file
@@ -115,7 +115,7 @@ class Output:
             yield opened
 
 
-def place_of(file: Path | str) -> Path:
+def _place_of(file: Path | str) -> Path:
     """A file's path with links followed. Raises `SpecError` for a folder, or if there is no folder to put it in."""
     try:
         found = Path(file)
@@ -190,7 +190,7 @@ def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iter
         check: gets the new file once it is written, and raises if it must not take the place of the old one. Only a
             file that is this package's own may be replaced without.
     """
-    file = place_of(file)
+    file = _place_of(file)
     if file.exists() and not file.is_file():
         raise SpecError(f"{file} is no ordinary file, so it cannot be replaced")
     temporary = _fresh_file(file)

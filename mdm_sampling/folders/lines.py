@@ -13,7 +13,7 @@ from ..fields import Fields, is_number, is_whole, parse_json
 
 Line = dict[str, Any]
 Key = tuple[Any, ...]
-Check = Callable[[Any], bool]
+_Check = Callable[[Any], bool]
 
 SHARED = ("spec", "machine")
 """Fields that are alike in many lines. A line holds a digest of each, and the folder each value once."""
@@ -58,7 +58,7 @@ class LineFormat:
         missing = next((name for name in ("batch", *self.required, *decoded) if name not in line), None)
         if missing is not None:
             return f"a line is no result, it has no {missing!r}"
-        wrong = next((name for name, check in FIELDS.items() if name in line and not check(line[name])), None)
+        wrong = next((name for name, check in _FIELDS.items() if name in line and not check(line[name])), None)
         return wrong and f"a line is no result, its {wrong!r} is {line[wrong]!r:.40}"
 
 
@@ -106,21 +106,21 @@ def _is_machine(value: Any) -> bool:
 
 def _is_spec(value: Any) -> bool:
     """Whether what stands in a sampler's spec is of the right kinds; whether it can be built is another matter."""
-    return isinstance(value, dict) and all(check(value[name]) for name, check in SPEC.items() if name in value)
+    return isinstance(value, dict) and all(check(value[name]) for name, check in _SPEC.items() if name in value)
 
 
-def _or_none(check: Check) -> Check:
+def _or_none(check: _Check) -> _Check:
     return lambda value: value is None or check(value)
 
 
-SPEC: dict[str, Check] = {
+_SPEC: dict[str, _Check] = {
     "backend": _or_none(lambda value: isinstance(value, dict)),
     **dict.fromkeys(("planner", "cache", "token_sampler", "schedule", "eos"), _is_text),
     "processors": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     **dict.fromkeys(("max_new_tokens", "block_size", "steps"), _is_size),
     "lookahead_batch": _or_none(_is_size),
 }
-FIELDS: dict[str, Check] = {
+_FIELDS: dict[str, _Check] = {
     **dict.fromkeys(("item", "digest", "settings", "planner", "cache", "text"), _is_text),
     **dict.fromkeys(("answer", "error"), _or_none(_is_text)),
     **dict.fromkeys(("tokens_per_step", "block_size"), _or_none(_is_size)),
@@ -149,7 +149,7 @@ def read_lines(data: bytes, line_format: LineFormat, shared: Mapping[str, Any]) 
         shared: the values of the fields `SHARED`, by digest.
     """
     whole = data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]
-    lines = [joined(parse_json(line), shared) for line in whole]
+    lines = [_joined(parse_json(line), shared) for line in whole]
     wrong = next(filter(None, map(line_format.fault, lines)), None)
     if wrong is not None:
         raise ValueError(wrong)
@@ -157,7 +157,7 @@ def read_lines(data: bytes, line_format: LineFormat, shared: Mapping[str, Any]) 
     return lines[:count], sum(len(line) + 1 for line in whole[:count])
 
 
-def joined(line: Any, shared: Mapping[str, Any]) -> Line:
+def _joined(line: Any, shared: Mapping[str, Any]) -> Line:
     """A line with the values of the shared fields. Raises `ValueError` if one is not known."""
     if not isinstance(line, dict):
         raise ValueError("a line is no result")

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import SpecError
 from .files import MANIFEST, WRITTEN, Output, is_foreign
 
-NOTE = re.compile(rb"^([0-9a-f]{64})  ", re.MULTILINE)
+_NOTE = re.compile(rb"^([0-9a-f]{64})  ", re.MULTILINE)
 
 
 class Written:
@@ -46,11 +46,11 @@ class Written:
             if self.file.is_symlink():
                 raise ValueError("a link")
             data = self.file.read_bytes()
-            if data and not NOTE.match(data):
+            if data and not _NOTE.match(data):
                 raise ValueError("other lines")
         except (OSError, ValueError) as error:
             raise SpecError(f"{self.file} holds {error}, not the notes of what was written; move it away") from error
-        return {note.decode() for note in NOTE.findall(data)}
+        return {note.decode() for note in _NOTE.findall(data)}
 
 
 def write_results(
@@ -68,7 +68,7 @@ def write_results(
     with ExitStack() as stack:
         made: dict[str, Path] = {}
         for file, content in contents.items():
-            output = output_of(folder, file.name, overwrite, reads)
+            output = _output_of(folder, file.name, overwrite, reads)
             made[file.name] = stack.enter_context(output.replacing())
             made[file.name].write_bytes(content)
             output.check(made[file.name])
@@ -80,10 +80,10 @@ def write_results(
 def check_results(folder: Path, names: Iterable[str], *, overwrite: bool = False, reads: Sequence[Path] = ()) -> None:
     """Raise `SpecError` for the first of these files in a folder that must not be lost, before any work."""
     for name in names if folder.is_dir() else ():
-        output_of(folder, name, overwrite, reads).check()
+        _output_of(folder, name, overwrite, reads).check()
 
 
-def output_of(folder: Path, name: str, overwrite: bool, reads: Sequence[Path]) -> Output:
+def _output_of(folder: Path, name: str, overwrite: bool, reads: Sequence[Path]) -> Output:
     return Output(folder / name, Written(folder).__contains__ if _is_results(folder) else is_foreign, overwrite, reads)
 
 

@@ -24,7 +24,7 @@ from .rendered import Renderings
 
 BatchSize = int | Literal["auto"]
 """Most rows of a batch; "auto" for as many as fit into memory, found by halving."""
-AUTO_ROWS = 64
+_AUTO_ROWS = 64
 """Rows that a batch may have at most where it is chosen by what fits into memory."""
 
 
@@ -132,7 +132,7 @@ def check_batch_size(batch_size: BatchSize) -> None:
 
 def most_rows(batch_size: BatchSize) -> int:
     """Rows of a batch before any halving."""
-    return AUTO_ROWS if batch_size == "auto" else batch_size
+    return _AUTO_ROWS if batch_size == "auto" else batch_size
 
 
 def plan(

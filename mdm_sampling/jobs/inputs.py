@@ -19,7 +19,7 @@ from ..prompts import Prompt
 
 COLUMNS = ("prompt", "messages", "text", "question")
 """Where a prompt is looked for unless a column is named, in this order."""
-STANDARD_INPUT = Path("-")
+_STANDARD_INPUT = Path("-")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_rows(
     """
     file = Path(file)
     readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    is_piped = file == STANDARD_INPUT
+    is_piped = file == _STANDARD_INPUT
     if not is_piped and file.suffix not in readers:
         raise SpecError(f"{file}: an input ends in {', '.join(readers)}")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import SpecError, require
 from ..folders.lines import Line, LineFormat, digest
 from ..folders.store import Store
+from ..progress import Progress
 from ..sampler import Sampler
 from ..stops import checked_stops
 from .batches import BatchSize, EncodedRow, check_batch_size, encode, plan
@@ -17,10 +18,10 @@ from .engine import Engine, LocalEngine
 from .inputs import InputRow
 from .outputs import check_output, output_of_job, output_row, write_output
 from .rendered import Renderings
-from .resume import Progress, decode_missing
+from .resume import decode_missing
 from .worker import Variant, Worker
 
-JOB_LINES = LineFormat(
+_JOB_LINES = LineFormat(
     kind="job",
     key=("number", "digest", "seed", "settings"),
     required=("item", "number", "digest", "seed", "settings", "error", "spec", "machine"),
@@ -141,11 +142,11 @@ class Job:
         worker = Worker([variant], splits=self.batch_size == "auto")
         batches = plan(rows, self.batch_size, self.batch_tokens)
         manifest = self._manifest(rows, bad, worker)
-        with Store(folder, manifest, JOB_LINES, changed=self.changed, first=renderings.keep) as store:
+        with Store(folder, manifest, _JOB_LINES, changed=self.changed, first=renderings.keep) as store:
             held = decode_missing(
                 store, self.engine, worker, batches, finish=_without_order, keeps_errors=True, progress=progress
             )
-            lines = [held.lines[JOB_LINES.key_of(worker.identity(row, 0))] for row in rows]
+            lines = [held.lines[_JOB_LINES.key_of(worker.identity(row, 0))] for row in rows]
             told = [output_row(line | self._asked(row), row.kept) for line, row in zip(lines, rows, strict=True)]
             told += [output_row({"item": row.id, "number": row.number, "error": row.error}, row.kept) for row in bad]
             write_output(output, folder, told)

@@ -24,11 +24,11 @@ from ..folders.lines import Line
 from .batches import Batch
 from .worker import Worker
 
-MOST_BLOCKS = 10_000
+_MOST_BLOCKS = 10_000
 """Blocks that Ray holds the batches in: one for each batch, so that little is redone, until there are too many."""
 
 
-RETRIES = 3
+_RETRIES = 3
 """How often a batch is begun anew when its worker dies; one that kills every worker must not go on forever."""
 
 
@@ -79,7 +79,7 @@ class RayEngine:
         items = [{"batch": batch.to_json()} for batch in batches]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ray.util.annotations.RayDeprecationWarning)  # of how retries are given
-            return ray.data.from_items(items, override_num_blocks=min(len(items), MOST_BLOCKS)).map_batches(
+            return ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_BLOCKS)).map_batches(
                 Decoding,
                 fn_constructor_kwargs={"settings": settings},
                 batch_size=1,
@@ -87,7 +87,7 @@ class RayEngine:
                 num_cpus=1,
                 num_gpus=self.gpus_per_worker or None,
                 max_restarts=-1,
-                max_task_retries=RETRIES,
+                max_task_retries=_RETRIES,
             )
 
     def _start(self, ray: Any) -> None:

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from ..errors import MDMError
 from ..folders.lines import Key, Line
 from ..folders.store import Store
+from ..progress import Progress
 from .batches import Batch
 from .engine import Engine
 from .worker import Worker
 
-Progress = Callable[[int, int], None]
-"""Called with the numbers of rows that are done and wanted, first before any is decoded."""
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Called with what is counted, such as "answers"; what its context gives is called with the numbers."""
-
-
-@contextmanager
-def no_progress(what: str) -> Iterator[Progress]:
-    """Tells nobody."""
-    yield lambda done, total: None
-
 
 @dataclass(frozen=True)
-class Held:
+class _Held:
     """The rows that were wanted, all of them decoded.
 
     Attributes:
@@ -48,7 +38,7 @@ def decode_missing(
     finish: Callable[[list[Line]], list[Line]],
     keeps_errors: bool = False,
     progress: Progress = lambda done, total: None,
-) -> Held:
+) -> _Held:
     """Decode the rows of batches that a store does not hold, and add their lines to it batch by batch.
 
     A row is told from others by the key that the store's format makes of its identity, and a line by the same key.
@@ -89,7 +79,7 @@ def decode_missing(
     if len(done) < len(wanted):
         raise MDMError(f"the engine ended with {len(done)} of {len(wanted)} rows decoded")
     held = {store.format.key_of(line): line for line in store.lines}
-    return Held({key: held[key] for key in wanted}, before)
+    return _Held({key: held[key] for key in wanted}, before)
 
 
 def _refuse_if_nothing_works(lines: Sequence[Line], done: set[Key]) -> None:

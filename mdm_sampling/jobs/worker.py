@@ -21,7 +21,7 @@ from ..registry.specs import NOT_REGISTERED
 from ..sampler import Sampler
 from .batches import Batch, EncodedRow, padded_positions
 
-FOR_OTHERS = "name it as FILE.py:Class or write a plug-in, so that other processes can build it"
+_FOR_OTHERS = "name it as FILE.py:Class or write a plug-in, so that other processes can build it"
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Worker:
                 raise SpecError("this model was passed in memory, so other processes cannot load it; load it by name")
             for part in [*spec.values(), *spec["processors"]]:
                 if str(part).startswith(NOT_REGISTERED):
-                    raise SpecError(f"a part is {part}; {FOR_OTHERS}")
+                    raise SpecError(f"a part is {part}; {_FOR_OTHERS}")
         for variant in self.variants:
             for name in registry().names_only_here(variant.sampler):
-                raise SpecError(f"{name!r} was registered in this process alone; {FOR_OTHERS}")
+                raise SpecError(f"{name!r} was registered in this process alone; {_FOR_OTHERS}")
         kinds = zip(self.specs, self.variants, strict=True)
         variants = [{"spec": spec, "until_eos": each.until_eos, "stop": each.stop} for spec, each in kinds]
         files = registry().files_to_send()

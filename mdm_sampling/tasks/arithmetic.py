@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-EQUATION = re.compile(r"\s*(-?[0-9]{1,12})\s*([-+*/])\s*(-?[0-9]{1,12})\s*=\s*(-?[0-9]{1,12})\s*")
+_EQUATION = re.compile(r"\s*(-?[0-9]{1,12})\s*([-+*/])\s*(-?[0-9]{1,12})\s*=\s*(-?[0-9]{1,12})\s*")
 SIGNS = str.maketrans({"\u00d7": "*", "\u00b7": "*", "\u00f7": "/", "\u2212": "-", "\u2013": "-"})
 
 
@@ -26,7 +26,7 @@ class Problem:
         return f"{','.join(map(str, sorted(self.numbers)))}={self.target}"
 
 
-def combine(a: int, operation: str, b: int) -> int | None:
+def _combine(a: int, operation: str, b: int) -> int | None:
     """The exact result of a step, or None where a division leaves a remainder."""
     if operation == "/":
         return a // b if b and a % b == 0 else None
@@ -41,7 +41,7 @@ def random_problem(numbers: int, largest: int, limit: int, rng: Random) -> Probl
         while len(pool) > 1:
             b, a = sorted(pool.pop(rng.randrange(len(pool))) for _ in range(2))
             operation = rng.choice("+-*/")
-            result = combine(a, operation, b)
+            result = _combine(a, operation, b)
             if result is None or not 1 <= result <= limit:
                 break
             steps.append(f"{a}{operation}{b}={result}")
@@ -60,12 +60,12 @@ def is_derivation(numbers: Sequence[int], target: int, text: str) -> bool:
     text = text.strip().removesuffix(".").translate(SIGNS)
     steps = [step for step in re.split(r"[,;\n]", text) if step.strip()]
     for step in steps:
-        match = EQUATION.fullmatch(step)
+        match = _EQUATION.fullmatch(step)
         if not match:
             return False
         a, operation, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
         used = Counter((a, b))
-        if combine(a, operation, b) != result or used - pool:
+        if _combine(a, operation, b) != result or used - pool:
             return False
         pool = pool - used + Counter((result,))
     return len(steps) == len(numbers) - 1 and result == target

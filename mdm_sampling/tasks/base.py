@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..prompts import Message as Message
-from ..prompts import Prompt as Prompt
+from ..prompts import Prompt
 
 if TYPE_CHECKING:
     pass

@@ -12,9 +12,9 @@ from .arithmetic import Problem, is_derivation, random_problem
 from .base import Grade, Item, Task
 from .split import draw_distinct, is_held_out
 
-DEFAULT_COUNT = 100
-LENGTHS = {3: 16, 4: 24}  # characters of the longest answer within the default range, and an end token
-INSTRUCTION = """Use the numbers {numbers}, each exactly once, and the operations + - * / to reach {target}. \
+_DEFAULT_COUNT = 100
+_LENGTHS = {3: 16, 4: 24}  # characters of the longest answer within the default range, and an end token
+_INSTRUCTION = """Use the numbers {numbers}, each exactly once, and the operations + - * / to reach {target}. \
 Every division must come out whole. Write one equation a line, each using numbers that are left: the given ones and \
 earlier results. The last result must be {target}.
 
@@ -45,7 +45,7 @@ class Countdown(Task):
     form: Literal["prompt", "instruct"] = "prompt"
 
     def __post_init__(self) -> None:
-        require(self.numbers in LENGTHS, f"countdown: numbers must be 3 or 4, got {self.numbers!r}")
+        require(self.numbers in _LENGTHS, f"countdown: numbers must be 3 or 4, got {self.numbers!r}")
         require(1 <= self.largest <= self.limit, "countdown: it takes 1 <= largest <= limit")
         require(self.form in ("prompt", "instruct"), f"countdown: form must be prompt or instruct, got {self.form!r}")
 
@@ -54,7 +54,7 @@ class Countdown(Task):
         if self.form == "instruct":
             return 96
         if self.largest <= 9 and self.limit <= 99:
-            return LENGTHS[self.numbers]
+            return _LENGTHS[self.numbers]
         equation = 3 * len(str(self.limit)) + 2
         return (self.numbers - 1) * (equation + 1)
 
@@ -64,7 +64,7 @@ class Countdown(Task):
             lambda rng: random_problem(self.numbers, self.largest, self.limit, rng),
             key=lambda problem: problem.key,
             fits=lambda problem: is_held_out(problem.key),
-            count=DEFAULT_COUNT if count is None else count,
+            count=_DEFAULT_COUNT if count is None else count,
             seed=seed,
             task="countdown",
         )
@@ -81,5 +81,5 @@ class Countdown(Task):
         numbers, target = ",".join(map(str, problem.numbers)), problem.target
         prompt = f"{numbers}={target}"
         if self.form == "instruct":
-            prompt = INSTRUCTION.format(numbers=numbers.replace(",", ", "), target=target)
+            prompt = _INSTRUCTION.format(numbers=numbers.replace(",", ", "), target=target)
         return Item(problem.key, prompt, data={"numbers": list(problem.numbers), "target": target})

@@ -14,7 +14,7 @@ Cells = tuple[int, ...]
 
 
 @cache
-def units(size: int) -> tuple[Cells, ...]:
+def _units(size: int) -> tuple[Cells, ...]:
     """The positions of each row, column and box; each must hold every digit once."""
     high, wide = BOXES[size]
     lines = [tuple(range(size * r, size * (r + 1))) for r in range(size)]
@@ -28,9 +28,9 @@ def units(size: int) -> tuple[Cells, ...]:
 
 
 @cache
-def units_of(size: int) -> tuple[Cells, ...]:
-    """For each position, the numbers of its row, its column and its box in `units`."""
-    return tuple(tuple(u for u, unit in enumerate(units(size)) if position in unit) for position in range(size * size))
+def _units_of(size: int) -> tuple[Cells, ...]:
+    """For each position, the numbers of its row, its column and its box in `_units`."""
+    return tuple(tuple(u for u, unit in enumerate(_units(size)) if position in unit) for position in range(size * size))
 
 
 def size_of(cells: Sized) -> int:
@@ -45,7 +45,7 @@ def is_solution(puzzle: Sequence[int], cells: Sequence[int]) -> bool:
     return (
         len(cells) == len(puzzle)
         and all(given in (0, cell) for given, cell in zip(puzzle, cells, strict=True))
-        and all({cells[position] for position in unit} == digits for unit in units(size))
+        and all({cells[position] for position in unit} == digits for unit in _units(size))
     )
 
 
@@ -54,7 +54,7 @@ def solutions(puzzle: Sequence[int], rng: Random | None = None) -> Iterator[Cell
     given.
     """
     size = size_of(puzzle)
-    cells, of = list(puzzle), units_of(size)
+    cells, of = list(puzzle), _units_of(size)
     used = [0] * (3 * size)  # of each unit, its digits as bits
 
     def taken(position: int) -> int:

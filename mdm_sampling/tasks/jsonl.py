@@ -16,21 +16,21 @@ from .base import Grade, Item, Task
 from .files import read_text
 
 # Digits are the ten of ASCII: Python reads other scripts' as well, which no answer is meant to hold.
-WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-PLAIN = rf"(?:{WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
-NUMBER = re.compile(rf"[-+]?(?:[0-9]+/[0-9]+|{PLAIN}(?:[eE][-+]?[0-9]{{1,3}})?)")
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+_PLAIN = rf"(?:{_WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+_NUMBER = re.compile(rf"[-+]?(?:[0-9]+/[0-9]+|{_PLAIN}(?:[eE][-+]?[0-9]{{1,3}})?)")
 # In a text a number stands alone: no letter, digit or part of another number touches it, and a sign follows nothing.
 # A currency's sign may stand before it, and the number's own sign before that, as in -$5.
-TOUCHED = r"(?<![\w.,/^+\-])"
-STANDING = re.compile(rf"{TOUCHED}({NUMBER.pattern})(?![\w/^]|[.,][0-9])")
-CURRENCY = "[A-Z]{0,3}[$\u00a2\u00a3\u00a5\u20a0-\u20cf]\\s?"
-SIGN_BEFORE = re.compile(rf"{TOUCHED}(-){CURRENCY}$")
-MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
-SPACED_THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
-LONGEST_NUMBER = 1000  # characters; Python reads a few thousand digits, at a cost that grows with their square
+_TOUCHED = r"(?<![\w.,/^+\-])"
+_STANDING = re.compile(rf"{_TOUCHED}({_NUMBER.pattern})(?![\w/^]|[.,][0-9])")
+_CURRENCY = "[A-Z]{0,3}[$\u00a2\u00a3\u00a5\u20a0-\u20cf]\\s?"
+_SIGN_BEFORE = re.compile(rf"{_TOUCHED}(-){_CURRENCY}$")
+_MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+_SPACED_THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_LONGEST_NUMBER = 1000  # characters; Python reads a few thousand digits, at a cost that grows with their square
 SECONDS = 2.0  # that a regular expression may take on an answer
-MATCHES = ("exact", "number", "regex")
-READINGS = ("text", "last-line", "last-number", "boxed", "tag")
+_MATCHES = ("exact", "number", "regex")
+_READINGS = ("text", "last-line", "last-number", "boxed", "tag")
 
 
 @final
@@ -54,8 +54,8 @@ class JSONLines(Task):
     length: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.match in MATCHES, f"jsonl: match must be one of {', '.join(MATCHES)}, got {self.match!r}")
-        require(self.read in READINGS, f"jsonl: read must be one of {', '.join(READINGS)}, got {self.read!r}")
+        require(self.match in _MATCHES, f"jsonl: match must be one of {', '.join(_MATCHES)}, got {self.match!r}")
+        require(self.read in _READINGS, f"jsonl: read must be one of {', '.join(_READINGS)}, got {self.read!r}")
         require(self.length is None or self.length >= 1, f"jsonl: length must be at least 1, got {self.length}")
 
     @property
@@ -121,7 +121,7 @@ def read_answer(text: str, how: str) -> str | None:
     if how == "last-line":
         text = text.splitlines()[-1].strip() if text else ""
     elif how == "last-number":
-        text = last_number(text)
+        text = _last_number(text)
     elif how == "boxed":
         text = last_boxed(text)
     elif how == "tag":
@@ -129,19 +129,19 @@ def read_answer(text: str, how: str) -> str | None:
     return text or None
 
 
-def last_number(text: str) -> str:
+def _last_number(text: str) -> str:
     """The last number that stands alone in a text, with its sign, which may stand before a currency's; "" for none."""
-    text = plain_signs(text)
-    last = next(reversed(list(STANDING.finditer(text))), None)
+    text = _plain_signs(text)
+    last = next(reversed(list(_STANDING.finditer(text))), None)
     if last is None:
         return ""
-    is_negative = last[1][0] not in "-+" and SIGN_BEFORE.search(text, max(0, last.start() - 8), last.start())
+    is_negative = last[1][0] not in "-+" and _SIGN_BEFORE.search(text, max(0, last.start() - 8), last.start())
     return f"-{last[1]}" if is_negative else last[1]
 
 
-def plain_signs(text: str) -> str:
+def _plain_signs(text: str) -> str:
     """The minus signs of typography as -, and the spaces between thousands as commas."""
-    return SPACED_THOUSANDS.sub(",", text.translate(MINUS))
+    return _SPACED_THOUSANDS.sub(",", text.translate(_MINUS))
 
 
 def last_boxed(text: str) -> str:
@@ -180,10 +180,10 @@ def is_match(answer: str, wanted: str, how: str) -> bool:
 def number_of(text: str) -> Fraction | None:
     """The number that a text is: thousands separators, exponents, fractions (1/2 too), currency signs and the dollars
     around a formula are understood, and a full stop after it."""
-    text = plain_signs(text.strip()).removesuffix(".").replace("{,}", ",").strip("$").strip()
-    text = re.sub(rf"^([-+]?){CURRENCY}", r"\1", text)
+    text = _plain_signs(text.strip()).removesuffix(".").replace("{,}", ",").strip("$").strip()
+    text = re.sub(rf"^([-+]?){_CURRENCY}", r"\1", text)
     text = re.sub(r"^([-+]?)\\[dt]?frac\{([0-9]+)\}\{([0-9]+)\}$", r"\1\2/\3", text)
-    if len(text) > LONGEST_NUMBER or not NUMBER.fullmatch(text):
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         return None
     try:
         return Fraction(text.replace(",", ""))

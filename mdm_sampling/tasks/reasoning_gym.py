@@ -11,7 +11,7 @@ from ..errors import SpecError, require
 from .base import Grade, Item, Task
 from .split import check_count
 
-DEFAULT_COUNT = 100
+_DEFAULT_COUNT = 100
 
 
 @final
@@ -36,7 +36,7 @@ class ReasoningGym(Task):
         return self.length
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
-        size = DEFAULT_COUNT if count is None else count
+        size = _DEFAULT_COUNT if count is None else count
         check_count(size, "reasoning-gym")
         return [
             Item(f"{self.name}-{seed}-{i}", entry["question"], data={"size": size, "seed": seed, "index": i})

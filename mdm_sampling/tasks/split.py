@@ -10,8 +10,8 @@ from zlib import crc32
 
 from ..errors import SpecError
 
-HELD_OUT_SHARE = 16
-PATIENCE = 10_000  # attempts in a row that find nothing new
+_HELD_OUT_SHARE = 16
+_PATIENCE = 10_000  # attempts in a row that find nothing new
 MOST_ITEMS = 100_000
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def is_held_out(key: str) -> bool:
     """Whether an item with this key is kept for tests: a fixed hash of the key, the same on every machine."""
-    return crc32(key.encode()) % HELD_OUT_SHARE == 0
+    return crc32(key.encode()) % _HELD_OUT_SHARE == 0
 
 
 def check_count(count: int, task: str) -> None:
@@ -39,7 +39,7 @@ def draw_distinct(
     """`count` drawn things that fit, no two with one key.
 
     Each attempt has a generator of its own, so more of a seed is a longer list. Raises `SpecError`, in the name of the
-    task, when nothing new has come for `PATIENCE` attempts.
+    task, when nothing new has come for `_PATIENCE` attempts.
     """
     check_count(count, task)
     found: dict[Hashable, T] = {}
@@ -51,7 +51,7 @@ def draw_distinct(
         if key(drawn) not in found and fits(drawn):
             found[key(drawn)] = drawn
             latest = attempt
-        if attempt - latest > PATIENCE:
+        if attempt - latest > _PATIENCE:
             raise SpecError(
                 f"{task}: found only {len(found)} of {count} different items; ask for fewer, or for a larger range"
             )

@@ -12,21 +12,12 @@ from typing import Literal, final
 from ..errors import SpecError, require
 from .base import Grade, Item, Task
 from .files import read_text
-from .grids import (
-    BOXES,
-    Cells,
-    as_text,
-    dig,
-    is_solution,
-    is_unique,
-    random_grid,
-    size_of,
-)
+from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
 from .split import draw_distinct, is_held_out
 
-HOLES = {4: (6, 12), 6: (14, 24), 9: (36, 54)}  # fewest and most, unless told otherwise
-DEFAULT_COUNT = 64
-INSTRUCTION = """Solve this {size}x{size} Sudoku. Each row, each column and each box of {high} rows by {wide} columns \
+_HOLES = {4: (6, 12), 6: (14, 24), 9: (36, 54)}  # fewest and most, unless told otherwise
+_DEFAULT_COUNT = 64
+_INSTRUCTION = """Solve this {size}x{size} Sudoku. Each row, each column and each box of {high} rows by {wide} columns \
 must hold every digit from 1 to {size} exactly once. Dots are empty cells; keep the given digits.
 
 {puzzle}
@@ -78,7 +69,7 @@ class Sudoku(Task):
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """Distinct puzzles; from a file its first `count` rows, whatever the seed."""
         puzzles = (
-            self._from_file() if self.file is not None else self._made(DEFAULT_COUNT if count is None else count, seed)
+            self._from_file() if self.file is not None else self._made(_DEFAULT_COUNT if count is None else count, seed)
         )
         if self.unique:
             puzzles = [puzzle for puzzle in puzzles if is_unique(puzzle)]
@@ -101,11 +92,11 @@ class Sudoku(Task):
             return Item(name, as_text(puzzle, ".", " "))
         size = size_of(name)
         high, wide = BOXES[size]
-        return Item(name, INSTRUCTION.format(size=size, high=high, wide=wide, puzzle=as_text(puzzle, ".", "\n")))
+        return Item(name, _INSTRUCTION.format(size=size, high=high, wide=wide, puzzle=as_text(puzzle, ".", "\n")))
 
     def _hole_range(self) -> tuple[int, int]:
         if self.holes is None:
-            return HOLES[self.size]
+            return _HOLES[self.size]
         match = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", self.holes)
         fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         require(

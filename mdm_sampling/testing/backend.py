@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ..backends.base import ModelBackend
+from ..backends.evaluation_mode import EvaluationMode
 from ..caches import DualCache, NoCache, PrefixCache
 from ..canvas import Canvas, Span
 from ..errors import CanvasError
-from ..evaluation_mode import EvaluationMode
 from ..planners.info_gain import InfoGain
 from ..sampler import Sampler
 from .cases import Rows
-from .rules import Rule, blamed, expect, for_all, require_kind, run_rules
+from .rules import Rule, blamed, expect, for_all, run_rules
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """How far equal logits may differ, relative to their largest, by the dtype of the hidden states."""
 
 
@@ -28,8 +28,7 @@ def check_backend(backend: ModelBackend, examples: int = 10) -> None:
     Args:
         backend: a loaded model; a few forwards of short rows are run on it for each example.
     """
-    require_kind(backend, ModelBackend)
-    run_rules(RULES, backend, examples)
+    run_rules(RULES, ModelBackend, backend, examples)
 
 
 def check_ids(backend: ModelBackend, examples: int) -> None:
@@ -66,11 +65,11 @@ def _close(backend: ModelBackend, found: Tensor, wanted: Tensor, expected: str, 
     scale = max(1.0, float(wanted[wanted.isfinite()].abs().max()))
     finite = wanted.isfinite()
     gap = float((found - wanted)[finite].abs().max()) / scale if bool(finite.any()) else 0.0
-    same = gap <= TOLERANCE.get(backend.dtype or found.dtype, 1e-3) and bool((found.isfinite() == finite).all())
+    same = gap <= _TOLERANCE.get(backend.dtype or found.dtype, 1e-3) and bool((found.isfinite() == finite).all())
     expect(same, backend, expected, f"logits that differ by {gap:.2g} of their size", case)
 
 
-def check_shapes(backend: ModelBackend, examples: int) -> None:
+def _check_shapes(backend: ModelBackend, examples: int) -> None:
     """Hidden states of exactly the span, and logits of the whole vocabulary."""
 
     def check(rows: Rows) -> None:
@@ -89,7 +88,7 @@ def check_shapes(backend: ModelBackend, examples: int) -> None:
     for_all(_rows(backend), examples, check)
 
 
-def check_padding(backend: ModelBackend, examples: int) -> None:
+def _check_padding(backend: ModelBackend, examples: int) -> None:
     """A row predicts in a batch, padded, what it predicts alone."""
 
     def check(rows: Rows) -> None:
@@ -104,7 +103,7 @@ def check_padding(backend: ModelBackend, examples: int) -> None:
     for_all(_rows(backend), examples, check)
 
 
-def check_spans(backend: ModelBackend, examples: int) -> None:
+def _check_spans(backend: ModelBackend, examples: int) -> None:
     """Recomputing a part of an unchanged canvas gives what the whole gave."""
 
     def check(rows: Rows) -> None:
@@ -122,7 +121,7 @@ def check_spans(backend: ModelBackend, examples: int) -> None:
     for_all(_rows(backend), examples, check)
 
 
-def check_forks(backend: ModelBackend, examples: int) -> None:
+def _check_forks(backend: ModelBackend, examples: int) -> None:
     """A fork gives what a forward of its canvas gives, and leaves no trace in the slots."""
 
     def check(rows: Rows) -> None:
@@ -153,7 +152,7 @@ def check_forks(backend: ModelBackend, examples: int) -> None:
     for_all(_rows(backend), examples, check)
 
 
-def check_runs(backend: ModelBackend, examples: int) -> None:
+def _check_runs(backend: ModelBackend, examples: int) -> None:
     """A run comes to its end under every cache, and a second one gives the same."""
 
     def check(rows: Rows) -> None:
@@ -166,7 +165,7 @@ def check_runs(backend: ModelBackend, examples: int) -> None:
     for_all(_rows(backend), max(1, examples // 3), check)
 
 
-def check_texts(backend: ModelBackend, examples: int) -> None:
+def _check_texts(backend: ModelBackend, examples: int) -> None:
     """The tokenizer decodes what it encodes of ordinary tokens, and its ids are the model's."""
     codec = backend.codec
     if codec is None:
@@ -188,10 +187,10 @@ def check_texts(backend: ModelBackend, examples: int) -> None:
 
 RULES = (
     Rule("has special ids that are tokens, and a mask that is none of the others", check_ids),
-    Rule("gives hidden states of the span and logits of the vocabulary", check_shapes),
-    Rule("predicts in a padded batch what it predicts alone", check_padding),
-    Rule("predicts the same from a part of the canvas and its slots", check_spans),
-    Rule("forks without writing, each candidate as a forward of its own", check_forks),
-    Rule("comes to the end of a run under every cache, and to the same again", check_runs),
-    Rule("encodes and decodes text, if it has a tokenizer", check_texts),
+    Rule("gives hidden states of the span and logits of the vocabulary", _check_shapes),
+    Rule("predicts in a padded batch what it predicts alone", _check_padding),
+    Rule("predicts the same from a part of the canvas and its slots", _check_spans),
+    Rule("forks without writing, each candidate as a forward of its own", _check_forks),
+    Rule("comes to the end of a run under every cache, and to the same again", _check_runs),
+    Rule("encodes and decodes text, if it has a tokenizer", _check_texts),
 )

@@ -11,22 +11,12 @@ from ..canvas import Span
 from .cases import PLANNERS, Case, cases, decode
 from .models import UNTIED
 from .repeats import same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_cache(cache: CacheStrategy, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a cache strategy keeps its contract."""
-    require_kind(cache, CacheStrategy)
-    run_rules(RULES, cache, examples)
+    run_rules(RULES, CacheStrategy, cache, examples)
 
 
 @st.composite
@@ -37,7 +27,7 @@ def _positions(draw: st.DrawFn) -> tuple[Span, int, int]:
     return Span(start, stop), draw(st.integers(stop, stop + 9)), draw(st.integers(0, 12))
 
 
-def check_spans(cache: CacheStrategy, examples: int) -> None:
+def _check_spans(cache: CacheStrategy, examples: int) -> None:
     """A span covers the block and lies in the canvas; the first is the whole canvas; the method is pure."""
 
     def check(case: tuple[Span, int, int]) -> None:
@@ -54,7 +44,7 @@ def check_spans(cache: CacheStrategy, examples: int) -> None:
     for_all(_positions(), examples * 4, check)
 
 
-def check_runs(cache: CacheStrategy, examples: int) -> None:
+def _check_runs(cache: CacheStrategy, examples: int) -> None:
     """Any planner comes to an end under it, and gives the result of no cache where nothing can be stale."""
 
     def check(case: tuple[Case, int]) -> None:
@@ -71,7 +61,7 @@ def check_runs(cache: CacheStrategy, examples: int) -> None:
 
 RULES = (
     VALUE,
-    Rule("names spans that cover the block, the whole canvas first, and always the same", check_spans),
-    Rule("lets any planner come to its end, exactly where nothing can be stale", check_runs),
+    Rule("names spans that cover the block, the whole canvas first, and always the same", _check_spans),
+    Rule("lets any planner come to its end, exactly where nothing can be stale", _check_runs),
     same_alone("cache"),
 )

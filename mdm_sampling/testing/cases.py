@@ -23,8 +23,8 @@ from .models import MODELS
 Rows = list[tuple[list[int], list[int]]]
 
 CACHES = (NoCache(), PrefixCache(), DualCache(), Refresh(DualCache(), every=2))
-SCHEDULES = (Uniform(), Cosine(), Constant(3))
-TOKEN_SAMPLERS = (Greedy(), GumbelMax(temperature=1.0))
+_SCHEDULES = (Uniform(), Cosine(), Constant(3))
+_TOKEN_SAMPLERS = (Greedy(), GumbelMax(temperature=1.0))
 PLANNERS = (Confidence(), Random(), InfoGain(candidates=3), Bypass(0.5, InfoGain(candidates=2)))
 
 
@@ -106,8 +106,8 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
         steps=draw(st.integers(1, longest + 4)),
         seed=draw(st.integers(0, 9)),
         cache=draw(st.sampled_from(CACHES)),
-        token_sampler=draw(st.sampled_from(TOKEN_SAMPLERS)),
-        schedule=draw(st.sampled_from(SCHEDULES)),
+        token_sampler=draw(st.sampled_from(_TOKEN_SAMPLERS)),
+        schedule=draw(st.sampled_from(_SCHEDULES)),
     )
 
 
@@ -124,7 +124,7 @@ def uneven_batches() -> Iterator[Case]:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class _Decoded:
     """What became of each row.
 
     Attributes:
@@ -137,7 +137,7 @@ class Decoded:
     sequences: list[list[int]]
 
 
-def decode(case: Case) -> Decoded:
+def decode(case: Case) -> _Decoded:
     """Decode a case and note every move."""
     sampler = case.sampler
     canvas = sampler.canvas(case.rows)
@@ -151,4 +151,4 @@ def decode(case: Case) -> Decoded:
                 ((first + filled).tolist(), record.tokens[i][filled].tolist(), (first + reopened).tolist())
             )
         final = record.canvas
-    return Decoded(moves, [final.row(i) for i in range(final.batch)])
+    return _Decoded(moves, [final.row(i) for i in range(final.batch)])

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from . import (
-    backend,
-    cache,
-    planner,
-    processor,
-    schedule,
-    task,
-    token_sampler,
-)
+from . import backend, cache, planner, processor, schedule, task, token_sampler
 from .rules import ConformanceError, Rule, check_rule
 from .rules import breach as broken
 from .watchdog import TooLong, limited
@@ -33,7 +25,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class _Outcome:
     """What became of one rule.
 
     Attributes:
@@ -53,7 +45,7 @@ def outcomes(
     examples: int,
     seconds: float = 600.0,
     tell: Callable[[str], None] = lambda text: None,
-) -> Iterator[Outcome]:
+) -> Iterator[_Outcome]:
     """Check a part against every rule of its kind.
 
     Args:
@@ -71,7 +63,7 @@ def outcomes(
             breach = str(error)
         except TooLong:
             breach = broken(part, f"an end within {seconds:g} s", "it was still at work, and was interrupted")
-        yield Outcome(rule.title, breach, perf_counter() - began)
+        yield _Outcome(rule.title, breach, perf_counter() - began)
 
 
 def notes(kind: str, part: Any) -> list[str]:

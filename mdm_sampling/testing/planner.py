@@ -19,19 +19,10 @@ from .cases import Case, cases, decode
 from .guards import guarded
 from .models import EDGES, EXACT, MODELS, MOVE, START
 from .repeats import same_again, same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
-NOISE = "the step: step.noise.uniform(n) or step.noise.gumbel(n)"
-THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])
+_NOISE = "the step: step.noise.uniform(n) or step.noise.gumbel(n)"
+_THRESHOLDS = st.sampled_from([None, None, 0.3, 0.8])
 
 
 def check_planner(planner: PositionPlanner, examples: int = EXAMPLES) -> None:
@@ -41,12 +32,11 @@ def check_planner(planner: PositionPlanner, examples: int = EXAMPLES) -> None:
         planner: registered or not.
         examples: cases that each rule draws.
     """
-    require_kind(planner, PositionPlanner)
-    run_rules(RULES, planner, examples)
+    run_rules(RULES, PositionPlanner, planner, examples)
 
 
 @dataclass(frozen=True, repr=False)
-class Probe(PositionPlanner):
+class _Probe(PositionPlanner):
     """Passes steps on to the planner under test and looks at what goes in and what comes out."""
 
     planner: PositionPlanner
@@ -58,7 +48,7 @@ class Probe(PositionPlanner):
         return self.planner.needs
 
     def plan(self, step: Step) -> Plan:
-        with guarded(self.planner, _tensors_of(step), NOISE, self.case):
+        with guarded(self.planner, _tensors_of(step), _NOISE, self.case):
             plan = self.planner.plan(step)
         for log in self.log:
             log.append((step, plan))
@@ -95,16 +85,16 @@ def _tensors_of(step: Step) -> Mapping[str, Tensor]:
     return tensors | {f"step.history[{i}].hidden": past.hidden for i, past in enumerate(step.history)}
 
 
-def probed(planner: PositionPlanner, case: Case) -> Case:
-    return replace(case, planner=Probe(planner, case))
+def _probed(planner: PositionPlanner, case: Case) -> Case:
+    return replace(case, planner=_Probe(planner, case))
 
 
-def check_contract(planner: PositionPlanner, examples: int) -> None:
+def _check_contract(planner: PositionPlanner, examples: int) -> None:
     """Only masked positions, progress in each row, real tokens, an end, and nothing changed that was given."""
 
     def check(case: Case) -> None:
         with blamed(planner, "positions to fill that are masked, at least one in each row, at every step", case):
-            decoded = decode(probed(planner, case))
+            decoded = decode(_probed(planner, case))
         mask = MODELS[case.model]().mask_id
         for (prefix, body), sequence, moves in zip(case.rows, decoded.sequences, decoded.moves, strict=True):
             given = [(i, token) for i, token in enumerate([*prefix, *body]) if token != mask]
@@ -120,20 +110,20 @@ def check_contract(planner: PositionPlanner, examples: int) -> None:
 @st.composite
 def _behind_a_bypass(draw: st.DrawFn) -> Case:
     """Cases of which some put a bypass around the planner, which decides a part of the rows."""
-    return replace(draw(cases()), threshold=draw(THRESHOLDS))
+    return replace(draw(cases()), threshold=draw(_THRESHOLDS))
 
 
-def check_edges(planner: PositionPlanner, examples: int) -> None:
+def _check_edges(planner: PositionPlanner, examples: int) -> None:
     """One mask left, equal probabilities, a probability of exactly 1, a vocabulary of one token and the mask."""
 
     def check(case: Case) -> None:
         with blamed(planner, "a plan at the edges: one mask left, equal or certain probabilities, one token", case):
-            decode(probed(planner, case))
+            decode(_probed(planner, case))
 
     for_all(cases(models=EDGES, longest=3), examples, check)
 
 
-def check_candidates(planner: PositionPlanner, examples: int) -> None:
+def _check_candidates(planner: PositionPlanner, examples: int) -> None:
     """The costs and next entropies that a planner reports are those of a distribution known in closed form.
 
     Predictions of the Markov chain are its true conditionals, so C(a) and H(a) can be computed by adding up the
@@ -143,7 +133,7 @@ def check_candidates(planner: PositionPlanner, examples: int) -> None:
     def check(case: Case) -> None:
         log: list[tuple[Step, Plan]] = []
         with blamed(planner, "a plan", case):
-            decode(replace(case, planner=Probe(planner, case, (log,))))
+            decode(replace(case, planner=_Probe(planner, case, (log,))))
         prefix = case.rows[0][0]
         for step, plan in log:
             if plan.candidates is not None:
@@ -251,10 +241,10 @@ RULES = (
     VALUE,
     Rule(
         "fills masked positions, some in each row, with any cache, schedule and wrapper; changes nothing",
-        check_contract,
+        _check_contract,
     ),
-    Rule("works at the edges: one mask, equal or certain probabilities, a single token", check_edges),
+    Rule("works at the edges: one mask, equal or certain probabilities, a single token", _check_edges),
     same_again("planner"),
     same_alone("planner"),
-    Rule("reports its candidates' true entropies, on a known distribution", check_candidates),
+    Rule("reports its candidates' true entropies, on a known distribution", _check_candidates),
 )

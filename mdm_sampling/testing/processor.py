@@ -13,22 +13,12 @@ from ..processors import Processor
 from .cases import Case, cases
 from .guards import guarded
 from .models import MODELS
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_processor(processor: Processor, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a processor keeps its contract."""
-    require_kind(processor, Processor)
-    run_rules(RULES, processor, examples)
+    run_rules(RULES, Processor, processor, examples)
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ def check_logits(processor: Processor, examples: int) -> None:
     for_all(_rows(), examples * 2, check)
 
 
-def check_runs(processor: Processor, examples: int) -> None:
+def _check_runs(processor: Processor, examples: int) -> None:
     """Every run comes to its end: some token is left to choose."""
 
     def check(case: Case) -> None:
@@ -88,5 +78,5 @@ def check_runs(processor: Processor, examples: int) -> None:
 RULES = (
     VALUE,
     Rule("turns logits into logits, each row by itself, always alike", check_logits),
-    Rule("leaves something to choose at every position", check_runs),
+    Rule("leaves something to choose at every position", _check_runs),
 )

@@ -12,7 +12,7 @@ from .cases import Case, cases, decode, uneven_batches
 from .models import UNTIED
 from .rules import Rule, blamed, expect, for_all
 
-RUNS = "a run that comes to its end"
+_RUNS = "a run that comes to its end"
 
 
 def same_again(kind: str) -> Rule:
@@ -52,14 +52,14 @@ def _on_cases(
 
 
 def _check_again(part: Any, case: Case) -> None:
-    with blamed(part, RUNS, case):
+    with blamed(part, _RUNS, case):
         first, second = decode(case), decode(case)
     got = f"moves {first.moves}, and the second time {second.moves}"
     expect(first == second, part, "the same moves for the same seed", got, case)
 
 
 def _check_alone(part: Any, case: Case) -> None:
-    with blamed(part, RUNS, case):
+    with blamed(part, _RUNS, case):
         together = decode(case)
         singles = [decode(replace(case, rows=[row])) for row in case.rows]
     for i, alone in enumerate(singles):

@@ -19,7 +19,7 @@ from ..errors import ContractError, MDMError, SpecError, repr_of
 from ..registry.registry import KINDS, registry
 from ..registry.specs import build, describe
 
-OURS = str(Path(__file__).parent.parent)
+_OURS = str(Path(__file__).parent.parent)
 EXAMPLES = 50
 """Cases that a rule draws unless it is told otherwise."""
 
@@ -41,8 +41,16 @@ class Rule:
     check: Callable[[Any, int], None]
 
 
-def run_rules(rules: Sequence[Rule], part: Any, examples: int) -> None:
-    """Check a part against rules, in order. Raises `ConformanceError` at the first that it breaks."""
+def run_rules(rules: Sequence[Rule], base: type[Any], part: Any, examples: int) -> None:
+    """Check a part of a kind against the kind's rules, in order.
+
+    Raises:
+        SpecError: for something that is no part of that kind.
+        ConformanceError: at the first rule that it breaks.
+    """
+    if not isinstance(part, base):
+        hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
+        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")
     for rule in rules:
         check_rule(rule, part, examples)
 
@@ -68,7 +76,7 @@ def breach(part: Any, expected: str, got: str, case: object = None) -> str:
 @contextmanager
 def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
     """Whatever is raised inside, and whatever the part changes in itself, becomes a `ConformanceError` of the part."""
-    before = copy_of(part)
+    before = _copy_of(part)
     try:
         with no_way_out():
             yield
@@ -85,7 +93,7 @@ def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
         )
 
 
-def copy_of(part: Any) -> Any:
+def _copy_of(part: Any) -> Any:
     """A copy to tell later whether a part has changed itself; None for what is no value, which has its own rule."""
     if not is_dataclass(part):
         return None
@@ -98,7 +106,7 @@ def copy_of(part: Any) -> Any:
 
 def _place_of(error: BaseException) -> str:
     """Where the part raised it: the last line of the traceback that is neither ours nor an installed library's."""
-    frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith(OURS) and f.lineno is not None]
+    frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith(_OURS) and f.lineno is not None]
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     last = (own or frames)[-1:]
     return "".join(f" ({frame.filename}, line {frame.lineno})" for frame in last)
@@ -136,7 +144,7 @@ def for_all(cases: st.SearchStrategy[Any], examples: int, check: Callable[[Any],
         raise ConformanceError(str(breaches[-1])) from breaches[-1].__cause__
 
 
-def check_value(part: Any, examples: int) -> None:
+def _check_value(part: Any, examples: int) -> None:
     """A part is a value: a frozen dataclass that is equal to its copies and survives pickling and its own spec."""
     parameters = getattr(type(part), "__dataclass_params__", None)
     frozen = is_dataclass(part) and parameters is not None and parameters.frozen
@@ -157,11 +165,4 @@ def check_value(part: Any, examples: int) -> None:
     expect(again == part, part, f"a part that its spec {spec!r} rebuilds", repr_of(again))
 
 
-VALUE = Rule("is a value: frozen, hashable, pickled and rebuilt from its spec", check_value)
-
-
-def require_kind(part: Any, base: type[Any]) -> None:
-    """Raise `SpecError` for something that is no part of the kind that a check is for."""
-    if not isinstance(part, base):
-        hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
-        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")
+VALUE = Rule("is a value: frozen, hashable, pickled and rebuilt from its spec", _check_value)

@@ -12,22 +12,12 @@ from ..schedules import Schedule
 from .cases import Case, cases, decode
 from .guards import guarded
 from .repeats import same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
 
 def check_schedule(schedule: Schedule, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a schedule keeps its contract."""
-    require_kind(schedule, Schedule)
-    run_rules(RULES, schedule, examples)
+    run_rules(RULES, Schedule, schedule, examples)
 
 
 _rows = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60), st.integers(1, 50)), min_size=1, max_size=4)
@@ -56,7 +46,7 @@ def check_quota(schedule: Schedule, examples: int) -> None:
     for_all(_rows, examples * 4, check)
 
 
-def check_runs(schedule: Schedule, examples: int) -> None:
+def _check_runs(schedule: Schedule, examples: int) -> None:
     """Every run comes to its end."""
 
     def check(case: Case) -> None:
@@ -69,6 +59,6 @@ def check_runs(schedule: Schedule, examples: int) -> None:
 RULES = (
     VALUE,
     Rule("asks each row for a whole number of positions that depends on that row alone", check_quota),
-    Rule("lets every run come to its end", check_runs),
+    Rule("lets every run come to its end", _check_runs),
     same_alone("schedule"),
 )

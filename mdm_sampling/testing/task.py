@@ -10,34 +10,24 @@ from hypothesis import strategies as st
 from ..errors import SpecError
 from ..tasks.base import Grade, Item, Task
 from .guards import guarded
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
-TEXTS = st.one_of(
+_TEXTS = st.one_of(
     st.sampled_from(
         ["", " ", "\n", "0", "42", "1 2 3", "(1 + 2) * 3", "[MASK]", "____", "a" * 300, "\\boxed{7}", "1/0"]
     ),
     st.text(max_size=60),
 )
-NOISE = "the seed that `items` is given"
+_NOISE = "the seed that `items` is given"
 
 
 def check_task(task: Task, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a task keeps its contract."""
-    require_kind(task, Task)
-    run_rules(RULES, task, examples)
+    run_rules(RULES, Task, task, examples)
 
 
 def _items(task: Task, count: int, seed: int) -> Sequence[Item]:
-    with blamed(task, f"{count} items", f"items({count}, {seed})"), guarded(task, {}, NOISE):
+    with blamed(task, f"{count} items", f"items({count}, {seed})"), guarded(task, {}, _NOISE):
         return task.items(count, seed)
 
 
@@ -52,7 +42,7 @@ def _most(task: Task, seed: int) -> int:
     return 1
 
 
-def check_items(task: Task, examples: int) -> None:
+def _check_items(task: Task, examples: int) -> None:
     """Items are seeded, distinct by name, and more of a seed are a longer list."""
     for seed in (0, 1):
         most = _most(task, seed)
@@ -73,12 +63,12 @@ def check_items(task: Task, examples: int) -> None:
     expect(length is None or length >= 1, task, "max_new_tokens of at least 1, or None", repr(length))
 
 
-def check_grades(task: Task, examples: int) -> None:
+def _check_grades(task: Task, examples: int) -> None:
     """Whatever a model writes gets a grade between 0 and 1, and always the same."""
     item = _items(task, 1, 0)[0]
 
     def check(text: str) -> None:
-        with blamed(task, "a grade for any text", f"{text!r} for item {item.name!r}"), guarded(task, {}, NOISE):
+        with blamed(task, "a grade for any text", f"{text!r} for item {item.name!r}"), guarded(task, {}, _NOISE):
             grade, again = task.grade(item, text), task.grade(item, text)
         expect(isinstance(grade, Grade), task, "a Grade", type(grade).__name__, repr(text))
         expect(0 <= grade.score <= 1, task, "a score between 0 and 1", f"{grade}", repr(text))
@@ -86,11 +76,11 @@ def check_grades(task: Task, examples: int) -> None:
         expect(good, task, "an answer that is text, or None", f"{grade}", repr(text))
         expect(grade == again, task, "the same grade for the same text", f"{grade}, then {again}", repr(text))
 
-    for_all(TEXTS, examples * 4, check)
+    for_all(_TEXTS, examples * 4, check)
 
 
 RULES = (
     VALUE,
-    Rule("makes items that are seeded and have names of their own; more are a longer list", check_items),
-    Rule("grades any text from 0 to 1, and always alike", check_grades),
+    Rule("makes items that are seeded and have names of their own; more are a longer list", _check_items),
+    Rule("grades any text from 0 to 1, and always alike", _check_grades),
 )

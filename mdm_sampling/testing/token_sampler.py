@@ -16,28 +16,18 @@ from .cases import Case, cases, decode
 from .guards import guarded
 from .models import MODELS
 from .repeats import same_again, same_alone
-from .rules import (
-    EXAMPLES,
-    VALUE,
-    Rule,
-    blamed,
-    expect,
-    for_all,
-    require_kind,
-    run_rules,
-)
+from .rules import EXAMPLES, VALUE, Rule, blamed, expect, for_all, run_rules
 
-NOISE = "the noise that it is given: noise.uniform(...) or noise.gumbel(...)"
+_NOISE = "the noise that it is given: noise.uniform(...) or noise.gumbel(...)"
 
 
 def check_token_sampler(sampler: TokenSampler, examples: int = EXAMPLES) -> None:
     """Raise `ConformanceError` unless a token sampler keeps its contract."""
-    require_kind(sampler, TokenSampler)
-    run_rules(RULES, sampler, examples)
+    run_rules(RULES, TokenSampler, sampler, examples)
 
 
 @dataclass(frozen=True, repr=False)
-class Probe(TokenSampler):
+class _Probe(TokenSampler):
     """Passes predictions on to the sampler under test and looks at what goes in and what comes out."""
 
     sampler: TokenSampler
@@ -49,7 +39,7 @@ class Probe(TokenSampler):
             "prediction.masked": prediction.masked,
             "prediction.context": prediction.context,
         }
-        with guarded(self.sampler, shown, NOISE, self.case):
+        with guarded(self.sampler, shown, _NOISE, self.case):
             proposal = self.sampler.propose(prediction, noise, count)
         for expected, got, holds in self._findings(prediction, proposal, count):
             expect(holds, self.sampler, expected, got, self.case)
@@ -86,21 +76,21 @@ def _is(value: object, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
     return isinstance(value, Tensor) and value.shape == shape and value.dtype == dtype
 
 
-def check_contract(sampler: TokenSampler, examples: int) -> None:
+def _check_contract(sampler: TokenSampler, examples: int) -> None:
     """Proposals of the right shape, of real tokens, with the model's own probabilities; nothing changed."""
 
     def check(case: Case) -> None:
         from ..planners.info_gain import InfoGain  # asks for several draws
 
         with blamed(sampler, "a proposal for every masked position", case):
-            decode(replace(case, token_sampler=Probe(sampler, case), planner=InfoGain(candidates=3)))
+            decode(replace(case, token_sampler=_Probe(sampler, case), planner=InfoGain(candidates=3)))
 
     for_all(cases(), examples, check)
 
 
 RULES = (
     VALUE,
-    Rule("proposes real tokens with the model's own probabilities; changes nothing", check_contract),
+    Rule("proposes real tokens with the model's own probabilities; changes nothing", _check_contract),
     same_again("token_sampler"),
     same_alone("token_sampler"),
 )

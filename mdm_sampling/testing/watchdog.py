@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from ..at_work import LEAVE
 
-EVERY = 10.0
+_EVERY = 10.0
 """Seconds between two words of what is still at work."""
 
-GRACE = 10.0
+_GRACE = 10.0
 """Seconds in which what was interrupted must end; code that ignores an interrupt ends the process."""
 
 
@@ -23,7 +23,9 @@ class TooLong(Exception):
 
 
 @contextmanager
-def limited(seconds: float, tell: Callable[[str], None], every: float = EVERY, grace: float = GRACE) -> Iterator[None]:
+def limited(
+    seconds: float, tell: Callable[[str], None], every: float = _EVERY, grace: float = _GRACE
+) -> Iterator[None]:
     """Raise `TooLong` in the main thread if what runs inside takes longer than `seconds`.
 
     Args:

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from ..canvas import Canvas
     from ..records import StepRecord
 
-VERSION = 5
+_VERSION = 5
 
 DIGITS = 4
 """Decimals of the numbers of positions that a step only looked at; those that it filled are kept as they are."""
 
-AT_ONCE = 16
+_AT_ONCE = 16
 """Steps that are written together, see `FilmKeeper.frames`."""
 
-TOKEN_ID = re.compile("0|[1-9][0-9]{0,18}")
+_TOKEN_ID = re.compile("0|[1-9][0-9]{0,18}")
 
-MOST_ENTROPY = 64.0
+_MOST_ENTROPY = 64.0
 """In nats; no vocabulary that is counted in 64 bits has more."""
 
-SLACK = 10.0**-DIGITS
+_SLACK = 10.0**-DIGITS
 """What the rounding of a trace and of the model's own sums may add to a number."""
 
 
@@ -69,7 +69,7 @@ class Trace:
 
     def add(self, record: StepRecord) -> None:
         self.records.append(record)
-        if len(self.records) == AT_ONCE or not bool(record.canvas.masked.any()):
+        if len(self.records) == _AT_ONCE or not bool(record.canvas.masked.any()):
             self.flush()
 
     def flush(self) -> None:
@@ -93,7 +93,7 @@ def _opening(films: list[Film]) -> dict[str, Any]:
         "mask_id": films[0].mask_id,
         "end_id": films[0].end_id,
     }
-    return {"trace": VERSION, "canvas": canvas, "seeds": [film.seed for film in films], "spec": films[0].spec}
+    return {"trace": _VERSION, "canvas": canvas, "seeds": [film.seed for film in films], "spec": films[0].spec}
 
 
 def to_line(frame: Frame, names: Mapping[int, str]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def read_trace(file: str | Path) -> list[Film]:
             line = parse_json(text)
         except ValueError as error:
             raise SpecError(f"{file} is no trace: line {number} is not valid JSON ({error})") from error
-        if isinstance(line, dict) and "canvas" in line and line.get("trace") != VERSION:
+        if isinstance(line, dict) and "canvas" in line and line.get("trace") != _VERSION:
             raise SpecError(f"{file} is a trace of another version; make it again")
         try:
             reader.add(line)
@@ -171,7 +171,7 @@ class _Reader:
         numbers = [row.whole("row") for row in rows]
         require(numbers == unfinished, f"rows are not the {len(unfinished)} that have masks in the block")
         for number, row in zip(unfinished, rows, strict=True):
-            self.batch[number].add(from_line(row, self.batch[number], self.block))
+            self.batch[number].add(_from_line(row, self.batch[number], self.block))
         self.steps += 1
 
     def _open(self, line: Fields) -> None:
@@ -199,7 +199,7 @@ class _Reader:
     def _name(self, line: Fields) -> None:
         names = self.batch[0].names
         for token, text in line.inside("names").values.items():
-            if not TOKEN_ID.fullmatch(token) or not isinstance(text, str):
+            if not _TOKEN_ID.fullmatch(token) or not isinstance(text, str):
                 raise ValueError(f"names has {token!r:.20}: {text!r:.20}, expected a token's id and its text")
             is_first = names.setdefault(int(token), text) == text
             require(is_first, f"names has token {token} a second time, with another text")
@@ -215,7 +215,7 @@ class _Reader:
         self.block = (start, stop)
 
 
-def from_line(row: Fields, film: Film, block: tuple[int, int]) -> Frame:
+def _from_line(row: Fields, film: Film, block: tuple[int, int]) -> Frame:
     """The frame that a row of a step's line holds. Raises `ValueError` where it cannot follow the film's canvas."""
     masked = film.masked(*block)
     positions = _positions(row, "positions", film, block)
@@ -225,10 +225,10 @@ def from_line(row: Fields, film: Film, block: tuple[int, int]) -> Frame:
         positions=positions,
         tokens=_real(film, row, "tokens", count),
         confidence=_numbers(row, "confidence", count, 1.0),
-        entropy=_numbers(row, "entropy", count, MOST_ENTROPY),
+        entropy=_numbers(row, "entropy", count, _MOST_ENTROPY),
         top=[_likeliest(film, position) for position in row.list_of("top", count)],
         masked=masked,
-        masked_entropy=_numbers(row, "masked_entropy", left, MOST_ENTROPY),
+        masked_entropy=_numbers(row, "masked_entropy", left, _MOST_ENTROPY),
         likeliest=_real(film, row, "likeliest", left),
         likeliest_confidence=_numbers(row, "likeliest_confidence", left, 1.0),
         reopened=_positions(row, "reopened", film, block),
@@ -264,7 +264,7 @@ def _check_entropies(frame: Frame) -> None:
     of_masked = dict(zip(frame.masked, frame.masked_entropy, strict=True))
     for position, entropy in zip(frame.positions, frame.entropy, strict=True):
         seen = of_masked[position]
-        agree = abs(seen - entropy) <= SLACK
+        agree = abs(seen - entropy) <= _SLACK
         require(agree, f"entropy has {entropy:g} for position {position}, but masked_entropy {seen:g}")
 
 
@@ -295,7 +295,7 @@ def _real(film: Film, row: Fields, name: str, count: int) -> list[int]:
 def _numbers(row: Fields, name: str, count: int, most: float) -> list[float]:
     """So many numbers from 0 to `most`."""
     numbers = row.numbers(name, count)
-    wrong = next((number for number in numbers if not 0 <= number <= most + SLACK), None)
+    wrong = next((number for number in numbers if not 0 <= number <= most + _SLACK), None)
     require(wrong is None, f"{row.where}{name} has {wrong}, expected a number from 0 to {most:g}")
     return numbers
 
@@ -306,7 +306,7 @@ def _likeliest(film: Film, pairs: Any) -> list[tuple[int, float]]:
         raise ValueError("top is no list of tokens and probabilities")
     tokens = _real(film, Fields({"top": [token for token, _ in pairs]}), "top", len(pairs))
     shares = _numbers(Fields({"top": [share for _, share in pairs]}), "top", len(pairs), 1.0)
-    if len(set(tokens)) < len(tokens) or sorted(shares, reverse=True) != shares or sum(shares) > 1 + 10 * SLACK:
+    if len(set(tokens)) < len(tokens) or sorted(shares, reverse=True) != shares or sum(shares) > 1 + 10 * _SLACK:
         raise ValueError("top has a token twice, probabilities that rise, or more than 1 of them together")
     return list(zip(tokens, shares, strict=True))
 

@@ -68,7 +68,9 @@ def last_step(histories: Sequence[RowHistory]) -> int:
 END = "■"
 """The sign of the end token, which may stand in a text hundreds of times."""
 
-UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 """What counts as printable, though fonts draw nothing for it: fillers and variation selectors."""
 
 
@@ -77,14 +79,14 @@ def visible(text: str) -> str:
 
     A newline becomes ⏎, a control character, a format or a filler its escape.
     """
-    return "".join("⏎" if c == "\n" else c if is_seen(c) else c.encode("unicode_escape").decode() for c in text)
+    return "".join("⏎" if c == "\n" else c if _is_seen(c) else c.encode("unicode_escape").decode() for c in text)
 
 
-def is_seen(character: str) -> bool:
-    return character.isprintable() and not UNSEEN.match(character)
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not _UNSEEN.match(character)
 
 
-LONGEST_TEXT = 24
+_LONGEST_TEXT = 24
 
 
 def token_texts(ids: Sequence[int], codec: TextCodec | None) -> list[str]:
@@ -98,7 +100,7 @@ def token_texts(ids: Sequence[int], codec: TextCodec | None) -> list[str]:
 
 def printable(text: str) -> str:
     """A token's text with nothing in it that moves the text around it, shortened if it is very long."""
-    text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    text = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
     if text.isspace():
         text = text.replace(" ", "␣")
     return visible(text)
@@ -118,12 +120,12 @@ def counted(many: float, one: str) -> str:
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#888888", "#999933")
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
+_MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
 """Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Grey stands for their black, which
 is lost on a dark page. Curves differ in marker as well."""
 
 
 def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a marker for each name; the pairs repeat after 72."""
-    pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    pairs = zip(cycle(COLOURS), cycle(_MARKERS), strict=False)
     return dict(zip(names, pairs, strict=False))

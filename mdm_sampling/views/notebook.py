@@ -8,7 +8,7 @@ from html import escape
 from ..history import RowCost, RowHistory
 from .drawing import GREY, counted, hex_of, ink, last_step, viridis
 
-MOST_ROWS = 10
+_MOST_ROWS = 10
 
 
 def html(
@@ -24,7 +24,7 @@ def html(
         between: stands between two of them.
     """
     last = last_step(histories)
-    rows = list(zip(histories, costs, strict=True))[:MOST_ROWS]
+    rows = list(zip(histories, costs, strict=True))[:_MOST_ROWS]
     parts = [_row(row, token_texts(row), between, *of_row, last) for row, of_row in enumerate(rows)]
     hidden = len(histories) - len(parts)
     if hidden:

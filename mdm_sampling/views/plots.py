@@ -32,30 +32,30 @@ if TYPE_CHECKING:
 MOST_POSITIONS = 120
 """Up to here, in each row, the tokens themselves are drawn; more make a heat map."""
 
-MOST_CELLS = 600
+_MOST_CELLS = 600
 """The same for all rows together."""
 
-MOST_LINES = 8
+_MOST_LINES = 8
 """Rows of one result that have a line, a colour and a name of their own."""
 
-POINTS = 9.0
+_POINTS = 9.0
 """Size of the tokens' font in a figure of its own."""
 
-PITCH = 0.63
+_PITCH = 0.63
 """Width of a monospaced character with what hinting adds, by the font's size. Cells are measured in such widths."""
 
-LINE = NARROWEST = 2.5
+_LINE = _NARROWEST = 2.5
 """Height of a line and smallest width of a cell, so that a text of single characters has square cells."""
 
-WIDEST_LINE = 64.0
+_WIDEST_LINE = 64.0
 
 HANDLE, LETTER, ENTRY = 0.55, 0.062, 0.18
 """Inches that a line and each character behind it are wide in a legend, and that both are high."""
 
-Histories = Sequence[RowHistory]
+_Histories = Sequence[RowHistory]
 
 
-class Picture(Figure):
+class _Picture(Figure):
     """A figure that notebooks show, even where nothing has imported pyplot."""
 
     def _repr_png_(self) -> bytes:
@@ -67,7 +67,7 @@ class Picture(Figure):
 
 
 @dataclass(frozen=True)
-class Cell:
+class _Cell:
     """A token of a row at its position in a drawing, in characters from the upper left corner."""
 
     x: float
@@ -78,7 +78,7 @@ class Cell:
 
 
 def plot_order(
-    histories: Histories,
+    histories: _Histories,
     token_texts: Callable[[int], Sequence[str]],
     row: int | None = None,
     ax: Axes | None = None,
@@ -95,13 +95,13 @@ def plot_order(
     orders = {i: histories[i].order for i in rows}
     lengths = [len(order) for order in orders.values()]
     scale = _scale([histories[i] for i in rows])
-    if max(lengths) > MOST_POSITIONS or sum(lengths) > MOST_CELLS:
+    if max(lengths) > MOST_POSITIONS or sum(lengths) > _MOST_CELLS:
         return _order_map(orders, scale, ax)
     return _order_cells(orders, token_texts, scale, ax)
 
 
 def plot_entropy(
-    histories: Histories | Mapping[str, Histories], row: int | None = None, ax: Axes | None = None
+    histories: _Histories | Mapping[str, _Histories], row: int | None = None, ax: Axes | None = None
 ) -> Figure:
     """What uncertainty each row was filled at: cumulative entropy over its steps, and below it that of each step.
 
@@ -125,7 +125,7 @@ def plot_entropy(
     return _finished(panels, ("cumulative entropy (nats)", "entropy a step (nats)"))
 
 
-def plot_candidates(histories: Histories, row: int = 0, ax: Axes | None = None) -> Figure:
+def plot_candidates(histories: _Histories, row: int = 0, ax: Axes | None = None) -> Figure:
     """The moves that were weighed at each step, the winners joined: their cost C, next entropy H and score J.
 
     Args:
@@ -145,7 +145,7 @@ def plot_candidates(histories: Histories, row: int = 0, ax: Axes | None = None) 
     return _finished(panels, list(values))
 
 
-def _rows(histories: Histories, row: int | None) -> list[int]:
+def _rows(histories: _Histories, row: int | None) -> list[int]:
     """The rows to draw. Raises `SpecError` for one that is not there."""
     count = len(histories)
     require(count > 0, "the result has no rows to draw")
@@ -163,15 +163,15 @@ def _order_cells(
     ax: Axes | None,
 ) -> Figure:
     """The rows' texts, a coloured cell for each token."""
-    cells: list[Cell] = []
+    cells: list[_Cell] = []
     names: list[tuple[float, str]] = []
     bottom = 0.0
     for row, order in orders.items():
         if len(orders) > 1:
-            names.append((bottom + 0.6 * LINE, f"row {row}"))
-            bottom += 1.1 * LINE
+            names.append((bottom + 0.6 * _LINE, f"row {row}"))
+            bottom += 1.1 * _LINE
         cells += _laid_out(token_texts(row), order, bottom)
-        bottom = cells[-1].y + LINE
+        bottom = cells[-1].y + _LINE
     width = max(cell.x + cell.width for cell in cells)
     axes = _fitting_axes(width, bottom, scale) if ax is None else ax
     if ax is not None:
@@ -181,7 +181,7 @@ def _order_cells(
     axes.set_aspect("equal", anchor="NW")
     axes.set_axis_off()
     box = axes.get_window_extent()
-    size = 72 / axes.figure.dpi * min(box.width / width, box.height / bottom) / PITCH
+    size = 72 / axes.figure.dpi * min(box.width / width, box.height / bottom) / _PITCH
     for cell in cells:
         _draw_cell(axes, cell, _colour(scale, cell.step), size)
     for y, name in names:
@@ -189,10 +189,10 @@ def _order_cells(
     return cast("Figure", axes.figure)
 
 
-def _draw_cell(axes: Axes, cell: Cell, colour: Colour, size: float) -> None:
-    axes.add_patch(Rectangle((cell.x, cell.y), cell.width, LINE, facecolor=colour, edgecolor="white", linewidth=0.8))
+def _draw_cell(axes: Axes, cell: _Cell, colour: Colour, size: float) -> None:
+    axes.add_patch(Rectangle((cell.x, cell.y), cell.width, _LINE, facecolor=colour, edgecolor="white", linewidth=0.8))
     axes.text(
-        *(cell.x + cell.width / 2, cell.y + LINE / 2, cell.text),
+        *(cell.x + cell.width / 2, cell.y + _LINE / 2, cell.text),
         color=ink(colour),
         fontsize=size,
         family=["monospace", "sans-serif"],  # what the first has no glyph for, the second may
@@ -202,28 +202,28 @@ def _draw_cell(axes: Axes, cell: Cell, colour: Colour, size: float) -> None:
     )
 
 
-def _laid_out(texts: Sequence[str], order: Sequence[int], top: float) -> list[Cell]:
+def _laid_out(texts: Sequence[str], order: Sequence[int], top: float) -> list[_Cell]:
     """The tokens in lines as in the text: a newline ends a line, and so does its greatest width."""
     cells = []
     x, y = 0.0, top
     for text, step in zip(texts, order, strict=True):
-        width = max(NARROWEST, 1 + sum(2 if east_asian_width(c) in "WF" else 1 for c in text))
-        if x > 0 and x + width > WIDEST_LINE:
-            x, y = 0.0, y + LINE
-        cells.append(Cell(x, y, width, text, step))
+        width = max(_NARROWEST, 1 + sum(2 if east_asian_width(c) in "WF" else 1 for c in text))
+        if x > 0 and x + width > _WIDEST_LINE:
+            x, y = 0.0, y + _LINE
+        cells.append(_Cell(x, y, width, text, step))
         x += width
         if "⏎" in text:
-            x, y = 0.0, y + LINE
+            x, y = 0.0, y + _LINE
     return cells
 
 
 def _fitting_axes(width: float, height: float, scale: ScalarMappable) -> Axes:
     """Axes, with a scale beside them, of a figure in which a character has its font's size."""
-    inch = POINTS * PITCH / 72
+    inch = _POINTS * _PITCH / 72
     margin, gap, bar, labels = 0.08, 0.15, 0.12, 0.55
     wide = margin + width * inch + gap + bar + labels
     high = 2 * margin + max(height * inch, 1.0)
-    figure = Picture(figsize=(wide, high))
+    figure = _Picture(figsize=(wide, high))
     upper = (high - margin - height * inch) / high
     axes = figure.add_axes((margin / wide, upper, width * inch / wide, height * inch / high))
     tall = min(high - 2 * margin, 2.0)
@@ -239,7 +239,7 @@ def _order_map(orders: Mapping[int, Sequence[int]], scale: ScalarMappable, ax: A
     width = max(map(len, orders.values()))
     white = (1.0, 1.0, 1.0)
     image = [[_colour(scale, step) for step in order] + [white] * (width - len(order)) for order in orders.values()]
-    axes = ax or Picture(figsize=(6.4, min(8.0, 1.2 + 0.22 * len(rows))), layout="constrained").subplots()
+    axes = ax or _Picture(figsize=(6.4, min(8.0, 1.2 + 0.22 * len(rows))), layout="constrained").subplots()
     axes.imshow(image, aspect="auto", interpolation="none", extent=(-0.5, width - 0.5, len(rows) - 0.5, -0.5))
     if len(rows) == 1:
         axes.set_yticks([0], [f"row {rows[0]}"])
@@ -254,7 +254,7 @@ def _order_map(orders: Mapping[int, Sequence[int]], scale: ScalarMappable, ax: A
     return cast("Figure", axes.figure)
 
 
-def _scale(histories: Histories) -> ScalarMappable:
+def _scale(histories: _Histories) -> ScalarMappable:
     """The colours of the steps, the same for all rows that are drawn."""
     return ScalarMappable(Normalize(1, max(last_step(histories), 1) + 1), matplotlib.colormaps["viridis"])
 
@@ -273,14 +273,14 @@ def _colourbar(bar: Any) -> None:
     bar.outline.set_visible(False)
 
 
-def _series(histories: Histories | Mapping[str, Histories], row: int | None) -> dict[str, list[list[float]]]:
+def _series(histories: _Histories | Mapping[str, _Histories], row: int | None) -> dict[str, list[list[float]]]:
     """The entropies of the steps of each line, by the name of its result; a few rows of only one are named alone."""
     named = histories if isinstance(histories, Mapping) else {"": histories}
     require(bool(named), "there are no results to draw")
     found: dict[str, list[list[float]]] = {}
     for name, rows in named.items():
         lines = {i: rows[i].step_entropy for i in _rows(rows, row)}
-        if not isinstance(histories, Mapping) and len(lines) <= MOST_LINES:
+        if not isinstance(histories, Mapping) and len(lines) <= _MOST_LINES:
             found |= {f"row {i}, {sum(steps):.2f} nats": [steps] for i, steps in lines.items()}
             continue
         mean = sum(map(sum, lines.values())) / len(lines)
@@ -308,7 +308,7 @@ def _panels(ax: Axes | None, height: float, ratios: Sequence[float]) -> list[Axe
     """The given axes alone, or those of a new figure, one under the other."""
     if ax is not None:
         return [ax]
-    figure = Picture(figsize=(5.6, height), layout="constrained")
+    figure = _Picture(figsize=(5.6, height), layout="constrained")
     return list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
 
 

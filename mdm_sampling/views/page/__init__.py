@@ -21,7 +21,7 @@ from ...folders.files import Output
 from ...traces.film import Film
 from .data import page_data
 
-BEGINNING = b"""\
+_BEGINNING = b"""\
 <!doctype html>
 <html lang="en">
 <head>
@@ -30,7 +30,7 @@ BEGINNING = b"""\
 """
 """The first lines of page.html, by which a page of ours is told from all others."""
 
-SCRIPTS = ("film", "elements", "canvas", "details", "curves", "main")
+_SCRIPTS = ("film", "elements", "canvas", "details", "curves", "main")
 """The parts of the page's program, in this order."""
 
 
@@ -55,12 +55,12 @@ def write_page(
 def is_page(file: Path) -> bool:
     """Whether a file begins as the pages do that `write_page` writes."""
     with open(file, "rb") as opened:
-        return opened.read(len(BEGINNING)) == BEGINNING
+        return opened.read(len(_BEGINNING)) == _BEGINNING
 
 
 def page(films_by_name: Mapping[str, Sequence[Film]], title: str = "Decoding traces") -> str:
     """A page of the films as HTML."""
-    style, script = _source("page.css"), "\n".join(_source(f"{name}.js") for name in SCRIPTS)
+    style, script = _source("page.css"), "\n".join(_source(f"{name}.js") for name in _SCRIPTS)
     parts = {
         "title": html.escape(title.encode("utf-8", "replace").decode()),
         "policy": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "

@@ -15,9 +15,9 @@ from typing import Any
 from ...traces.film import Film, Frame, Move
 from ..drawing import COLOURS, END, VIRIDIS, hex_of, ink, viridis
 
-DECIMALS = 4
+_DECIMALS = 4
 
-MASKED_DECIMALS = 3
+_MASKED_DECIMALS = 3
 """For the numbers of masked positions, which are many: as many as the page shows."""
 
 
@@ -62,9 +62,9 @@ def _frame(frame: Frame) -> dict[str, Any]:
         **vars(frame),
         "confidence": _rounded(frame.confidence),
         "entropy": _rounded(frame.entropy),
-        "top": [[(token, round(share, DECIMALS)) for token, share in position] for position in frame.top],
-        "masked_entropy": _rounded(frame.masked_entropy, MASKED_DECIMALS),
-        "likeliest_confidence": _rounded(frame.likeliest_confidence, MASKED_DECIMALS),
+        "top": [[(token, round(share, _DECIMALS)) for token, share in position] for position in frame.top],
+        "masked_entropy": _rounded(frame.masked_entropy, _MASKED_DECIMALS),
+        "likeliest_confidence": _rounded(frame.likeliest_confidence, _MASKED_DECIMALS),
         "candidates": [_move(move) for move in moves],
     }
 
@@ -74,6 +74,6 @@ def _move(move: Move) -> dict[str, Any]:
     return vars(move) | {"cost": cost, "next_entropy": after, "score": score}
 
 
-def _rounded(numbers: Iterable[float], decimals: int = DECIMALS) -> list[float | None]:
+def _rounded(numbers: Iterable[float], decimals: int = _DECIMALS) -> list[float | None]:
     """Rounded; None for what JSON has no number for."""
     return [round(number, decimals) if isfinite(number) else None for number in numbers]

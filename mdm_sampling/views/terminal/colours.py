@@ -9,8 +9,8 @@ from rich.style import Style
 
 from ..drawing import Colour, between, from_hex, hex_of, ink, viridis
 
-ENTROPY = (from_hex("3a3a3e"), from_hex("965428"), from_hex("f2852c"))
-UNKNOWN = from_hex("2c2c30")
+_ENTROPY = (from_hex("3a3a3e"), from_hex("965428"), from_hex("f2852c"))
+_UNKNOWN = from_hex("2c2c30")
 
 
 def filled(order: float) -> Style:
@@ -20,7 +20,7 @@ def filled(order: float) -> Style:
 
 def masked(entropy: float | None) -> Style:
     """A masked position; None where its entropy is not known. 0.5, 1 and 2 nats are at 39, 63 and 86% of the scale."""
-    return on(UNKNOWN if entropy is None else between(ENTROPY, 1 - exp(-entropy)))
+    return on(_UNKNOWN if entropy is None else between(_ENTROPY, 1 - exp(-entropy)))
 
 
 def on(background: Colour) -> Style:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-NAMES = {
+_NAMES = {
     " ": "pause",
     "n": "forward",
     "\x1b[C": "forward",
@@ -79,7 +79,7 @@ class Keys:
         while found := KEY.match(self.pressed):
             self.pressed = self.pressed[found.end() :]
             key = found[0]
-            name = NAMES.get(key if len(key) > 1 else key.lower())
+            name = _NAMES.get(key if len(key) > 1 else key.lower())
             if name is not None:
                 return name
         return None

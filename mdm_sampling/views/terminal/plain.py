@@ -40,12 +40,12 @@ class Encodable:
 
 def encodable(text: str, encoding: str) -> str:
     """A text in which whatever an encoding cannot hold has another sign of the same width."""
-    if can_hold(encoding, text):
+    if _can_hold(encoding, text):
         return text
-    return "".join(c if can_hold(encoding, c) else SIGNS.get(c, "?" * cell_len(c)) for c in text)
+    return "".join(c if _can_hold(encoding, c) else SIGNS.get(c, "?" * cell_len(c)) for c in text)
 
 
-def can_hold(encoding: str, text: str) -> bool:
+def _can_hold(encoding: str, text: str) -> bool:
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):

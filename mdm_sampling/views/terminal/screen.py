@@ -22,11 +22,11 @@ from .layout import shown
 from .plain import Encodable, encodable
 from .view import Lane, filled_text, legend, picture
 
-NARROWEST = 48  # columns that a lane needs beside another
-LOW = 16  # lines below which only the lanes are shown
+_NARROWEST = 48  # columns that a lane needs beside another
+_LOW = 16  # lines below which only the lanes are shown
 SLOWEST, FASTEST = 0.25, 64.0
-KEYS = "space pause · ←→ step · +- speed · q quit"
-KEYS_AT_THE_END = "←→ step · q quit"
+_KEYS = "space pause · ←→ step · +- speed · q quit"
+_KEYS_AT_THE_END = "←→ step · q quit"
 
 
 class Screen:
@@ -84,7 +84,7 @@ class Screen:
         if self.live is None:
             for lane in lanes:
                 if lane.film.frames:
-                    line = encodable(plain_line(lane), self.console.encoding)
+                    line = encodable(_plain_line(lane), self.console.encoding)
                     self.console.print(line, soft_wrap=True, markup=False, highlight=False)
             return
         self.lanes = lanes
@@ -142,9 +142,9 @@ class Screen:
         """What is on the screen."""
         width, height = self.console.size
         shown_lanes = list(lanes) if self.together else [lanes[min(self.row, len(lanes) - 1)]]
-        columns = max(1, min(len(shown_lanes), width // NARROWEST))
+        columns = max(1, min(len(shown_lanes), width // _NARROWEST))
         rows = -(-len(shown_lanes) // columns)
-        room = (height - (3 if height >= LOW else 0)) // rows
+        room = (height - (3 if height >= _LOW else 0)) // rows
         most = max(len(lane.film.frames) for lane in shown_lanes) - self.back
         pictures = [
             picture(lane, max(0, min(len(lane.film.frames), most)), self.console, width // columns, room)
@@ -157,7 +157,7 @@ class Screen:
             each.height = min(self.tallest, room)
         for first in range(0, len(pictures), columns):
             grid.add_row(*pictures[first : first + columns])
-        return Group(grid, legend(), self._footer(lanes)) if height >= LOW else grid
+        return Group(grid, legend(), self._footer(lanes)) if height >= _LOW else grid
 
     def _footer(self, lanes: Sequence[Lane]) -> Text:
         parts = [f"at most {counted(self.speed, 'step')} a second"]
@@ -166,10 +166,10 @@ class Screen:
             parts = [state if not self.back else f"{state}, {counted(self.back, 'step')} back"]
         if self.closed:
             return Text(
-                "stopped watching" if any(is_open(lane.film) for lane in lanes) else "all steps taken", style="dim"
+                "stopped watching" if any(_is_open(lane.film) for lane in lanes) else "all steps taken", style="dim"
             )
         if self.keys.available:
-            keys = KEYS_AT_THE_END if self.ended else KEYS
+            keys = _KEYS_AT_THE_END if self.ended else _KEYS
             parts.append(keys + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
         return Text(" · ".join(parts), style="dim")
 
@@ -211,11 +211,11 @@ class Watcher:
         self.began = time.monotonic()
 
 
-def is_open(film: Film) -> bool:
+def _is_open(film: Film) -> bool:
     return film.mask_id in film.canvas
 
 
-def plain_line(lane: Lane) -> str:
+def _plain_line(lane: Lane) -> str:
     """A lane's latest step in a line, for logs."""
     film = lane.film
     frame = film.frames[-1]

@@ -20,9 +20,9 @@ from .colours import filled, masked
 from .layout import expected, lines_of, shown, space_around
 
 HOLE = "·"
-MOST_MOVES = 12
-NARROW = 40  # columns that a canvas needs beside the candidates
-PROMPT_LINES = 3
+_MOST_MOVES = 12
+_NARROW = 40  # columns that a canvas needs beside the candidates
+_PROMPT_LINES = 3
 NEW = Style(bold=True, underline=True)
 
 
@@ -48,20 +48,20 @@ def picture(lane: Lane, steps: int, console: Console, width: int, height: int) -
     inside = width - 4
     table = candidates(film, frame)
     left = inside if table is None else inside - Measurement.get(console, console.options, table).maximum - 3
-    beside = left >= NARROW
+    beside = left >= _NARROW
     below = 0 if table is None or beside else table.row_count + 3
-    canvas = windowed(film, steps, console, left if beside else inside, max(3, height - 6 - below))
+    canvas = _windowed(film, steps, console, left if beside else inside, max(3, height - 6 - below))
     both = Table.grid(padding=(0, 3, 0, 0))
     both.add_column(width=left if beside else inside)
     both.add_row(canvas, *([table] if table is not None and beside else []))
-    parts: list[RenderableType] = [both, Text(), status(lane, steps)]
+    parts: list[RenderableType] = [both, Text(), _status(lane, steps)]
     if table is not None and not beside:
         parts += [Text(), table]
     title = Text(shortened(visible(lane.title), max(3, width - 6)), style="bold")
     return Panel(Group(*parts), title=title, title_align="left", box=box.ROUNDED, width=width)
 
 
-def windowed(film: Film, steps: int, console: Console, width: int, height: int) -> RenderableType:
+def _windowed(film: Film, steps: int, console: Console, width: int, height: int) -> RenderableType:
     """As many lines of prompt and canvas as there is room for, around the block that is being filled."""
     before = [*prompt_lines(film, console, width), Text()] if film.prefix else []
     lines, active = canvas_lines(film, steps, width)
@@ -75,7 +75,7 @@ def prompt_lines(film: Film, console: Console, width: int) -> list[Text]:
     """The last lines of the prompt, with a mark where its beginning is left out."""
     prompt = Text("".join(shown(film, token) for token in film.prefix), style="dim")
     lines = list(prompt.wrap(console, width))
-    last = lines[-PROMPT_LINES:]
+    last = lines[-_PROMPT_LINES:]
     if len(last) < len(lines):
         last[0] = Text("…" + set_cell_size(last[0].plain, width)[1:].rstrip(), style="dim", no_wrap=True)
         last[0].truncate(width)
@@ -87,7 +87,7 @@ def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     tokens, filled_at = film.after(steps)
     likely = expected(film, steps)
     space = space_around(film, likely)
-    cells = cells_of(film, steps, tokens, filled_at)
+    cells = _cells_of(film, steps, tokens, filled_at)
     block = film.frames[steps - 1].block[0] if steps else 0
     lines: list[Text] = []
     active = 0
@@ -105,7 +105,7 @@ def canvas_lines(film: Film, steps: int, width: int) -> tuple[list[Text], int]:
     return lines, active
 
 
-def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[int]) -> list[tuple[str, Style]]:
+def _cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[int]) -> list[tuple[str, Style]]:
     """Text and style of each position: masked ones by their entropy, filled ones by when they were filled.
 
     Args:
@@ -113,7 +113,7 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     """
     frame = film.frames[steps - 1] if steps else None
     entropies = {} if frame is None else dict(zip(frame.masked, frame.masked_entropy, strict=True))
-    ranks = ranks_of(film, filled_at)
+    ranks = _ranks_of(film, filled_at)
     cells = []
     for position, token in enumerate(tokens):
         text = shown(film, token)
@@ -126,7 +126,7 @@ def cells_of(film: Film, steps: int, tokens: Sequence[int], filled_at: Sequence[
     return cells
 
 
-def ranks_of(film: Film, filled_at: Sequence[int]) -> dict[int, float]:
+def _ranks_of(film: Film, filled_at: Sequence[int]) -> dict[int, float]:
     """For each position that was filled, the share of all positions that had been filled by then."""
     order = sorted((step, position) for position, step in enumerate(filled_at) if step >= 0)
     holes = max(1, film.body.count(film.mask_id) - 1)
@@ -146,7 +146,7 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
     for name in ("C", "H", "J"):
         table.add_column(name, justify="right", no_wrap=True)
     moves = sorted(frame.candidates, key=lambda move: -move.score)
-    for move in moves[:MOST_MOVES]:
+    for move in moves[:_MOST_MOVES]:
         pairs = zip(move.positions, move.tokens, strict=True)
         text = ", ".join(f"{position} {shown(film, token)!r}" for position, token in pairs)
         figures = (f"{figure:.3f}" for figure in (move.cost, move.next_entropy, move.score))
@@ -154,7 +154,7 @@ def candidates(film: Film, frame: Frame | None) -> Table | None:
     return table
 
 
-def status(lane: Lane, steps: int) -> Text:
+def _status(lane: Lane, steps: int) -> Text:
     """Where the film is, and what it cost until then."""
     film, frames = lane.film, lane.film.frames[:steps]
     tokens, _ = film.after(steps)

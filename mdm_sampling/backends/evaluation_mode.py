@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .backends.base import ModelBackend
+from .base import ModelBackend
 
 
 class EvaluationMode:

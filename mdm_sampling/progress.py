@@ -5,22 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .interrupts import STOPPED
-
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
-EVERY = 10.0  # seconds between two lines of progress where there is no terminal
-Show = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
+"""Called with the numbers of rows that are done and wanted, first before any is decoded."""
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+"""Called with what is counted, such as "answers"; what its context gives is called with the numbers."""
+_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 
 
-class Lines:
+class _Lines:
     """Progress as plain lines, for logs."""
 
     def __init__(self, what: str) -> None:
@@ -32,14 +32,14 @@ class Lines:
         if self.first < 0:
             self.first = done
             click.echo(_already_done(done, total, self.what) if done else f"{total} {self.what} to decode.", err=True)
-        elif now - self.shown > EVERY or done == total:
+        elif now - self.shown > _EVERY or done == total:
             self.shown = now
             each = (now - self.began) / max(1, done - self.first)
             left = f"{1 / each:.1f} a second, about {each * (total - done):.0f} s left"
             click.echo(f"{done}/{total} {self.what}, {left}", err=True)
 
 
-class Bar:
+class _Bar:
     """Progress as a bar with an estimate of the time left."""
 
     def __init__(self, bar: RichProgress, what: str) -> None:
@@ -63,39 +63,36 @@ def _already_done(done: int, total: int, what: str) -> str:
 
 
 @contextmanager
-def progress(what: str = "rows") -> Iterator[Show]:
+def no_progress(what: str) -> Iterator[Progress]:
+    """Tells nobody."""
+    yield lambda done, total: None
+
+
+@contextmanager
+def show_progress(what: str = "rows") -> Iterator[Progress]:
     """Tells of the numbers done and wanted: a bar on a terminal's stderr, plain lines elsewhere.
 
     Args:
         what: what is counted.
     """
     if not sys.stderr.isatty():
-        yield Lines(what)
+        yield _Lines(what)
         return
     from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     with bar(TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn()) as drawn:
-        yield Bar(drawn, what)
+        yield _Bar(drawn, what)
 
 
 @contextmanager
 def bar(*columns: Any, label: str = "", width: int | None = 40) -> Iterator[RichProgress]:
     """A bar on stderr: a label, how far it is, a text that is not read as markup, and further columns."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as RichProgress
 
     shown = [TextColumn(label, markup=False)] if label else []
     text = TextColumn("{task.description}", markup=False)
     console = Console(stderr=True)
-    with Progress(*shown, BarColumn(width), MofNCompleteColumn(), text, *columns, console=console) as drawn:
+    with RichProgress(*shown, BarColumn(width), MofNCompleteColumn(), text, *columns, console=console) as drawn:
         yield drawn
-
-
-@contextmanager
-def resumable(folder: Path) -> Iterator[None]:
-    """End at an interrupt with a sentence that says where the work goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"\nStopped. What was decoded is in {folder}; the same command goes on from there.", err=True)
-        sys.exit(STOPPED)
