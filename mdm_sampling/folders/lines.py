@@ -125,7 +125,7 @@ FIELDS: dict[str, Check] = {
     **dict.fromkeys(("answer", "error"), _or_none(_is_text)),
     **dict.fromkeys(("tokens_per_step", "block_size"), _or_none(_is_size)),
     **dict.fromkeys(("number", "seed", "row_seed"), is_whole),
-    **dict.fromkeys(("steps", "forwards", "token_forwards", "filled"), _is_count),
+    **dict.fromkeys(("steps", "sequential_forwards", "forwards", "token_forwards", "filled"), _is_count),
     **dict.fromkeys(("seconds", "batch_seconds"), _is_time),
     "batch": _is_batch,
     "batch_size": _is_size,
