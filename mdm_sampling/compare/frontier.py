@@ -1,4 +1,4 @@
-"""What accuracy costs: the Pareto front of settings, and the area under a planner's accuracy as it fills more at once."""
+"""What accuracy costs: the Pareto front of settings, and the area under a planner's accuracy by tokens a forward."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _areas(means: Tensor, members: Sequence[int]) -> Tensor:
 
 
 def accuracy_under_parallelism(parallelism: Tensor, accuracy: Tensor, best: Tensor) -> Tensor:
-    """The area under accuracy as tokens per forward grow, in which lost accuracy weighs more than it does (AUP of d3LLM).
+    """The area under accuracy by tokens per forward, in which accuracy that is lost weighs more (AUP, of d3LLM).
 
     With the points (rho, y) by rising rho, and W = min(exp(-3 (1 - y / best)), 1), the area is
     rho_1 y_1 + the sum of (rho_i - rho_(i-1)) (y_i W_i + y_(i-1) W_(i-1)) / 2. A point that lies more than 5 below y_1

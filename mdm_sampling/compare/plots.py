@@ -147,31 +147,40 @@ def against(summaries: Sequence[Summary], axis: Axis) -> Any:
     columns = min(COLUMNS, len(places))
     width = max(7.2, 0.8 + 4.2 * columns)
     entries = legend_columns(width, [*families, ""])
-    height = 3.8 * ceil(len(places) / columns) + 0.8 + 0.2 * ceil((len(families) + 1) / entries)
+    height = 3.8 * ceil(len(places) / columns) + 1.0 + 0.2 * ceil((len(families) + 1) / entries)
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(ceil(len(places) / columns), columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    panels = (
+        figure.subplots(ceil(len(places) / columns), columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    )
     front = pareto([(axis.value(s), s.accuracy.mean) for s in summaries]) if axis.costs else []
     for axes, place in zip(panels, places, strict=False):
         if front:
             label = "Pareto front" + (" of all panels" if len(places) > 1 else "")
-            axes.step(*zip(*front, strict=True), where="post", color="0.85", linewidth=6, zorder=0, label=label)
+            ends = max(axis.value(s) for s in summaries), front[-1][1]
+            axes.step(*zip(*front, ends, strict=True), where="post", color="0.85", linewidth=6, zorder=0, label=label)
         here = [s for s in summaries if s.setting.surroundings == place]
+        unnamed = set(front)
         for number, (family, look) in enumerate(families.items()):
             mine = [s for s in here if s.setting.family == family]
             # Planners of the same cost would hide each other.
             aside = 1 + min(0.012, 0.06 / len(families)) * (number - (len(families) - 1) / 2) if axis.costs else 1
-            _curve(axes, mine, axis, aside, look, shortened(family, LONGEST_NAME))
-        _name_front(axes, here, axis, front)
+            _curve(axes, mine, axis, aside, look, unnamed)
         axes.set_title(_surroundings_name(*place) if len(places) > 1 else "", fontsize=9)
     for axes in panels[len(places) :]:
         axes.set_axis_off()
-    _finish(figure, panels[: len(places)], axis, [axis.value(s) for s in summaries])
-    legend(figure, panels[: len(places)], entries)
+    _finish(panels[: len(places)], axis, [axis.value(s) for s in summaries])
+    apart = "; points of the same cost are set slightly apart" if axis.costs else ""
+    note = f"Bars are 95% intervals. A line joins a planner's settings: K and other numbers{apart}."
+    legend(figure, panels[: len(places)], entries, note)
     return figure
 
 
-def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: Look, name: str) -> None:
-    """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is no cost."""
+def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: Look, unnamed: set[Any]) -> None:
+    """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is no cost.
+
+    Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;
+    of equal points only the first.
+    """
     mine = sorted(mine, key=axis.value if axis.costs else lambda s: s.sequential_forwards.mean)
     if not mine:
         return
@@ -180,21 +189,16 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: L
         [s.accuracy.mean for s in mine],
         bars([s.accuracy for s in mine]),
         bars([axis.interval(s) for s in mine]) if axis.interval else None,
-        label=name,
+        label=shortened(mine[0].setting.family, LONGEST_NAME),
         **look.settings(),
     )
-
-
-def _name_front(axes: Any, here: Sequence[Summary], axis: Axis, front: Sequence[tuple[float, float]]) -> None:
-    """K and the numbers of the settings on the front, above and left of their points, where no point can be."""
-    named: set[tuple[float, float]] = set()
-    for s in here:
+    for s in mine:
         point = (axis.value(s), s.accuracy.mean)
-        if point in front and point not in named:
-            named.add(point)
+        if point in unnamed:
+            unnamed.remove(point)
+            text, where = shortened(s.setting.dials, LONGEST_NAME // 2), (aside * point[0], point[1])
             style = {"fontsize": 7, "ha": "right", "va": "bottom", "color": "0.3"}
-            text = shortened(s.setting.dials, LONGEST_NAME // 2)
-            axes.annotate(text, point, xytext=(-5, 4), textcoords="offset points", **style)
+            axes.annotate(text, where, xytext=(-5, 4), textcoords="offset points", **style)
 
 
 def bars(intervals: Sequence[Interval]) -> list[list[float]]:
@@ -202,27 +206,29 @@ def bars(intervals: Sequence[Interval]) -> list[list[float]]:
     return [[max(0.0, i.mean - i.low) for i in intervals], [max(0.0, i.high - i.mean) for i in intervals]]
 
 
-def _finish(figure: Any, panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
+def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
     """Scales and labels; a cost that differs threefold or more has a logarithmic scale."""
     from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
+    low, high = min(values), max(values)
     for axes in panels:
-        if axis.costs and max(values) >= 3 * min(values) > 0:
+        if axis.costs and high >= 3 * low > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(y=0.1)
         if axis.costs:
-            axes.margins(x=0.12)
+            axes.set_xlim(0.75 * low, 1.15 * high)  # points that are set apart must not look far apart
         else:
             axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.tick_params(labelsize=8, labelbottom=True, labelleft=True)
+        axes.tick_params(labelsize=8)
         axes.grid(color="0.92")
         axes.set_axisbelow(True)
-    figure.supylabel("accuracy, 95% interval", fontsize=10)
-    moved = "; points set slightly apart" if axis.costs else ", 95% interval"
-    figure.supxlabel(f"{axis.label}{moved}; a line joins a planner's settings (K and other numbers)", fontsize=9)
+        axes.set_xlabel(axis.label, fontsize=9)
+        axes.set_ylabel("accuracy", fontsize=9)
+        axes.label_outer()
 
 
 def legend_columns(width: float, names: Sequence[str]) -> int:
@@ -231,17 +237,17 @@ def legend_columns(width: float, names: Sequence[str]) -> int:
     return max(1, min(len(names), int(width / (0.55 + 0.066 * longest))))
 
 
-def legend(figure: Any, panels: Sequence[Any], columns: int) -> None:
-    """One legend for all panels, below them, where neither title nor panels give way to it."""
+def legend(figure: Any, panels: Sequence[Any], columns: int, note: str) -> None:
+    """One legend for all panels, with a note, below them, where neither title nor panels give way to it."""
     entries = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    place = {"loc": "outside lower center", "ncols": columns}
+    place = {"loc": "outside lower center", "ncols": columns, "title": note, "title_fontsize": 8}
     figure.legend(entries.values(), entries.keys(), fontsize=8, frameon=False, **place)
 
 
 def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
-    """When a position was filled, as a share of the row's steps: a line for each planner, panels for K, cache and block.
+    """When a position was filled, as a share of the row's steps: a line a planner, a panel for each K, cache and block.
 
     It is the mean over all items, or, if each item has masks of its own, what was done with the first.
     """

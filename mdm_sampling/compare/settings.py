@@ -64,7 +64,7 @@ class Setting:
 
     @cached_property
     def dials(self) -> str:
-        """K and the numbers that the family leaves out, where they are not the default; the planner if that is nothing."""
+        """K and the numbers that the family leaves out, if they are not at their defaults; the planner if none is."""
         kept = [f"K={self.tokens_per_step}"] if self.tokens_per_step is not None else []
         return ", ".join([*kept, *dials_of(self.planner)]) or self.key["planner"]
 
