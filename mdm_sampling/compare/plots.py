@@ -22,6 +22,7 @@ from .statistics import Interval, Summary
 KINDS = ("png", "svg")
 COLUMNS = 3  # panels beside each other
 LONGEST_NAME = 44
+WIDER = 1.15  # a cost's axis ends at so many times the highest
 DASHES = ("-", "--", ":")
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
@@ -156,7 +157,7 @@ def against(summaries: Sequence[Summary], axis: Axis) -> Any:
     for axes, place in zip(panels, places, strict=False):
         if front:
             label = "Pareto front" + (" of all panels" if len(places) > 1 else "")
-            ends = max(axis.value(s) for s in summaries), front[-1][1]
+            ends = WIDER * max(axis.value(s) for s in summaries), front[-1][1]
             axes.step(*zip(*front, ends, strict=True), where="post", color="0.85", linewidth=6, zorder=0, label=label)
         here = [s for s in summaries if s.setting.surroundings == place]
         unnamed = set(front)
@@ -219,7 +220,7 @@ def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(y=0.1)
         if axis.costs:
-            axes.set_xlim(0.75 * low, 1.15 * high)  # points that are set apart must not look far apart
+            axes.set_xlim(0.75 * low, WIDER * high)  # points that are set apart must not look far apart
         else:
             axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -249,14 +250,15 @@ def legend(figure: Any, panels: Sequence[Any], columns: int, note: str) -> None:
 def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
     """When a position was filled, as a share of the row's steps: a line a planner, a panel for each K, cache and block.
 
-    It is the mean over all items, or, if each item has masks of its own, what was done with the first.
+    It is the mean over all items, or, if their masks differ, what was done with the item that has most of them.
     """
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     items = list(dict.fromkeys(line["item"] for line in lines))
     alike = masks_are_alike([line["order"] for line in lines])
-    shown = lines if alike else [line for line in lines if line["item"] == items[0]]
+    example = max(lines, key=lambda line: line["filled"])["item"]
+    shown = lines if alike else [line for line in lines if line["item"] == example]
     width = max(len(line["order"]) for line in shown)
     places = list(dict.fromkeys(s.surroundings for s in settings))
     columns = min(COLUMNS, len(places))
@@ -265,7 +267,7 @@ def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
     rows = [(k, group) for group in groups for k in ks]
     planners = [list(dict.fromkeys(s.key["planner"] for s in settings if s.tokens_per_step == k)) for k, _ in rows]
     heights = [0.5 + 0.2 * len(names) for names in planners]
-    figure = Figure(figsize=(3.2 + 4 * columns, 1.3 + sum(heights)), layout="constrained")
+    figure = Figure(figsize=(3.2 + 4 * columns, 1.5 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(rows), columns, sharex=True, squeeze=False, height_ratios=heights)
     scale = Normalize(0, 1)
     for (k, group), names, line_of_panels in zip(rows, planners, panels, strict=True):
@@ -283,11 +285,11 @@ def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
             axes.set_axis_off()
     figure.supxlabel("position of the body; grey: never masked", fontsize=9)
     image = panels[0, 0].images[0]
-    figure.colorbar(
-        image, ax=panels, label="filled at (share of the steps)", shrink=min(1, 4 / sum(heights)), aspect=15
-    )
+    bar = figure.colorbar(image, ax=panels, shrink=min(1, 4 / sum(heights)), aspect=15)
+    bar.set_label("share of the steps", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
     mean = f", mean over {len(items)} items" if len(items) > 1 else ""
-    one = f": item {shortened(items[0], 40)!r}, the first (each has masks of its own)"
+    one = f": item {shortened(example, 40)!r} (items' masks differ)"
     figure.suptitle(mean if alike else one)
     return figure
 

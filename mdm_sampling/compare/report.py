@@ -86,7 +86,7 @@ def _statistics_note(manifest: dict[str, Any]) -> str:
     return (
         "All settings decode the same items with the same seeds. The unit of every interval is the item: its seeds are "
         f"averaged first ({len(manifest['seeds'])} here). Accuracy: Wilson's interval; its differences: Tango's paired "
-        "score interval; entropies, forwards and AUP: percentile bootstrap over items, 10,000 resamples, the same for all. "
+        "score interval; the rest: percentile bootstrap over items, 10,000 resamples, the same for all settings. "
         "The best greedy planner is chosen on these items, which favours it."
         + (" With so few items the intervals say little." if manifest["items"] < 20 else "")
     )
