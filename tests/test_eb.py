@@ -154,7 +154,7 @@ def test_bad_parameters_are_refused(spec: str, message: str) -> None:
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(mdm.SpecError, match="gamma must be a number"):
         mdm.EBSampler(math.nan)
-    with pytest.raises(mdm.SpecError, match="proxy must be entropy, confidence or margin, got 'luck'"):
+    with pytest.raises(mdm.SpecError, match="proxy must be one of entropy, confidence, margin, got 'luck'"):
         mdm.EBSampler(proxy="luck")  # type: ignore[arg-type]
 
 

@@ -101,7 +101,7 @@ def sampler_of(confidences: list[float], factor: float) -> mdm.Sampler:
 
 
 @pytest.mark.parametrize("planner", [mdm.Factor(), mdm.Factor(2.5)], ids=repr)
-def test_it_conforms(planner: Factor) -> None:
+def test_it_conforms(planner: mdm.Factor) -> None:
     check_planner(planner, examples=30)
 
 

@@ -179,6 +179,7 @@ def test_the_report_adds_up(sampler: mdm.Sampler, rows: Rows) -> None:
         assert report.steps == len(mine)
         assert report.forwards == sum(int(r.forwards[i]) for r, i in mine)
         assert report.token_forwards == sum(int(r.token_forwards[i]) for r, i in mine)
+        assert report.sequential_forwards == sum(int(r.sequential_forwards[i]) for r, i in mine)
         total = sum(float(r.entropy[i].sum()) for r, i in mine)
         assert report.cumulative_entropy == pytest.approx(total, abs=1e-9)
         assert report.seconds > 0

@@ -131,10 +131,6 @@ def test_a_part_whose_own_description_fails_is_named_by_its_class() -> None:
         run(Shy())
 
 
-def foreign(step: mdm.Step) -> mdm.Prediction:
-    return step.prediction.select(torch.tensor([0]))
-
-
 @pytest.mark.parametrize(
     ("does", "words"),
     [
@@ -142,8 +138,6 @@ def foreign(step: mdm.Step) -> mdm.Prediction:
         (lambda step: {"memory": {"a": "x"}}, r"returned memory\['a'\] of type str, expected a tensor"),
         (lambda step: {"memory": {"a": torch.zeros(5)}}, r"returned memory\['a'\] of shape \[5\] .* the batch, 2"),
         (lambda step: {"memory": {"a": torch.tensor(1)}}, r"returned memory\['a'\] of shape \[\]"),
-        (lambda step: {"next": "x"}, "returned next of type str"),
-        (lambda step: {"next": foreign(step)}, r"returned next, a prediction of \[1, 4\], expected \[2, 4\]"),
         (lambda step: {"candidates": "x"}, "returned candidates of type str"),
         (lambda step: {"remask": "x"}, "returned remask of type str"),
         (lambda step: {"tokens": "x"}, "returned tokens of type str"),

@@ -76,7 +76,17 @@ def check(data: dict[str, Any], written: dict[str, Any], film: Film) -> None:
         assert all(0 <= entropy <= data["range"] + 5e-4 for entropy in found["masked_entropy"])
 
 
-SAME = ("positions", "tokens", "masked", "likeliest", "reopened", "ended", "forwards", "token_forwards")
+SAME = (
+    "positions",
+    "tokens",
+    "masked",
+    "likeliest",
+    "reopened",
+    "ended",
+    "forwards",
+    "token_forwards",
+    "sequential_forwards",
+)
 CLOSE = {"confidence": 1e-4, "entropy": 1e-4, "masked_entropy": 1e-3, "likeliest_confidence": 1e-3}
 
 

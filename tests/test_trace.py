@@ -88,6 +88,7 @@ def test_a_film_ends_as_the_run_did(parts: dict[str, Any], model: Any, seed: int
         assert film.cumulative_entropy[-1] == pytest.approx(row.cumulative_entropy, abs=1e-4)
         assert sum(frame.forwards for frame in film.frames) == row.forwards
         assert sum(frame.token_forwards for frame in film.frames) == row.token_forwards
+        assert sum(frame.sequential_forwards for frame in film.frames) == row.sequential_forwards
         assert film.after(len(film.frames))[0] == film.canvas
         assert film.after(0) == (film.body, [-1] * len(film.body))
 
@@ -208,7 +209,7 @@ class Reopening(mdm.PositionPlanner):
         unmask = mdm.top_positions(
             -torch.arange(step.masked.shape[1]).expand_as(step.masked).double(), step.masked, step.quota
         )
-        first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2)
+        first = step.reopenable & (step.reopenable.cumsum(1) == 1) & (step.taken % 3 == 2).unsqueeze(-1)
         return mdm.Plan(unmask=unmask, remask=first)
 
 

@@ -87,6 +87,7 @@ def films(draw: st.DrawFn) -> Film:
                 candidates=[move] * draw(st.integers(0, 20)),
                 forwards=1,
                 token_forwards=1,
+                sequential_forwards=1,
             )
         )
     return film
@@ -156,7 +157,7 @@ def lanes_of(steps: int) -> list[Lane]:
         masked = list(range(position, 5))
         nothing = [0.0] * len(masked)
         seen = (masked, nothing, [0] * len(masked), nothing)
-        film.add(Frame((0, 5), [position], [0], [1.0], [0.0], [[]], *seen, [], [], [], 1, 1))
+        film.add(Frame((0, 5), [position], [0], [1.0], [0.0], [[]], *seen, [], [], [], 1, 1, 1))
     return [Lane("a", film), Lane("b", film)]
 
 

@@ -20,12 +20,13 @@ HEADS = {
     "score": "score",
     "cumulative_entropy": "entropy",
     "steps": "steps",
+    "sequential_forwards": "seq-forwards",
     "forwards": "row-forwards",
     "token_forwards": "token-forwards",
     "seconds": "s/row",
     "batch_seconds": "s/batch",
 }
-COUNTED = ("steps", "forwards", "token_forwards")
+COUNTED = ("steps", "sequential_forwards", "forwards", "token_forwards")
 """Columns whose means are shown with one decimal, and without one where it is 0."""
 
 

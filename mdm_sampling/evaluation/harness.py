@@ -281,6 +281,7 @@ class HarnessModel(LM):  # type: ignore[misc]
                 "rows": len(self.rows),
                 "row_forwards": sum(row.forwards for row in self.rows),
                 "token_forwards": sum(row.token_forwards for row in self.rows),
+                "sequential_forwards": sum(row.sequential_forwards for row in self.rows),
                 "mean_cumulative_entropy": fmean(row.cumulative_entropy for row in self.rows) if self.rows else None,
             },
             "scored": {

@@ -23,7 +23,16 @@ JOB_LINES = LineFormat(
     kind="job",
     key=("number", "digest", "seed", "settings"),
     required=("item", "number", "digest", "seed", "settings", "error", "spec", "machine"),
-    decoded=("text", "tokens", "steps", "forwards", "token_forwards", "cumulative_entropy", "seconds"),
+    decoded=(
+        "text",
+        "tokens",
+        "steps",
+        "sequential_forwards",
+        "forwards",
+        "token_forwards",
+        "cumulative_entropy",
+        "seconds",
+    ),
 )
 
 

@@ -13,7 +13,8 @@ from ..folders.lines import Line
 from ..folders.written import Written
 from .inputs import InputRow
 
-FIELDS = ("steps", "forwards", "token_forwards", "cumulative_entropy")
+COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
+FIELDS = (*COSTS, "cumulative_entropy")
 SUFFIXES = (".jsonl", ".parquet")
 
 
@@ -65,6 +66,6 @@ def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     whole, text, number, either = pyarrow.int64(), pyarrow.string(), pyarrow.float64(), pyarrow.bool_()
     types = {"row": whole, "id": text, "text": text, "error": text, "seed": whole, "chat": either, "infill": either}
     types |= {"tokens": pyarrow.list_(whole)}
-    types |= {"steps": whole, "forwards": whole, "token_forwards": whole, "cumulative_entropy": number, "spec": text}
+    types |= dict.fromkeys(COSTS, whole) | {"cumulative_entropy": number, "spec": text}
     flat = [{**row, "spec": None if row["spec"] is None else json.dumps(row["spec"])} for row in rows]
     parquet.write_table(pyarrow.Table.from_pylist(flat, schema=pyarrow.schema(list(types.items()))), file)

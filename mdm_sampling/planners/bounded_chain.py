@@ -18,9 +18,9 @@ from ..kinds import check_fields
 from ..lazy import torch
 from ..prediction import Prediction
 from ..records import Candidates, Plan
-from .base import Needs, PositionPlanner, Step
+from .base import Needs, PositionPlanner, Step, top_positions
 from .draft_shapes import DraftShape, Prefixes, filled_by
-from .eb import EBSampler
+from .eb import EBSampler, longest_prefix
 from .info_gain import distinct
 from .speculate import waiting
 
@@ -34,29 +34,39 @@ class BoundedChain(PositionPlanner):
     """Take the chain of bounded moves, all looked at in one forward, that leaves the least uncertainty.
 
     The first move is EB-Sampler's: the positions of lowest entropy whose entropies, without the largest, sum to the
-    bound at most. Beside it `drafts` larger moves are looked at. One move leads to another if the positions between
-    them keep to the bound under the prediction after the first of the two, and its likeliest tokens are the drafted
-    ones. Of all moves that a chain of such links leads to, the one with the largest J = -C - H is taken: C is the sum
-    of the entropies of the positions filled, each under the prediction that allowed it, and H the sum of those that are
-    left. The links are steps of their own, of which only the first costs a forward.
+    bound at most. Beside it `candidates` moves are looked at that take the positions in a perturbed order as far as the
+    bound allows, and `drafts` moves that are larger than the bound allows at once. One move leads to another if the
+    positions between them keep to the bound under the prediction after the first of the two, and its likeliest tokens
+    are the drafted ones. Of all moves that a chain of such links leads to, the one with the largest J = -C - H is
+    taken: C is the sum of the entropies of the positions filled, each under the prediction that allowed it, and H the
+    sum of those that are left. The links are steps of their own, of which only the first costs a forward.
 
     The schedule's quota plays no part but for the size of drafts. A row's last step of a block fills all that is left.
 
     Args:
         bound: in nats, 0 or more; the larger it is, the fewer steps.
-        drafts: moves that are looked at beside the first one, in each row. With 0 this is EB-Sampler, whose next
-            prediction comes from a lookahead.
-        shape: which they are.
+        drafts: larger moves that are looked at in each row. They save forwards.
+        candidates: perturbed moves that are looked at in each row. They find surer orders. With neither these nor
+            drafts this is EB-Sampler, whose next prediction comes from a lookahead.
+        position_temperature: how far the perturbed orders stray: Gumbel noise, that many times, lowers the entropies.
+        shape: which the drafts are.
     """
 
     bound: float = 0.1
-    drafts: int = 8
+    drafts: int = 5
+    candidates: int = 3
+    position_temperature: float = 0.1
     shape: DraftShape = field(default_factory=lambda: Prefixes("entropy"))
 
     def __post_init__(self) -> None:
         check_fields(self, "bounded-chain")
         require(0 <= self.bound < inf, f"bounded-chain: bound must be finite and 0 or more, got {self.bound}")
         require(self.drafts >= 0, f"bounded-chain: drafts must be 0 or more, got {self.drafts}")
+        require(self.candidates >= 0, f"bounded-chain: candidates must be 0 or more, got {self.candidates}")
+        require(
+            0 <= self.position_temperature < inf,
+            f"bounded-chain: position_temperature must be finite and 0 or more, got {self.position_temperature}",
+        )
 
     @property
     def needs(self) -> Needs:
@@ -77,12 +87,22 @@ class BoundedChain(PositionPlanner):
         return self._chain(step, first, moves)
 
     def _moves(self, step: Step, first: Plan) -> tuple[Tensor, Tensor]:
-        """The first move and its drafts, bool [n b l] and int64 [n b l]."""
-        unmask, tokens = (own[None] for own in filled_by(step, first))
+        """The first move, its drafts and the perturbed ones, bool [n b l] and int64 [n b l]."""
+        moves = [own[None] for own in filled_by(step, first)]
         if self.drafts:
             drafted = self.shape.drafts(step, first, EBSampler(self.bound), self.drafts)
-            unmask, tokens = torch.cat([unmask, drafted[0]]), torch.cat([tokens, drafted[1]])
-        return unmask, tokens
+            moves = [torch.cat(pair) for pair in zip(moves, drafted, strict=True)]
+        if self.candidates:
+            others = self._perturbed(step) | step.fixed
+            moves = [torch.cat([moves[0], others]), torch.cat([moves[1], step.tokens.expand(others.shape)])]
+        return moves[0], moves[1]
+
+    def _perturbed(self, step: Step) -> Tensor:
+        """What the bound allows in orders by perturbed entropies, bool [n b l]."""
+        entropy = step.prediction.entropy
+        score = self.position_temperature * step.noise.gumbel(self.candidates) - entropy
+        allowed = longest_prefix(entropy.expand(score.shape), score, step.masked, self.bound)
+        return top_positions(score, step.masked, allowed.masked_fill(step.is_last, score.shape[-1]))
 
     def _chain(self, step: Step, first: Plan, moves: Moves) -> Plan:
         """The first link of the best chain; the others are remembered."""

@@ -60,11 +60,11 @@ class EBSampler(PositionPlanner):
 
 def longest_prefix(entropy: Tensor, score: Tensor, eligible: Tensor, bound: float) -> Tensor:
     """How many eligible positions, the best score first, have entropies that without the largest sum to the bound at
-    most: [b l] three times -> int64 [b].
+    most: [... l] three times -> int64 [...].
     """
     order = score.masked_fill(~eligible, -inf).argsort(dim=-1, descending=True, stable=True)
     sorted_entropy = entropy.gather(-1, order)
-    largest_before = torch.nn.functional.pad(sorted_entropy.cummax(-1).values[:, :-1], (1, 0))
+    largest_before = torch.nn.functional.pad(sorted_entropy.cummax(-1).values[..., :-1], (1, 0))
     # Each position adds the smaller of its entropy and the largest before it: the sum without its largest term, and
     # unlike the difference of the two it neither cancels nor falls, so that counting finds the longest prefix.
     return (torch.minimum(sorted_entropy, largest_before).cumsum(-1) <= bound).sum(-1)

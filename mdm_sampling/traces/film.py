@@ -51,6 +51,7 @@ class Frame:
         candidates: the moves that were weighed.
         forwards: model rows computed for it in this step.
         token_forwards: tokens computed for it in this step.
+        sequential_forwards: how often the model was called for it in this step, one call after the other.
     """
 
     block: tuple[int, int]
@@ -68,6 +69,7 @@ class Frame:
     candidates: list[Move]
     forwards: int
     token_forwards: int
+    sequential_forwards: int
 
     def all_tokens(self) -> Iterator[int]:
         """All tokens that it names, some of them several times."""

@@ -83,6 +83,7 @@ class FilmKeeper:
             "candidates": _moves(record.candidates, len(filled), first),
             "forwards": record.forwards.tolist(),
             "token_forwards": record.token_forwards.tolist(),
+            "sequential_forwards": record.sequential_forwards.tolist(),
         }
         rows = zip(record.rows.tolist(), *columns.values(), strict=True)
         frames = {row: Frame(block=block, **dict(zip(columns, values, strict=True))) for row, *values in rows}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..canvas import Canvas
     from ..records import StepRecord
 
-VERSION = 4
+VERSION = 5
 
 DIGITS = 4
 """Decimals of the numbers of positions that a step only looked at; those that it filled are kept as they are."""
@@ -236,6 +236,7 @@ def from_line(row: Fields, film: Film, block: tuple[int, int]) -> Frame:
         candidates=[_move(film, block, move) for move in row.objects("candidates")],
         forwards=row.whole("forwards"),
         token_forwards=row.whole("token_forwards"),
+        sequential_forwards=row.whole("sequential_forwards"),
     )
     _check_fills(film, frame)
     _check_entropies(frame)

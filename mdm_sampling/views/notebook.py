@@ -38,7 +38,7 @@ def html(
 def _row(row: int, texts: Sequence[str], between: str, history: RowHistory, cost: RowCost, last: int) -> str:
     tokens = zip(texts, history.order, history.entropy, strict=True)
     text = between.join(_token(*token, last) for token in tokens)
-    told = f"{counted(cost.steps, 'step')}, {counted(cost.forwards, 'forward')}"
+    told = f"{counted(cost.steps, 'step')}, {counted(cost.sequential_forwards, 'forward')}"
     told += f", cumulative entropy {cost.cumulative_entropy:.3f} nats"
     return (
         f'<div style="font-family:monospace;line-height:1.5;white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'

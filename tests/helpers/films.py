@@ -87,6 +87,7 @@ def _frame(
         candidates=[_move(final, masked, per_step, i, positions, draw) for i in range(candidates)],
         forwards=candidates + 1,
         token_forwards=100,
+        sequential_forwards=1,
     )
 
 

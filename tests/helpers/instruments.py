@@ -34,6 +34,11 @@ PLANNERS = [
     mdm.Bypass(0.5),
     mdm.Bypass(0.5, mdm.InfoGain(candidates=4, position_temperature=1.0)),
     mdm.Defer(mdm.InfoGain(candidates=4, position_temperature=1.0)),
+    mdm.EBSampler(1.0),
+    mdm.Factor(1.0),
+    mdm.Speculate(drafts=3),
+    mdm.BoundedChain(1.0, drafts=4),
+    mdm.Bypass(0.5, mdm.Speculate("random", drafts=2)),
 ]
 ROWS: list[Row] = [([3, 5, 7], [MASK] * 8), ([4], [MASK] * 8), ([9, 8, 7, 6, 5], [MASK] * 8)]
 

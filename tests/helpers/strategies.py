@@ -18,7 +18,28 @@ plain_planners = simple_planners | info_gains
 bypasses = st.builds(
     mdm.Bypass, threshold=st.sampled_from([0.2, 0.5, 0.9]), otherwise=plain_planners, capped=st.booleans()
 )
-planners = plain_planners | bypasses | st.builds(mdm.Defer, otherwise=plain_planners | bypasses)
+shapes = st.sampled_from(
+    [mdm.Prefixes(), mdm.Prefixes("entropy"), mdm.Lattice(), mdm.Lattice("entropy"), mdm.OwnSteps()]
+)
+adaptive_planners = st.sampled_from([mdm.EBSampler(0.1), mdm.EBSampler(2.0, "margin"), mdm.Factor(1.0)])
+looking_nowhere = simple_planners | adaptive_planners
+speculable = looking_nowhere | st.builds(mdm.Bypass, st.sampled_from([0.2, 0.5]), looking_nowhere, st.booleans())
+speculable |= st.builds(mdm.Defer, otherwise=looking_nowhere)
+drafting_planners = st.builds(mdm.Speculate, speculable, drafts=st.integers(1, 5), shape=shapes) | st.builds(
+    mdm.BoundedChain,
+    bound=st.sampled_from([0.0, 0.1, 1.0, 5.0]),
+    drafts=st.integers(0, 4),
+    candidates=st.integers(0, 2),
+    shape=shapes,
+)
+planners = (
+    plain_planners
+    | adaptive_planners
+    | bypasses
+    | st.builds(mdm.Defer, otherwise=plain_planners | bypasses)
+    | drafting_planners
+    | st.builds(mdm.Bypass, st.sampled_from([0.2, 0.5]), drafting_planners, st.booleans())
+)
 plain_caches = st.sampled_from([mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()])
 caches = plain_caches | st.builds(mdm.Refresh, otherwise=plain_caches, every=st.integers(1, 4))
 token_samplers = st.just(mdm.Greedy()) | st.builds(

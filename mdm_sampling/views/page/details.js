@@ -152,8 +152,9 @@ function buildSettings(film) {
     ["seed", film.seed],
     ["positions", String(film.body.length)],
     ["steps", String(film.steps)],
-    ["forwards", total("forwards")],
-    ["token forwards", total("token_forwards")],
+    ["sequential forwards", total("sequential_forwards")],
+    ["row-forwards", total("forwards")],
+    ["token-forwards", total("token_forwards")],
     ["cumulative entropy", `${number(entropyAfter(film, film.steps))} nats`],
   ];
   const entry = ([name, text]) => element("div", "", element("dt", "", name), element("dd", "", text));

@@ -22,7 +22,7 @@ function showStep(step) {
   byId("printed").textContent = `${film.name}: step ${shown.step} of ${film.steps}`;
   for (const id of ["first", "previous"]) byId(id).disabled = shown.step === 0;
   for (const id of ["next", "last"]) byId(id).disabled = shown.step === film.steps;
-  const forwards = film.frames.slice(0, shown.step).reduce((sum, frame) => sum + frame.forwards, 0);
+  const forwards = film.frames.slice(0, shown.step).reduce((sum, frame) => sum + frame.sequential_forwards, 0);
   const entropy = number(entropyAfter(film, shown.step));
   byId("summary").textContent = `${entropy} nats so far, ${count(forwards, "forward")}`;
   drawCanvas();

@@ -163,7 +163,7 @@ def status(lane: Lane, steps: int) -> Text:
     if frames:
         start, stop = frames[-1].block
         text.append(f" · block {start} to {stop - 1}")
-        entropy, forwards = film.cumulative_entropy[steps - 1], sum(frame.forwards for frame in frames)
+        entropy, forwards = film.cumulative_entropy[steps - 1], sum(frame.sequential_forwards for frame in frames)
         text.append(f"\nentropy {entropy:.3f} nats · {counted(forwards, 'forward')}")
         if lane.seconds and steps == len(film.frames):
             text.append(f" · {done / lane.seconds:.1f} tokens/s")
