@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, grid
-from mdm_sampling.compare.plots import pareto
+from mdm_sampling.compare.frontier import pareto
 from mdm_sampling.compare.statistics import bootstrap, measure, paired, relative_change, tango, wilson
 from mdm_sampling.compare.table import change
 
@@ -169,7 +169,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
 
 def lines_of(planner: str, scores: list[float], entropy: float) -> list[dict[str, Any]]:
     key = Setting(mdm.build("planners", planner), mdm.NoCache(), 2, None).key
-    costs = {"forwards": 4, "token_forwards": 40, "seconds": 0.5, "filled": 8}
+    costs = {"sequential_forwards": 4, "forwards": 4, "token_forwards": 40, "seconds": 0.5, "filled": 8}
     return [
         {"item": str(i), "seed": 0, "score": score, "cumulative_entropy": entropy, **key, **costs}
         for i, score in enumerate(scores)
@@ -186,7 +186,7 @@ def test_gains_are_against_the_best_greedy_planner_of_the_same_setting() -> None
     ]
     from mdm_sampling.compare.statistics import summarise
 
-    random, confidence, margin, ours = summarise(wanted, lines)
+    random, confidence, margin, ours = summarise([measure(each, lines) for each in wanted])
     assert random.gain is not None
     assert random.gain.mean == 0.5
     assert confidence.gain is None, "it is the best itself"
@@ -196,7 +196,7 @@ def test_gains_are_against_the_best_greedy_planner_of_the_same_setting() -> None
     assert ours.gain.mean == 0.25
     assert (margin.entropy_change, ours.entropy_change and ours.entropy_change.mean) == (None, -0.5)
     assert ours.tokens_per_second == 16
-    (alone,) = summarise(wanted[3:], lines)
+    (alone,) = summarise([measure(wanted[3], lines)])
     assert alone.gain is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from ..compare import Comparison, Setting
     from ..tasks.base import Task
 
-PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain")
+PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain", *(f"eb:gamma={g}" for g in (0.02, 0.1, 0.5)))
+"""What is compared unless planners are named. `eb` chooses how many positions a step fills, whatever K is."""
 _REPORT = "report.md"
 
 
@@ -53,9 +55,10 @@ class _Target:
     def check(self, plotting: bool) -> None:
         """Raise `SpecError` for a report or plot that must not be lost, before any work."""
         from ..compare.plots import FILES
+        from ..compare.report import SUMMARIES
         from ..folders.written import check_results
 
-        names = [_REPORT, *(FILES if plotting else ())]
+        names = [_REPORT, SUMMARIES, *(FILES if plotting else ())]
         check_results(self.folder, names, overwrite=self.overwrite, reads=self.reads)
 
 
@@ -100,7 +103,7 @@ _COMPARE_OPTIONS = [
 @click.command("compare", cls=LaidOutCommand)
 @with_options(_COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
-    """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy and cost.
+    """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy, forwards and time.
 
     Every setting decodes the same items with the same seeds, without a bypass unless a planner names one. Without
     options it is 6x6 Sudoku with the small model inside this package, for a minute on two cores:
@@ -205,20 +208,31 @@ def _write(found: Comparison, folder: Path, target: _Target, plotting: bool) -> 
     """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
     from rich.console import Console
 
-    from ..compare.report import about
-    from ..compare.table import LEGEND, WIDEST, rich_table
+    from ..compare.report import SUMMARIES, about
+    from ..compare.table import AUP_LEGEND, LEGEND, WIDEST, rich_curves, rich_table
     from ..folders.written import write_results
 
-    report = {target.folder / _REPORT: found.markdown(plots=plotting).encode()}
+    report = {
+        target.folder / _REPORT: found.markdown(plots=plotting).encode(),
+        target.folder / SUMMARIES: json.dumps(found.as_json(), indent=1).encode(),
+    }
     write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
     if plotting:
         found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
     click.echo(f"{found.manifest['task']}: {about(found.manifest, found.lines)}")
     width = Console().width if sys.stdout.isatty() else None
-    table, missing = rich_table(found.summaries, width)
     # As wide as the table is: a terminal that is narrower still wraps lines, which reads better than cells cut short.
-    Console(width=WIDEST, highlight=False).print(table)
+    console = Console(width=WIDEST, highlight=False)
+    table, missing = rich_table(found.summaries, width)
+    console.print(table)
     if missing:
-        click.echo(f"{folder / _REPORT} has {', '.join(missing)}, too.")
-    click.echo(fill(" ".join(LEGEND.split()), min(width or 120, 120)))
-    click.echo(f"\nIn {folder}: report.md, results.jsonl" + (" and plots as PNG and SVG." if plotting else "."))
+        click.echo(_filled(f"{folder / _REPORT} has {', '.join(missing)}, too.", width))
+    click.echo(_filled(LEGEND, width))
+    console.print(rich_curves(found.curves, width))
+    click.echo(_filled(AUP_LEGEND, width))
+    kept = "report.md, summaries.json, results.jsonl"
+    click.echo(f"\nIn {folder}: {kept}" + (" and plots as PNG and SVG." if plotting else "."))
+
+
+def _filled(text: str, width: int | None) -> str:
+    return fill(" ".join(text.split()), min(width or 120, 120))

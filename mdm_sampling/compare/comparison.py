@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..folders.lines import Line
+from .frontier import Curve, curves
 from .settings import Setting
-from .statistics import Summary, summarise
+from .statistics import Measured, Summary, measure, summarise
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,16 @@ class Comparison:
     @cached_property
     def summaries(self) -> list[Summary]:
         """One for each setting: accuracy, entropy and cost with their intervals."""
-        return summarise(self.settings, self.lines)
+        return summarise(self._measured)
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """One for each planner, cache and block: its settings' accuracy under parallelism, the largest first."""
+        return curves(self._measured)
+
+    @cached_property
+    def _measured(self) -> list[Measured]:
+        return [measure(setting, self.lines) for setting in self.settings]
 
     def markdown(self, *, plots: bool = False) -> str:
         """The report: question, table, how to read it, and what it was measured on.
@@ -46,7 +56,13 @@ class Comparison:
         """
         from .report import markdown
 
-        return markdown(self.manifest, self.summaries, self.lines, plots=plots)
+        return markdown(self.manifest, self.summaries, self.curves, self.lines, plots=plots)
+
+    def as_json(self) -> dict[str, Any]:
+        """The numbers of the report, JSON-able: for each setting and each curve, with their intervals."""
+        from .report import as_json
+
+        return as_json(self.manifest, self.summaries, self.curves)
 
     def plot(self, folder: Path | str, *, overwrite: bool = False, reads: Sequence[Path] = ()) -> list[Path]:
         """Draw the figures as PNG and SVG into a folder, which is made. Needs the extra `plot`.

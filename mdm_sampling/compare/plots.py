@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from ..errors import SpecError
 from ..folders.lines import Line
 from ..folders.written import write_results
-from ..views.drawing import styles
+from ..views.drawing import COLOURS, GREY, MARKERS, shortened
+from .frontier import pareto
 from .report import PLOTS, model_name
 from .settings import Setting
 from .statistics import Interval, Summary
 
 KINDS = ("png", "svg")
+COLUMNS = 3  # panels beside each other
+LONGEST_NAME = 44
+WIDER = 1.15  # a cost's axis ends at so many times the highest
+DASHES = ("-", "--", ":")
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What accuracy is drawn against.
+
+    Attributes:
+        label: of the axis.
+        value: a setting's value.
+        interval: its interval, if it has one.
+        costs: whether less of it is better at any accuracy, so that there is a Pareto front.
+    """
+
+    label: str
+    value: Callable[[Summary], float]
+    interval: Callable[[Summary], Interval] | None
+    costs: bool
+
+
+AXES = {
+    "accuracy-sequential": Axis(
+        "sequential forwards an item", lambda s: s.sequential_forwards.mean, lambda s: s.sequential_forwards, True
+    ),
+    "accuracy-rows": Axis("row-forwards an item", lambda s: s.forwards, None, True),
+    "accuracy-entropy": Axis("cumulative entropy, nats", lambda s: s.entropy.mean, lambda s: s.entropy, False),
+}
 
 
 def draw(
@@ -37,15 +71,13 @@ def draw(
     except ImportError as error:
         raise SpecError('plots need matplotlib; pip install "mdm-sampling[plot]"') from error
     figures = {
-        "accuracy-entropy": _against_entropy(summaries),
-        "accuracy-cost": _against_cost(summaries),
+        **{name: against(summaries, axis) for name, axis in AXES.items()},
         "order": orders([summary.setting for summary in summaries], lines),
     }
     drawn: dict[Path, bytes] = {}
     with matplotlib.rc_context({"svg.hashsalt": "mdm-sampling"}):
         for name, figure in figures.items():
-            where = f"{manifest['task']}, {model_name(manifest)}"
-            figure.suptitle(f"{PLOTS[name].split(';')[0]}\n{where}", fontsize=11)
+            _entitle(figure, PLOTS[name], manifest, summaries)
             for kind in KINDS:
                 file = BytesIO()
                 metadata = {"Date": None} if kind == "svg" else None
@@ -55,145 +87,235 @@ def draw(
     return list(drawn)
 
 
-def _series_name(summary: Summary, varied: set[str]) -> str:
-    """The planner, and the cache and block where they differ between settings."""
-    key = summary.setting.key
-    extra = [f"{name.split('_')[0]} {key[name] or 'all'}" for name in ("cache", "block_size") if name in varied]
-    return ", ".join([key["planner"], *extra])
+def _entitle(figure: Any, title: str, manifest: dict[str, Any], summaries: Sequence[Summary]) -> None:
+    """The figure's title: what it shows, of which task and model, and the cache and block if all settings share them.
+
+    What a figure has as its title already, it adds.
+    """
+    where = [manifest["task"], model_name(manifest)]
+    surroundings = {summary.setting.surroundings for summary in summaries}
+    if len(surroundings) == 1:
+        where.append(_surroundings_name(*surroundings.pop()))
+    lines = [title + figure.get_suptitle(), ", ".join(where)]
+    width = round(12 * figure.get_figwidth())
+    figure.suptitle("\n".join(fill(line, width) for line in lines), fontsize=11)
 
 
-def named(summaries: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """The summaries of each series, that is of each planner, cache and block."""
-    keys = [summary.setting.key for summary in summaries]
-    varied = {name for name in ("cache", "block_size") if len({key[name] for key in keys}) > 1}
-    found: dict[str, list[Summary]] = {}
-    for summary in summaries:
-        found.setdefault(_series_name(summary, varied), []).append(summary)
-    return found
+def _surroundings_name(cache: str, block_size: int | None) -> str:
+    return f"cache {cache}, {f'blocks of {block_size}' if block_size else 'one block'}"
 
 
-def _against_entropy(summaries: Sequence[Summary]) -> Any:
-    """Accuracy against cumulative entropy, both with their intervals; a panel for each K."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class Look:
+    """How a curve differs from others: in colour and marker, and after the last colour in dashes and hollow markers."""
 
-    series = named(summaries)
-    steps = sorted({summary.setting.tokens_per_step for summary in summaries})
-    figure = Figure(figsize=(2.2 + 2.6 * len(steps), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(steps), sharey=True, squeeze=False)[0]
-    for axes, k in zip(panels, steps, strict=True):
-        for name, (colour, marker) in styles(list(series)).items():
-            for s in (s for s in series[name] if s.setting.tokens_per_step == k):
-                axes.errorbar(
-                    *(s.entropy.mean, s.accuracy.mean, bars([s.accuracy]), bars([s.entropy])),
-                    **_look(colour, marker, name),
-                )
-        axes.set_title(f"{k} token{'s' if k > 1 else ''} a step", fontsize=9)
-        axes.set_xlim(left=0)
-        _finish(axes)
-    panels[0].set_ylabel("accuracy, 95% interval")
-    figure.supxlabel("cumulative entropy, nats, 95% interval", fontsize=10)
-    legend(figure, panels)
-    return figure
+    colour: str
+    marker: str
+    dashes: str
+    hollow: bool
+
+    def settings(self) -> dict[str, Any]:
+        """As matplotlib takes them."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": self.dashes,
+            "markerfacecolor": "white" if self.hollow else self.colour,
+            "markersize": 6,
+            "linewidth": 1,
+            "elinewidth": 0.7,
+        }
 
 
-def _against_cost(summaries: Sequence[Summary]) -> Any:
-    """Accuracy against token-forwards; a line for each planner through its K, and the Pareto front of all points."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    series = named(summaries)
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
-    axes = figure.subplots()
-    front = pareto([(s.token_forwards, s.accuracy.mean) for s in summaries])
-    axes.step(*zip(*front, strict=True), where="post", color="0.8", linewidth=6, zorder=0, label="Pareto front")
-    for i, (name, (colour, marker)) in enumerate(styles(list(series)).items()):
-        mine = sorted(series[name], key=lambda s: s.token_forwards)
-        # Planners of the same cost would hide each other.
-        aside = 1 + min(0.012, 0.06 / len(series)) * (i - (len(series) - 1) / 2)
-        x, y = [aside * s.token_forwards for s in mine], [s.accuracy.mean for s in mine]
-        axes.errorbar(x, y, bars([s.accuracy for s in mine]), **_look(colour, marker, name))
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    _finish(axes)
-    steps = sorted({summary.setting.tokens_per_step for summary in summaries}, reverse=True)
-    note = f"along a line, from left: {', '.join(map(str, steps))} tokens a step" if len(steps) > 1 else ""
-    axes.set_xlabel(f"token-forwards an item   ({note or f'{steps[0]} tokens a step'}; points set slightly apart)")
-    axes.set_ylabel("accuracy, 95% interval")
-    legend(figure, [axes])
-    return figure
-
-
-def _look(colour: str, marker: str, name: str) -> dict[str, Any]:
-    """A series' style."""
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each name, of which no two among 72 are alike."""
+    rounds = [i // len(COLOURS) for i in range(len(names))]
     return {
-        "color": colour,
-        "marker": marker,
-        "markersize": 6,
-        "linewidth": 1,
-        "elinewidth": 0.8,
-        "label": name,
+        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[turn % len(DASHES)], turn % 2 == 1)
+        for i, (name, turn) in enumerate(zip(names, rounds, strict=True))
     }
+
+
+def against(summaries: Sequence[Summary], axis: Axis) -> Any:
+    """Accuracy against something: a curve through the settings of each planner, a panel for each cache and block.
+
+    Where it is a cost, each panel has the Pareto front of all settings as well, and names the settings on it.
+    """
+    from matplotlib.figure import Figure
+
+    places = list(dict.fromkeys(s.setting.surroundings for s in summaries))
+    families = looks(list(dict.fromkeys(s.setting.family for s in summaries)))
+    columns = min(COLUMNS, len(places))
+    width = max(7.2, 0.8 + 4.2 * columns)
+    entries = legend_columns(width, [*families, ""])
+    height = 3.8 * ceil(len(places) / columns) + 1.0 + 0.2 * ceil((len(families) + 1) / entries)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = (
+        figure.subplots(ceil(len(places) / columns), columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    )
+    front = pareto([(axis.value(s), s.accuracy.mean) for s in summaries]) if axis.costs else []
+    for axes, place in zip(panels, places, strict=False):
+        if front:
+            label = "Pareto front" + (" of all panels" if len(places) > 1 else "")
+            ends = WIDER * max(axis.value(s) for s in summaries), front[-1][1]
+            axes.step(*zip(*front, ends, strict=True), where="post", color="0.85", linewidth=6, zorder=0, label=label)
+        here = [s for s in summaries if s.setting.surroundings == place]
+        unnamed = set(front)
+        for number, (family, look) in enumerate(families.items()):
+            mine = [s for s in here if s.setting.family == family]
+            # Planners of the same cost would hide each other.
+            aside = 1 + min(0.012, 0.06 / len(families)) * (number - (len(families) - 1) / 2) if axis.costs else 1
+            _curve(axes, mine, axis, aside, look, unnamed)
+        axes.set_title(_surroundings_name(*place) if len(places) > 1 else "", fontsize=9)
+    for axes in panels[len(places) :]:
+        axes.set_axis_off()
+    _finish(panels[: len(places)], axis, [axis.value(s) for s in summaries])
+    apart = "; points of the same cost are set slightly apart" if axis.costs else ""
+    note = f"Bars are 95% intervals. A line joins a planner's settings: K and other numbers{apart}."
+    legend(figure, panels[: len(places)], entries, note)
+    return figure
+
+
+def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: Look, unnamed: set[Any]) -> None:
+    """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is no cost.
+
+    Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;
+    of equal points only the first.
+    """
+    mine = sorted(mine, key=axis.value if axis.costs else lambda s: s.sequential_forwards.mean)
+    if not mine:
+        return
+    axes.errorbar(
+        [aside * axis.value(s) for s in mine],
+        [s.accuracy.mean for s in mine],
+        bars([s.accuracy for s in mine]),
+        bars([axis.interval(s) for s in mine]) if axis.interval else None,
+        label=shortened(mine[0].setting.family, LONGEST_NAME),
+        **look.settings(),
+    )
+    for s in mine:
+        point = (axis.value(s), s.accuracy.mean)
+        if point in unnamed:
+            unnamed.remove(point)
+            text, where = shortened(s.setting.dials, LONGEST_NAME // 2), (aside * point[0], point[1])
+            style = {"fontsize": 7, "ha": "right", "va": "bottom", "color": "0.3"}
+            axes.annotate(text, where, xytext=(-5, 4), textcoords="offset points", **style)
 
 
 def bars(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Lengths of error bars below and above the means."""
+    """Lengths of error bars below and above the means; none where a bound is not known."""
     return [[max(0.0, i.mean - i.low) for i in intervals], [max(0.0, i.high - i.mean) for i in intervals]]
 
 
-def _finish(axes: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
+def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
+    """Scales and labels; a cost that differs threefold or more has a logarithmic scale."""
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
+    low, high = min(values), max(values)
+    for axes in panels:
+        if axis.costs and high >= 3 * low > 0:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(y=0.1)
+        if axis.costs:
+            axes.set_xlim(0.75 * low, WIDER * high)  # points that are set apart must not look far apart
+        else:
+            axes.set_xlim(left=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(labelsize=8)
+        axes.grid(color="0.92")
+        axes.set_axisbelow(True)
+        axes.set_xlabel(axis.label, fontsize=9)
+        axes.set_ylabel("accuracy", fontsize=9)
+        axes.label_outer()
 
 
-def legend(figure: Any, panels: Sequence[Any]) -> None:
-    """One legend for all panels, beside them."""
+def legend_columns(width: float, names: Sequence[str]) -> int:
+    """How many columns of a legend fit into a figure `width` inches wide."""
+    longest = min(LONGEST_NAME, max(map(len, names)))
+    return max(1, min(len(names), int(width / (0.55 + 0.066 * longest))))
+
+
+def legend(figure: Any, panels: Sequence[Any], columns: int, note: str) -> None:
+    """One legend for all panels, with a note, below them, where neither title nor panels give way to it."""
     entries = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(entries.values(), entries.keys(), loc="outside right upper", fontsize=8, frameon=False)
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats in both cost and accuracy, by rising cost."""
-    found: list[tuple[float, float]] = []
-    for cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not found or accuracy > found[-1][1]:
-            found.append((cost, accuracy))
-    return found
+    place = {"loc": "outside lower center", "ncols": columns, "title": note, "title_fontsize": 8}
+    figure.legend(entries.values(), entries.keys(), fontsize=8, frameon=False, **place)
 
 
 def orders(settings: Sequence[Setting], lines: Sequence[Line]) -> Any:
-    """For each planner, when a position was filled on average, as a share of the row's steps; a panel for each K."""
-    import numpy as np
+    """When a position was filled, as a share of the row's steps: a line a planner, a panel for each K, cache and block.
+
+    It is the mean over all items, or, if their masks differ, what was done with the item that has most of them.
+    """
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    first = settings[0].key
-    shown = [s for s in settings if all(s.key[n] == first[n] for n in ("cache", "block_size"))]
-    steps = list(dict.fromkeys(setting.tokens_per_step for setting in shown))
-    planners = list(dict.fromkeys(setting.key["planner"] for setting in shown))
-    figure = Figure(figsize=(8.4, 1.3 + len(steps) * (0.55 + 0.24 * len(planners))), layout="constrained")
-    panels = figure.subplots(len(steps), 1, sharex=True, squeeze=False)[:, 0]
-    width = max(len(line["order"]) for line in lines)
-    images = {k: np.full((len(planners), width), np.nan) for k in steps}
-    for setting in shown:
-        mine = [line["order"] for line in setting.lines(lines)]
-        images[setting.tokens_per_step][planners.index(setting.key["planner"])] = _mean_order(mine, width)
-    low, high = (float(f(np.stack(list(images.values())))) for f in (np.nanmin, np.nanmax))
-    for axes, k in zip(panels, steps, strict=True):
-        drawn = axes.imshow(
-            images[k], aspect="auto", cmap="cividis_r", vmin=low, vmax=max(high, low + 0.1), interpolation="none"
-        )
-        axes.set_yticks(range(len(planners)), planners, fontsize=8)
-        axes.set_title(f"{k} token{'s' if k > 1 else ''} a step", fontsize=9, loc="left")
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    panels[-1].set_xlabel("position of the body; blank: never masked")
-    figure.colorbar(drawn, ax=list(panels), label="filled at (share of the steps)", fraction=0.05)
+    items = list(dict.fromkeys(line["item"] for line in lines))
+    alike = masks_are_alike([line["order"] for line in lines])
+    example = max(lines, key=lambda line: line["filled"])["item"]
+    shown = lines if alike else [line for line in lines if line["item"] == example]
+    width = max(len(line["order"]) for line in shown)
+    places = list(dict.fromkeys(s.surroundings for s in settings))
+    columns = min(COLUMNS, len(places))
+    groups = [places[i : i + columns] for i in range(0, len(places), columns)]
+    ks = list(dict.fromkeys(s.tokens_per_step for s in settings))
+    rows = [(k, group) for group in groups for k in ks]
+    planners = [list(dict.fromkeys(s.key["planner"] for s in settings if s.tokens_per_step == k)) for k, _ in rows]
+    heights = [0.5 + 0.2 * len(names) for names in planners]
+    figure = Figure(figsize=(3.2 + 4 * columns, 1.5 + sum(heights)), layout="constrained")
+    panels = figure.subplots(len(rows), columns, sharex=True, squeeze=False, height_ratios=heights)
+    scale = Normalize(0, 1)
+    for (k, group), names, line_of_panels in zip(rows, planners, panels, strict=True):
+        for axes, place in zip(line_of_panels, group, strict=False):
+            mine = {s.key["planner"]: s for s in settings if (s.tokens_per_step, s.surroundings) == (k, place)}
+            rows_of = [[line["order"] for line in mine[n].lines(shown)] if n in mine else [] for n in names]
+            _order_panel(axes, rows_of, width, scale)
+            axes.set_yticks(
+                range(len(names)), [shortened(n, 30) for n in names] if place == group[0] else [], fontsize=7
+            )
+            what = f"{k} token{'s' if k > 1 else ''} a step" if k else "planners that choose the number"
+            where = f", {_surroundings_name(*place)}" if len(places) > 1 else ""
+            axes.set_title(what + where, fontsize=8, loc="left")
+        for axes in line_of_panels[len(group) :]:
+            axes.set_axis_off()
+    figure.supxlabel("position of the body; grey: never masked", fontsize=9)
+    image = panels[0, 0].images[0]
+    bar = figure.colorbar(image, ax=panels, shrink=min(1, 4 / sum(heights)), aspect=15)
+    bar.set_label("share of the steps", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    mean = f", mean over {len(items)} items" if len(items) > 1 else ""
+    one = f": item {shortened(example, 40)!r} (items' masks differ)"
+    figure.suptitle(mean if alike else one)
     return figure
+
+
+def _order_panel(axes: Any, rows: Sequence[Sequence[Sequence[int]]], width: int, scale: Any) -> None:
+    """A line for each planner's rows."""
+    import numpy as np
+    from matplotlib import colormaps
+
+    image = np.stack([_mean_order(each, width) for each in rows])
+    colours = colormaps["viridis"].with_extremes(bad=GREY)
+    axes.imshow(image, aspect="auto", cmap=colours, norm=scale, interpolation="none")
+    axes.tick_params(labelsize=7, labelbottom=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def masks_are_alike(rows: Sequence[Sequence[int]]) -> bool:
+    """Whether all rows had masks at the same positions, but for a rest that was left masked or is not there."""
+    masks = {tuple(step >= 0 for step in row[: _end(row)]) for row in rows}
+    longest = max(masks, key=len)
+    return all(mask == longest[: len(mask)] for mask in masks)
+
+
+def _end(row: Sequence[int]) -> int:
+    """The positions up to the last that was filled."""
+    return max((i + 1 for i, step in enumerate(row) if step >= 0), default=0)
 
 
 def _mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:

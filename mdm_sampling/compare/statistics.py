@@ -17,6 +17,7 @@ RESAMPLES, BLOCK = 10_000, 1_000
 _FEW = 2_000  # items up to which the resamples are kept
 _BOOTSTRAP_SEED = 0
 _Z = 1.959964  # two-sided 95%
+MEASURED = ("score", "cumulative_entropy", "sequential_forwards", "forwards", "token_forwards", "seconds", "filled")
 _TINY = 1e-300  # stands for a variance of zero, which rejects whatever differs
 
 
@@ -40,6 +41,8 @@ class Summary:
             Tango's paired interval; None if there is no baseline, or this is the best one.
         entropy: cumulative entropy in nats, with a bootstrap interval.
         entropy_change: cumulative entropy over that of the greedy baseline with the lowest, minus 1, paired likewise.
+        sequential_forwards: model calls one after the other, a lookahead counting 1, with a bootstrap interval.
+        tokens_per_forward: positions filled over sequential forwards (TPF), with a bootstrap interval.
         forwards: row-forwards, a lookahead at 8 candidates counting 8.
         token_forwards: tokens computed.
         seconds: wall-clock time.
@@ -51,6 +54,8 @@ class Summary:
     gain: Interval | None
     entropy: Interval
     entropy_change: Interval | None
+    sequential_forwards: Interval
+    tokens_per_forward: Interval
     forwards: float
     token_forwards: float
     seconds: float
@@ -58,7 +63,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """A setting's values by item, each [items], in the same order for all settings."""
 
     setting: Setting
@@ -72,17 +77,16 @@ class _Measured:
         return float(self.values[name].mean())
 
 
-def summarise(settings: Sequence[Setting], lines: Sequence[dict[str, Any]]) -> list[Summary]:
+def summarise(measured: Sequence[Measured]) -> list[Summary]:
     """One summary for each setting."""
-    measured = [measure(setting, lines) for setting in settings]
-    baselines: dict[tuple[Any, ...], list[_Measured]] = {each.setting.conditions: [] for each in measured}
+    baselines: dict[tuple[Any, ...], list[Measured]] = {each.setting.conditions: [] for each in measured}
     for each in measured:
         if each.setting.is_greedy:
             baselines[each.setting.conditions].append(each)
     return [summary(each, baselines[each.setting.conditions]) for each in measured]
 
 
-def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> _Measured:
+def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
     """Average each item's seeds."""
     mine = setting.lines(lines)
     names = sorted({line["item"] for line in mine})
@@ -92,13 +96,13 @@ def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> _Measured:
         0, index, torch.ones(len(mine), dtype=torch.float64)
     )
     values = {}
-    for column in ("score", "cumulative_entropy", "forwards", "token_forwards", "seconds", "filled"):
+    for column in MEASURED:
         given = torch.tensor([float(line[column]) for line in mine], dtype=torch.float64)
         values[column] = torch.zeros_like(times).index_add_(0, index, given) / times
-    return _Measured(setting, values, len({line["seed"] for line in mine}))
+    return Measured(setting, values, len({line["seed"] for line in mine}))
 
 
-def summary(each: _Measured, greedy: Sequence[_Measured]) -> Summary:
+def summary(each: Measured, greedy: Sequence[Measured]) -> Summary:
     gain = change = None
     if greedy:
         best = max(greedy, key=lambda other: (other.mean("score"), -other.mean("cumulative_entropy")))
@@ -113,6 +117,8 @@ def summary(each: _Measured, greedy: Sequence[_Measured]) -> Summary:
         gain=gain,
         entropy=bootstrap(first, each["cumulative_entropy"]),
         entropy_change=change,
+        sequential_forwards=bootstrap(first, each["sequential_forwards"]),
+        tokens_per_forward=bootstrap(ratio, each["filled"], each["sequential_forwards"]),
         forwards=each.mean("forwards"),
         token_forwards=each.mean("token_forwards"),
         seconds=each.mean("seconds"),
@@ -206,10 +212,17 @@ def bootstrap(statistic: Callable[..., Tensor], *values: Tensor) -> Interval:
     estimate = float(statistic(*(value.mean() for value in values)))
     if len(values[0]) == 1:
         return Interval(estimate, nan, nan)
-    drawn = torch.cat(
-        [statistic(*(weights @ value.float() for value in values)) for weights in _resamples(len(values[0]))]
-    )
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return interval_of(statistic(*resampled(torch.stack(values, 1)).unbind(1)), estimate)
+
+
+def resampled(values: Tensor) -> Tensor:
+    """Means over the items of each resample: [n v] -> float32 [resamples v]."""
+    return torch.cat([weights @ values.float() for weights in _resamples(len(values))])
+
+
+def interval_of(drawn: Tensor, estimate: float) -> Interval:
+    """The percentile interval of a statistic's values in all resamples, [r]."""
+    low, high = drawn.double().quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(estimate, low, high)
 
 
@@ -231,6 +244,10 @@ _kept = lru_cache(maxsize=2 * 10)(_weights)
 
 def first(mean: Tensor) -> Tensor:
     return mean
+
+
+def ratio(mean: Tensor, other: Tensor) -> Tensor:
+    return mean / other.clamp(min=1e-9)
 
 
 def relative_change(mean: Tensor, other: Tensor) -> Tensor:

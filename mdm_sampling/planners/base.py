@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..at_work import named
@@ -50,15 +52,18 @@ class Needs:
         remasking: whether it may reopen positions that were filled in this block.
         drafts: whether all that it looks ahead at is kept, and rows that come to stand on it are stepped on without a
             forward, see `Step.may_wait`.
+        quota: whether the schedule's quota plays a part; False for a planner that chooses by itself how many positions
+            a step fills.
     """
 
     history: int = 0
     remasking: bool = False
     drafts: bool = False
+    quota: bool = True
 
     def __post_init__(self) -> None:
         require(is_whole(self.history) and self.history >= 0, f"needs: history must be 0 or more, got {self.history!r}")
-        for name in ("remasking", "drafts"):
+        for name in ("remasking", "drafts", "quota"):
             value = getattr(self, name)
             require(isinstance(value, bool), f"needs: {name} must be True or False, got {value!r}")
 
@@ -67,6 +72,7 @@ class Needs:
             history=max(self.history, other.history),
             remasking=self.remasking or other.remasking,
             drafts=self.drafts or other.drafts,
+            quota=self.quota or other.quota,
         )
 
 
@@ -210,11 +216,8 @@ class PositionPlanner(ABC):
         A planner that wraps no other may write `needs = Needs(history=1)` in its class.
         """
         values: list[object] = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
-        needs = Needs()
-        for inner in values:
-            if isinstance(inner, PositionPlanner):
-                needs |= inner.needs
-        return needs
+        inner = [value.needs for value in values if isinstance(value, PositionPlanner)]
+        return reduce(or_, inner) if inner else Needs()
 
     @abstractmethod
     def plan(self, step: Step) -> Plan:

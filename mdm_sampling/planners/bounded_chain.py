@@ -70,7 +70,7 @@ class BoundedChain(PositionPlanner):
 
     @property
     def needs(self) -> Needs:
-        return Needs(drafts=True)
+        return Needs(drafts=True, quota=False)
 
     def plan(self, step: Step) -> Plan:
         if step.may_wait:

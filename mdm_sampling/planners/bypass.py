@@ -13,7 +13,7 @@ from ..errors import require
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
-from .base import PositionPlanner, Step, top_positions
+from .base import Needs, PositionPlanner, Step, top_positions
 from .scores import Confidence
 
 
@@ -39,6 +39,10 @@ class Bypass(PositionPlanner):
     def __post_init__(self) -> None:
         check_fields(self, "bypass")
         require(0 < self.threshold <= 1, f"bypass: threshold must be in (0, 1], got {self.threshold}")
+
+    @property
+    def needs(self) -> Needs:
+        return super().needs | Needs(quota=self.capped)
 
     def plan(self, step: Step) -> Plan:
         confidence = step.prediction.statistics.confidence

@@ -16,7 +16,7 @@ from ..errors import require
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
-from .base import PositionPlanner, Step, top_positions
+from .base import Needs, PositionPlanner, Step, top_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,10 @@ class EBSampler(PositionPlanner):
     def __post_init__(self) -> None:
         check_fields(self, "eb")
         require(0 <= self.gamma < inf, f"eb: gamma must be finite and 0 or more, got {self.gamma}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(quota=False)
 
     def plan(self, step: Step) -> Plan:
         score = self._score(step)

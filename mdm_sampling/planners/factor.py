@@ -16,7 +16,7 @@ from ..errors import require
 from ..kinds import check_fields
 from ..lazy import torch
 from ..records import Plan
-from .base import PositionPlanner, Step, top_positions
+from .base import Needs, PositionPlanner, Step, top_positions
 
 
 @final
@@ -42,6 +42,10 @@ class Factor(PositionPlanner):
     def __post_init__(self) -> None:
         check_fields(self, "factor")
         require(0 < self.factor < inf, f"factor: factor must be finite and above 0, got {self.factor}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(quota=False)
 
     def plan(self, step: Step) -> Plan:
         confidence = step.confidence

@@ -48,7 +48,7 @@ class Speculate(PositionPlanner):
 
     @property
     def needs(self) -> Needs:
-        return super().needs | Needs(drafts=True)
+        return super().needs | Needs(drafts=True, quota=False)
 
     def plan(self, step: Step) -> Plan:
         plan = self.planner.plan(replace(step, lookahead=_refused))

@@ -120,12 +120,12 @@ def counted(many: float, one: str) -> str:
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#888888", "#999933")
-_MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
 """Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Grey stands for their black, which
 is lost on a dark page. Curves differ in marker as well."""
 
 
 def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a marker for each name; the pairs repeat after 72."""
-    pairs = zip(cycle(COLOURS), cycle(_MARKERS), strict=False)
+    pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     return dict(zip(names, pairs, strict=False))
