@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,28 +58,18 @@ def check_quota(schedule: Schedule, quota: object, masked: Tensor) -> Tensor:
     return quota
 
 
-@dataclass(frozen=True, eq=False)
-class CheckedProposal(Proposal):
-    """A proposal of the right kind, whose confidences are looked at with the plan: asking a device twice takes longer.
-
-    Attributes:
-        maker: drew it. Its nan are -1, so that no planner that reads them is blamed first.
-    """
-
-    maker: TokenSampler
-
-
-def check_proposal(sampler: TokenSampler, proposal: object, shape: tuple[int, ...]) -> CheckedProposal:
+def check_proposal(sampler: TokenSampler, proposal: object, shape: tuple[int, ...]) -> Proposal:
     """The proposal. Raises `ContractError`, naming the token sampler, unless it has tokens and confidences [n b l].
 
-    `check_plan` sees to it that the confidences are probabilities.
+    `check_plan` sees to it that the confidences are probabilities: asking a device twice takes longer. A nan becomes
+    -1, so that no planner that reads it is blamed first.
     """
     who = ("token sampler", sampler)
     if not isinstance(proposal, Proposal):
         raise breach(who, f"must return a Proposal, got {type(proposal).__name__}")
     _tensor(who, "tokens", proposal.tokens, shape, torch.long)
     _tensor(who, "confidence", proposal.confidence, shape)
-    return CheckedProposal(proposal.tokens, proposal.confidence.nan_to_num(nan=-1), sampler)
+    return Proposal(proposal.tokens, proposal.confidence.nan_to_num(nan=-1))
 
 
 def check_logits(processor: Processor, found: object, logits: Tensor) -> Tensor:
@@ -161,7 +150,7 @@ def check_moves(
         raise breach(who, "looked ahead at a token that is not in the vocabulary")
 
 
-def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -> Plan:
+def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head, token_sampler: TokenSampler) -> Plan:
     """The plan. Raises `ContractError`, naming the planner, unless the loop can go on with it.
 
     It must fill masked positions of each row with real tokens, and at a row's last step all that are left. What it
@@ -188,8 +177,8 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head) -
         unmask & wrong,
         masked & ~unmask & (step.is_last & unmask.any(1)).unsqueeze(-1),
     )
-    if odd and isinstance(step.proposal, CheckedProposal):
-        raise breach(("token sampler", step.proposal.maker), "gave a position a confidence that is not in [0, 1]")
+    if odd:
+        raise breach(("token sampler", token_sampler), "gave a position a confidence that is not in [0, 1]")
     if revealed:
         raise breach(who, "unmasked a position that is not masked")
     if closed:

@@ -156,12 +156,12 @@ class BlockWork:
 
     def _plan(self, step: Step) -> Plan:
         """The planner's plan, checked."""
-        planner = self.run.sampler.planner
+        sampler, planner = self.run.sampler, self.run.sampler.planner
         unchanged = Unchanged(step)
         with at_work("planner", planner):
             plan = planner.plan(step)
         unchanged.check(planner)
-        return check_plan(planner, plan, step, self.run.head)
+        return check_plan(planner, plan, step, self.run.head, sampler.token_sampler)
 
     def _planner_step(self, turn: Turn, prediction: Prediction) -> Step:
         """What the planner may see of this step."""
