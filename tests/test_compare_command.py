@@ -189,6 +189,7 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--position-temperature", "1"], 2, ["--planner info-gain:position_temperature="]),
         (["--cache", "big"], 2, ["--cache", "unknown name 'big'"]),
         (["-k", "0"], 2, ["0 is not in the range"]),
+        (["-k", "2", "--planner", "eb", "--planner", "factor"], 2, ["--tokens-per-step would be ignored", "choose"]),
         (["--planner", "margin", "--lookahead-batch", "2"], 2, ["--lookahead-batch would be ignored"]),
         (["--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "filled in"]),
         (["--task", "jsonl:a.jsonl,length=0"], 2, ["length must be at least 1"]),
@@ -241,7 +242,7 @@ def test_ctrl_c_keeps_what_was_decoded(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert f"{len(kept)} of 128 rows were done before" in done.stderr
     assert file.read_text().splitlines()[: len(kept)] == kept
-    assert len(file.read_text().splitlines()) == 80
+    assert len(file.read_text().splitlines()) == 128
 
 
 def test_the_default_folder_is_named_after_task_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,12 +151,15 @@ def make_settings(options: dict[str, Any]) -> list[Setting]:
     """All combinations."""
     from ..compare import grid
 
-    return grid(
+    settings = grid(
         [make_part("planners", "--planner", spec) for spec in options["planner"]],
         caches=[make_part("caches", "--cache", spec) for spec in options["cache"]],
         tokens_per_step=options["tokens_per_step"],
         block_sizes=options["block_size"] or (None,),
     )
+    if all(setting.tokens_per_step is None for setting in settings):
+        refuse_given(["tokens_per_step"], "as these planners choose how many positions a step fills")
+    return settings
 
 
 def note_caches(settings: Sequence[Setting], task: Task) -> None:
