@@ -256,7 +256,7 @@ def test_a_line_has_the_fields_that_folders_have_always_had(base: mdm.Sampler, t
     (line,) = lines_of(tmp_path)
     assert " ".join(line) == (
         "item digest seed row_seed planner cache tokens_per_step block_size score answer text filled steps "
-        "token_forwards cumulative_entropy seconds batch_size order spec machine batch"
+        "sequential_forwards forwards token_forwards cumulative_entropy seconds batch_size order spec machine batch"
     )
 
 
