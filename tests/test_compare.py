@@ -31,6 +31,7 @@ def test_a_line_says_what_the_sampler_does_alone(base: mdm.Sampler) -> None:
         assert result.texts[0] == line["text"]
         assert TASK.grade(item, line["text"]).score == line["score"]
         assert result.rows[0].forwards == line["forwards"]
+        assert result.rows[0].sequential_forwards == line["sequential_forwards"]
         assert result.rows[0].cumulative_entropy == pytest.approx(line["cumulative_entropy"], abs=1e-5)
         assert line["filled"] == item.name.count("0")
         assert line["steps"] == math.ceil(line["filled"] / 2)

@@ -1,9 +1,11 @@
 """`mdm-sampling compare`: what it prints, writes and refuses."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from compared import TASK, run_compare
@@ -12,8 +14,8 @@ from interrupts import interruptible, wait_for_lines
 from rich.console import Console
 
 import mdm_sampling as mdm
-from mdm_sampling.compare import compare, grid
-from mdm_sampling.compare.table import LEAST_TELLING, rich_table
+from mdm_sampling.compare import Comparison, compare, grid
+from mdm_sampling.compare.table import LEAST_TELLING, cells, rich_curves, rich_table
 from mdm_sampling.folders.read import read_folder
 
 QUICK = ("--items", "3", "--task", "sudoku:holes=4", "-k", "2", "--no-plots")
@@ -24,33 +26,93 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     assert done.exit_code == 0, done.stderr
     rows = [line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith("2  ")]
     assert [row[1] for row in rows] == ["random", "confidence", "margin", "entropy", "info-gain"]
+    adaptive = [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("own  ")]
+    assert adaptive == ["eb:gamma=0.02", "eb", "eb:gamma=0.5"]
+    assert [line for line in done.stdout.splitlines() if re.match(r" *eb +3 +\d+ \[", line)]
+    assert len(json.loads((tmp_path / "summaries.json").read_text())["settings"]) == 8
     report = (tmp_path / "report.md").read_text()
     assert "| 2 | info-gain |" in report
     assert "3 items (item seed 0), run seeds 0" in report
     assert "torch 2" in report
     assert "![" not in report
     lines = read_folder(tmp_path).lines
-    assert len(lines) == 15
+    assert len(lines) == 8 * 3
     for line in lines:
         assert mdm.from_spec(line["spec"]).steps > 0
 
 
-def test_the_table_fits_the_terminal(base: mdm.Sampler) -> None:
-    """What says least is left out first, and nothing where there is room or no terminal."""
-    planners = ["confidence", "margin", "info-gain"]
-    found = compare(base, TASK, grid(planners, tokens_per_step=[1, 2]), items=3)
-    widths = {}
-    for width in (None, 300, 110, 90, 70):
-        table, missing = rich_table(found.summaries, width)
-        console = Console(width=400)
-        with console.capture() as captured:
-            console.print(table)
-        lines = captured.get().splitlines()
-        assert width is None or max(map(len, (line.rstrip() for line in lines))) <= width
-        assert [heading for heading in LEAST_TELLING if heading not in lines[1]] == missing
-        assert all(any(planner in line for line in lines) for planner in planners)
-        widths[width] = len(missing)
-    assert widths[None] == widths[300] == 0 < widths[90] <= widths[70]
+PLANNERS = ["confidence", "info-gain", "eb:gamma=0.02", "speculate:(eb:gamma=0.02),drafts=4"]
+
+
+@pytest.fixture(scope="module")
+def found(base: mdm.Sampler) -> Comparison:
+    settings = grid(PLANNERS, tokens_per_step=[1, 2], caches=["none", "dual"], block_sizes=[10])
+    return compare(base, TASK, settings, items=3)
+
+
+def printed(table: Any) -> list[str]:
+    console = Console(width=400)
+    with console.capture() as captured:
+        console.print(table)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (None, ["seq-forwards", "TPF", "row-forwards", "token-forwards", "ms/item", "tokens/s", "vs lowest greedy"]),
+        (200, ["seq-forwards", "TPF", "row-forwards", "token-forwards", "entropy", "vs best greedy"]),
+        (120, ["seq-forwards", "TPF", "row-forwards"]),
+        (80, ["seq-forwards"]),
+        (60, ["seq-forwards"]),
+    ],
+)
+def test_the_table_fits_the_terminal(found: Comparison, width: int | None, shown: list[str]) -> None:
+    """What says least is left out first, then the middles of long names, and nothing where there is no terminal."""
+    table, missing = rich_table(found.summaries, width)
+    lines = printed(table)
+    assert width is None or max(map(len, lines)) <= width
+    assert missing == [heading for heading in LEAST_TELLING if heading not in lines[1]]
+    assert missing == list(LEAST_TELLING[: len(missing)])
+    for heading in ("K", "planner", "accuracy", *shown):
+        assert heading in lines[1]
+    rows = [line for line in lines[3:] if line.strip()]
+    assert len(rows) == len(found.settings)
+    assert all(any(name in row for row in rows) for name in ("confidence", "info-gain", "0.02", "=4"))
+    assert max(map(len, printed(rich_curves(found.curves, width)))) <= (width or 400)
+
+
+def test_stars_are_on_the_front(found: Comparison) -> None:
+    """Read off the table that is printed: a star for what no other setting beats."""
+    headings, lines = cells(found.summaries)
+    for heading in ("seq-forwards", "row-forwards"):
+        column = headings.index(heading)
+        costs = [s.sequential_forwards.mean if heading == "seq-forwards" else s.forwards for s in found.summaries]
+        right = [s.accuracy.mean for s in found.summaries]
+        beaten = [
+            any(
+                c <= costs[i] and r >= right[i] and (c, r) != (costs[i], right[i])
+                for c, r in zip(costs, right, strict=True)
+            )
+            for i in range(len(costs))
+        ]
+        assert [line[column].endswith("*") for line in lines] == [not each for each in beaten]
+
+
+def test_the_numbers_of_the_report_are_json(found: Comparison) -> None:
+    told = json.loads(json.dumps(found.as_json(), allow_nan=False))
+    assert len(told["settings"]) == len(found.settings) == 14
+    for setting, summary in zip(told["settings"], found.summaries, strict=True):
+        mine = summary.setting.lines(found.lines)
+        mean = sum(line["sequential_forwards"] for line in mine) / len(mine)
+        assert setting["sequential_forwards"]["mean"] == pytest.approx(mean)
+        filled = sum(line["filled"] for line in mine) / len(mine)
+        assert setting["tokens_per_forward"]["mean"] == pytest.approx(filled / mean)
+        assert setting["tokens_per_forward"]["low"] <= filled / mean * 1.00001
+        assert setting["planner"] == summary.setting.key["planner"]
+    assert {curve["family"] for curve in told["curves"]} == {"confidence", "info-gain", "eb", "speculate:planner=(eb)"}
+    assert sum(curve["points"] for curve in told["curves"]) == 14
+    assert {name for setting in told["settings"] for name in setting["fronts"]} == {"seq-forwards", "row-forwards"}
 
 
 def test_a_comparison_is_described_in_a_line_and_a_notebook_shows_its_report(base: mdm.Sampler) -> None:
@@ -62,7 +124,7 @@ def test_a_comparison_is_described_in_a_line_and_a_notebook_shows_its_report(bas
 def test_plots_are_drawn(tmp_path: Path) -> None:
     done = run_compare(*QUICK[:-1], "-k", "3", "--cache", "none", "--cache", "prefix", "--out", tmp_path, "--plots")
     assert done.exit_code == 0, done.stderr
-    for name in ("accuracy-entropy", "accuracy-cost", "order"):
+    for name in ("accuracy-sequential", "accuracy-rows", "accuracy-entropy", "order"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (tmp_path / f"{name}.svg").read_text()
         assert f"({name}.png)" in (tmp_path / "report.md").read_text()
@@ -127,6 +189,7 @@ def test_a_bad_toml_file_is_refused(text: str, word: str, tmp_path: Path) -> Non
         (["--position-temperature", "1"], 2, ["--planner info-gain:position_temperature="]),
         (["--cache", "big"], 2, ["--cache", "unknown name 'big'"]),
         (["-k", "0"], 2, ["0 is not in the range"]),
+        (["-k", "2", "--planner", "eb", "--planner", "factor"], 2, ["--tokens-per-step would be ignored", "choose"]),
         (["--planner", "margin", "--lookahead-batch", "2"], 2, ["--lookahead-batch would be ignored"]),
         (["--max-new-tokens", "9"], 2, ["--max-new-tokens would be ignored", "filled in"]),
         (["--task", "jsonl:a.jsonl,length=0"], 2, ["length must be at least 1"]),

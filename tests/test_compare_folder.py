@@ -191,6 +191,7 @@ def test_longer_bodies_are_another_question(base: mdm.Sampler, tmp_path: Path) -
 def test_any_text_survives_the_folder(tmp_path: Path) -> None:
     """Line ends of Unicode stand inside a line; published readers split there."""
     counts = ("seed", "tokens_per_step", "block_size", "score", "steps", "forwards", "token_forwards", "filled")
+    counts += ("sequential_forwards",)
     line = dict.fromkeys(("item", "digest", "planner", "cache", "answer"), "x") | dict.fromkeys(counts, 1)
     line |= {"spec": {}, "machine": {}, "cumulative_entropy": 1.0, "seconds": 1.0, "order": [0]}
     lines = [line | {"text": text} for text in ("a\u2028b", "a\u0085b\x0b", "a\r\nb", '"\\ \u00e9')]
@@ -254,8 +255,8 @@ def test_a_line_has_the_fields_that_folders_have_always_had(base: mdm.Sampler, t
     compare(base, TASK, grid(["confidence"], tokens_per_step=[4]), items=1, folder=tmp_path)
     (line,) = lines_of(tmp_path)
     assert " ".join(line) == (
-        "item digest seed row_seed planner cache tokens_per_step block_size score answer text filled steps forwards "
-        "token_forwards cumulative_entropy seconds batch_size order spec machine batch"
+        "item digest seed row_seed planner cache tokens_per_step block_size score answer text filled steps "
+        "sequential_forwards forwards token_forwards cumulative_entropy seconds batch_size order spec machine batch"
     )
 
 

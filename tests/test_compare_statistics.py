@@ -1,6 +1,7 @@
 """The statistics of a comparison against independent figures."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, grid
-from mdm_sampling.compare.frontier import pareto
+from mdm_sampling.compare.frontier import accuracy_under_parallelism, curves, pareto
 from mdm_sampling.compare.statistics import bootstrap, measure, paired, relative_change, tango, wilson
 from mdm_sampling.compare.table import change
 
@@ -169,7 +170,7 @@ def test_intervals_cover_as_often_as_they_say() -> None:
 
 def lines_of(planner: str, scores: list[float], entropy: float) -> list[dict[str, Any]]:
     key = Setting(mdm.build("planners", planner), mdm.NoCache(), 2, None).key
-    costs = {"sequential_forwards": 4, "forwards": 4, "token_forwards": 40, "seconds": 0.5, "filled": 8}
+    costs = {"sequential_forwards": 2, "forwards": 4, "token_forwards": 40, "seconds": 0.5, "filled": 8}
     return [
         {"item": str(i), "seed": 0, "score": score, "cumulative_entropy": entropy, **key, **costs}
         for i, score in enumerate(scores)
@@ -196,6 +197,7 @@ def test_gains_are_against_the_best_greedy_planner_of_the_same_setting() -> None
     assert ours.gain.mean == 0.25
     assert (margin.entropy_change, ours.entropy_change and ours.entropy_change.mean) == (None, -0.5)
     assert ours.tokens_per_second == 16
+    assert (ours.sequential_forwards.mean, ours.tokens_per_forward.mean) == (2, 4)
     (alone,) = summarise([measure(wanted[3], lines)])
     assert alone.gain is None
 
@@ -210,9 +212,118 @@ def test_an_items_seeds_are_averaged_whatever_the_order_of_the_lines() -> None:
         assert measured.seeds == 2
 
 
+# --- What accuracy costs -------------------------------------------------------------------------------------------
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_the_pareto_front_is_what_nobody_beats(points: list[tuple[float, float]]) -> None:
     front = pareto(points)
     beaten = {p for p in points for q in points if q != p and q[0] <= p[0] and q[1] >= p[1]}
     assert set(front) == set(points) - beaten
     assert front == sorted(front)
+
+
+def area(points: list[tuple[float, float]], best: float) -> float:
+    rho, y = (torch.tensor([values], dtype=torch.float64) for values in zip(*points, strict=True))
+    return float(accuracy_under_parallelism(rho, y, torch.tensor([best], dtype=torch.float64)))
+
+
+@pytest.mark.parametrize(
+    ("points", "best", "expected"),
+    [
+        ([(2, 50)], 100, 100),  # the slowest setting's accuracy counts in full
+        ([(1, 80), (3, 80)], 80, 240),  # nothing is lost: the area under the curve
+        ([(3, 80), (1, 80)], 80, 240),  # in any order
+        ([(1, 80), (3, 76)], 80, 80 + 80 + 76 * math.exp(-0.15)),
+        ([(1, 80), (3, 76)], 100, 80 + 80 * math.exp(-0.6) + 76 * math.exp(-0.72)),
+        ([(1, 80), (2, 74.9), (3, 80)], 80, 240),  # more than 5 below the slowest: left out
+        ([(1, 80), (2, 75), (3, 80)], 80, 80 + 80 + 75 * math.exp(-3 / 16)),  # exactly 5 below: kept
+        ([(1, 70), (2, 74)], 70, 70 + 72),  # no weight above 1
+        ([(1, 40), (1, 80), (2, 80)], 80, 160),  # of equal parallelism the most accurate
+        ([(1, 0), (2, 0)], 0, 0),
+    ],
+)
+def test_accuracy_under_parallelism(points: list[tuple[float, float]], best: float, expected: float) -> None:
+    assert area(points, best) == pytest.approx(expected)
+
+
+def area_in_words(points: list[tuple[float, float]], best: float) -> float:
+    """The formula of d3LLM point by point, with the most accurate of points that fill as much at once."""
+    kept = sorted((rho, max(y for other, y in points if other == rho)) for rho in {rho for rho, _ in points})
+    kept = [(rho, y) for rho, y in kept if y >= kept[0][1] - 5]
+    weighed = [y * min(math.exp(-3 * (1 - y / best)), 1) for _, y in kept]
+    found = kept[0][0] * kept[0][1]
+    for i in range(1, len(kept)):
+        found += (kept[i][0] - kept[i - 1][0]) * (weighed[i] + weighed[i - 1]) / 2
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(80, 100)), min_size=1, max_size=9), st.integers(0, 5))
+def test_accuracy_under_parallelism_is_the_formula(points: list[tuple[float, float]], above: int) -> None:
+    best = max(y for _, y in points) + above
+    assert area(points, best) == pytest.approx(area_in_words(points, best))
+
+
+def test_settings_that_differ_in_numbers_are_one_curve_with_an_interval() -> None:
+    """A curve's points, its area by hand, and an interval that its resamples by hand have, too."""
+    wanted = grid(["confidence", "eb:gamma=0.02", "eb:gamma=1"], tokens_per_step=[1, 2])
+    lines, scores = (
+        [],
+        {"K=1": [1, 1, 1, 1], "K=2": [1, 1, 1, 0], "gamma=0.02": [1, 1, 1, 1], "gamma=1.0": [1, 0, 1, 1]},
+    )
+    forwards = {"K=1": 8, "K=2": 4, "gamma=0.02": 4, "gamma=1.0": 2}
+    for setting in wanted:
+        for line in lines_of("random", [float(score) for score in scores[setting.dials]], 1.0):
+            lines.append(line | setting.key | {"sequential_forwards": forwards[setting.dials]})
+    eb, confidence = curves([measure(setting, lines) for setting in wanted])
+    assert (eb.family, eb.points, confidence.family, confidence.points) == ("eb", 2, "confidence", 2)
+    assert eb.aup.mean == pytest.approx(2 * 100, rel=1e-5), "75% is more than 5 points below 100%"
+    assert confidence.aup.mean == pytest.approx(100, rel=1e-5)
+    assert eb.aup.high == pytest.approx(400, rel=1e-5), "no resample has more than all right at gamma 1"
+    assert eb.aup.low <= 200
+
+
+def test_the_area_of_one_item_has_no_interval() -> None:
+    (setting,) = grid(["confidence"], tokens_per_step=[1])
+    lines = [line | setting.key for line in lines_of("confidence", [1.0], 1.0)]
+    (curve,) = curves([measure(setting, lines)])
+    assert (curve.aup.mean, math.isnan(curve.aup.low)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("planner", "family", "dials"),
+    [
+        ("info-gain", "info-gain", "K=2"),
+        ("info-gain:candidates=4,position_temperature=0.3", "info-gain", "K=2, candidates=4, position_temperature=0.3"),
+        ("info-gain:future=step,candidates=4", "info-gain:future=step", "K=2, candidates=4"),
+        ("eb:gamma=0.02", "eb", "gamma=0.02"),
+        ("eb", "eb", "eb"),
+        ("eb:gamma=0.02,proxy=margin", "eb:proxy=margin", "gamma=0.02"),
+        ("speculate:(eb:gamma=0.02),drafts=4", "speculate:planner=(eb)", "K=2, gamma=0.02, drafts=4"),
+    ],
+)
+def test_a_family_is_a_planner_without_its_numbers(planner: str, family: str, dials: str) -> None:
+    (setting,) = grid([planner], tokens_per_step=[2])
+    assert (setting.family, setting.dials) == (family, dials)
+
+
+def test_a_planner_that_is_not_registered_has_a_family() -> None:
+    @dataclass(frozen=True)
+    class Mine(mdm.ScorePlanner):
+        weight: float = 1.0
+        word: str = "a"
+
+        def score(self, step: mdm.Step) -> torch.Tensor:
+            return step.confidence
+
+    one, other, worded = grid([Mine(2.0), Mine(3.0), Mine(2.0, "b")], tokens_per_step=[1])
+    assert one.family == other.family == "Mine"
+    assert worded.family == "Mine:word=b"
+
+
+def test_a_planner_that_chooses_its_number_has_one_setting_for_all_k() -> None:
+    wanted = grid(["eb", "confidence"], tokens_per_step=[1, 2], caches=["none", "dual"])
+    assert [(s.key["planner"], s.tokens_per_step) for s in wanted[::2]] == [
+        *(("confidence", 1), ("confidence", 2), ("eb", None)),
+    ]
+    assert len(wanted) == 6

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from ..compare import Comparison, Setting
     from ..tasks.base import Task
 
-PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain", *(f"eb:gamma={g}" for g in (0.02, 0.1, 0.5)))
-"""What is compared unless planners are named. `eb` chooses how many positions a step fills, whatever K is."""
+_BOUNDS = (0.02, 0.1, 0.5)
+_ADAPTIVE = (*(f"eb:gamma={bound}" for bound in _BOUNDS), *(f"bounded-chain:bound={bound}" for bound in _BOUNDS))
+PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain", *_ADAPTIVE)
+"""What is compared unless planners are named. The last ones choose how many positions a step fills, whatever K is."""
 _REPORT = "report.md"
 
 
@@ -152,12 +154,15 @@ def _make_settings(options: dict[str, Any]) -> list[Setting]:
     """All combinations."""
     from ..compare import grid
 
-    return grid(
+    settings = grid(
         [make_part("planners", "--planner", spec) for spec in options["planner"]],
         caches=[make_part("caches", "--cache", spec) for spec in options["cache"]],
         tokens_per_step=options["tokens_per_step"],
         block_sizes=options["block_size"] or (None,),
     )
+    if all(setting.tokens_per_step is None for setting in settings):
+        refuse_given(["tokens_per_step"], "as these planners choose how many positions a step fills")
+    return settings
 
 
 def _note_caches(settings: Sequence[Setting], task: Task) -> None:

@@ -10,6 +10,7 @@ print(found.markdown())
 from .comparison import Comparison as Comparison
 from .engine import compare as compare
 from .engine import row_of as row_of
+from .frontier import Curve as Curve
 from .settings import Setting as Setting
 from .settings import grid as grid
 from .statistics import Summary as Summary

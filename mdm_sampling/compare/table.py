@@ -33,7 +33,7 @@ COLUMNS = (
     _Column("vs best greedy", lambda s: _points(s.gain, s.setting.is_greedy)),
     _Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
     _Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
-    _Column("sequential", lambda s: f"{s.sequential_forwards.mean:.2f}"),
+    _Column("seq-forwards", lambda s: f"{s.sequential_forwards.mean:.2f}"),
     _Column("TPF", lambda s: f"{s.tokens_per_forward.mean:.2f}"),
     _Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
     _Column("token-forwards", lambda s: f"{s.token_forwards:,.0f}"),
@@ -41,7 +41,7 @@ COLUMNS = (
     _Column("tokens/s", lambda s: f"{s.tokens_per_second:,.0f}"),
 )
 FRONTS: dict[str, Callable[[Summary], float]] = {
-    "sequential": lambda s: s.sequential_forwards.mean,
+    "seq-forwards": lambda s: s.sequential_forwards.mean,
     "row-forwards": lambda s: s.forwards,
 }
 """Columns in which a star marks the settings on the Pareto front of accuracy against that cost."""
@@ -51,17 +51,17 @@ LEAST_TELLING = (
 """What a narrow terminal is spared, in this order."""
 WIDEST = 400
 """Characters of a table that nothing bounds."""
-SHORTEST = 12
+SHORTEST = 10
 """Characters of a planner's name that are always shown."""
 LEGEND = """\
 K: tokens a step; own: the planner chooses. Accuracy in %, with its 95% interval. vs best greedy: accuracy minus that of
 the most accurate of confidence, margin and entropy at the same K, cache and block, in points, with a paired 95%
 interval. Entropy: cumulative entropy in nats, the entropies of all positions when they were filled, summed; vs lowest
-greedy: its change against the greedy planner that has the lowest. Sequential: model calls one after the other for an
-item, a lookahead counting 1; TPF: tokens filled per sequential forward. Row-forwards and token-forwards: model rows and
-tokens computed for an item, a lookahead at 8 candidates counting 8 rows. A star: no other setting is as accurate for
-less (the Pareto front). These costs don't depend on the machine; times are wall-clock times divided by the rows of a
-batch."""
+greedy: its change against the greedy planner that has the lowest. Seq-forwards: sequential forwards, the model's calls
+for an item one after the other, a lookahead counting 1; TPF: tokens filled per sequential forward. Row-forwards and
+token-forwards: model rows and tokens computed for an item, a lookahead at 8 candidates counting 8 rows. None of these
+depends on the machine. A star: no other setting is as accurate for less (the Pareto front). Times are wall-clock times
+divided by the rows of a batch."""
 AUP_LEGEND = """\
 AUP: accuracy in % under parallelism, the area under a planner's accuracy from no tokens per forward to its most, over
 all its settings (numbers and K), with a 95% interval. Accuracy that is lost weighs more than its part; a setting more
