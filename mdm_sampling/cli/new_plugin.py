@@ -20,6 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 PUZZLE = '"1... ..3. .1.. ...4"'
 USES = {
     "planner": f"generate --planner $name {PUZZLE}",
+    "draft-shape": f"generate --planner speculate:shape=$name {PUZZLE}",
     "cache": f"generate --cache $name {PUZZLE}",
     "token-sampler": "plugins show $name",
     "schedule": f"generate --schedule $name {PUZZLE}",

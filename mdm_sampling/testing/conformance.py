@@ -10,6 +10,7 @@ from typing import Any
 from . import (
     backend,
     cache,
+    draft_shape,
     planner,
     processor,
     schedule,
@@ -24,6 +25,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "backends": backend.RULES,
     "caches": cache.RULES,
     "planners": planner.RULES,
+    "draft_shapes": draft_shape.RULES,
     "token_samplers": token_sampler.RULES,
     "schedules": schedule.RULES,
     "processors": processor.RULES,
