@@ -143,6 +143,13 @@ class MutatesStatistics(Greedy):
 
 
 @dataclass(frozen=True)
+class CountsOn(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        step.taken.add_(1)
+        return super().plan(step)
+
+
+@dataclass(frozen=True)
 class LooksAtNeighbours(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         mean = (step.confidence * step.masked).sum() / step.masked.sum()
@@ -273,6 +280,7 @@ BROKEN_PLANNERS = [
     (WrongShape(), r"returned unmask of shape \[1, 1\]"),
     (PythonsGenerator(), "it drew from Python's global generator"),
     (MutatesStatistics(), r"it changed step.prediction.statistics.entropy in place"),
+    (CountsOn(), "it changed step.taken in place"),
     (NoPlan(), "must return a Plan"),
     (Crashes(), r"IndexError: .* \(.*test_conformance.py, line \d+\)"),
     (FillsMasks(), "filled a position with the mask token"),
@@ -377,19 +385,19 @@ class Tosses(mdm.TokenSampler):
 
 @dataclass(frozen=True)
 class Fractions(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return masked / steps
 
 
 @dataclass(frozen=True)
 class Averages(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return torch.full_like(masked, int(masked.float().mean()))
 
 
 @dataclass(frozen=True)
 class Consumes(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         masked -= 1
         return masked + 1
 

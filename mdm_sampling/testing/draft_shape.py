@@ -77,9 +77,7 @@ class Probe(DraftShape):
             self.log[generator.initial_seed()] = _drafts_of(row, *found)
         return found
 
-    def _findings(
-        self, step: Step, plan: Plan, found: Any, again: Any, count: int
-    ) -> Iterator[tuple[str, str, bool]]:
+    def _findings(self, step: Step, plan: Plan, found: Any, again: Any, count: int) -> Iterator[tuple[str, str, bool]]:
         is_pair = isinstance(found, tuple) and len(found) == 2 and all(isinstance(each, Tensor) for each in found)
         yield "two tensors: positions and tokens", f"{found!r:.200}", is_pair
         unmask, tokens = found
@@ -114,9 +112,7 @@ def _tensors_of_plan(plan: Plan) -> dict[str, Tensor]:
 def _drafts_of(row: int, unmask: Tensor, tokens: Tensor) -> Drafts:
     """A row's drafts, whatever their order and however wide the block is."""
     drafts = zip(unmask[:, row], tokens[:, row], strict=True)
-    return frozenset(
-        frozenset((i, int(token[i])) for i in chosen.nonzero()[:, 0].tolist()) for chosen, token in drafts
-    )
+    return frozenset(frozenset((i, int(token[i])) for i in chosen.nonzero()[:, 0].tolist()) for chosen, token in drafts)
 
 
 def _shown(unmask: Tensor, tokens: Tensor) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import inf
@@ -69,7 +69,7 @@ class Probe(PositionPlanner):
         return repr(self.planner)
 
 
-def tensors_of(step: Step) -> Mapping[str, Tensor]:
+def tensors_of(step: Step) -> dict[str, Tensor]:
     """Every tensor that a planner is shown."""
     statistics = step.prediction.statistics
     tensors = {
@@ -139,9 +139,9 @@ def check_candidates(planner: PositionPlanner, examples: int) -> None:
     """The costs and next entropies that a planner reports are those of a distribution known in closed form.
 
     Predictions of the Markov chain are its true conditionals, so C(a) and H(a) can be computed by adding up the
-    probabilities of all sequences. A planner without candidates has nothing to check. One that drafts adds up C(a) along
-    a chain of moves, each position under the prediction that allowed it. The kit does not know that chain: of a move
-    with a score it only demands a cost that is finite and at least 0.
+    probabilities of all sequences. A planner without candidates has nothing to check. One that drafts adds up
+    C(a) along a chain of moves, each position under the prediction that allowed it. The kit does not know that chain:
+    of a move with a score it only demands a cost that is finite and at least 0.
     """
 
     def check(case: Case) -> None:
