@@ -49,6 +49,7 @@ from .planners.draft_shapes import DraftShape as DraftShape
 from .planners.draft_shapes import Lattice as Lattice
 from .planners.draft_shapes import OwnSteps as OwnSteps
 from .planners.draft_shapes import Prefixes as Prefixes
+from .planners.draft_shapes import filled_by as filled_by
 from .planners.eb import EBSampler as EBSampler
 from .planners.factor import Factor as Factor
 from .planners.info_gain import InfoGain as InfoGain

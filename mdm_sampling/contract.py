@@ -105,7 +105,7 @@ class Unchanged:
 
 def _shown(step: Step) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a step by name."""
-    for name in ("masked", "fixed", "quota", "steps", "valid", "block_tokens", "reopenable"):
+    for name in ("masked", "fixed", "quota", "taken", "steps", "valid", "block_tokens", "reopenable"):
         yield name, getattr(step, name)
     yield "filled.at", step.filled.at
     yield "filled.confidence", step.filled.confidence

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BlockSpans:
+class _BlockSpans:
     """What the forwards of one block recompute, each named by how many came before it in the block.
 
     Attributes:
@@ -79,7 +79,7 @@ class BlockForwards:
         self.backend = sampler.backend
         self.head = head
         self.block = block
-        self.spans = BlockSpans(sampler.cache, block, length)
+        self.spans = _BlockSpans(sampler.cache, block, length)
         self.slots = self._allocated() if reads_slots(sampler.cache) else None
         self.foreseen: Foreseen | None = None
 

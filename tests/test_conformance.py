@@ -24,6 +24,7 @@ from mdm_sampling.testing.planner import true_entropies
 CHECKS: dict[str, Callable[[Any, int], None]] = {
     "caches": testing.check_cache,
     "planners": testing.check_planner,
+    "draft_shapes": testing.check_draft_shape,
     "token_samplers": testing.check_token_sampler,
     "schedules": testing.check_schedule,
     "processors": testing.check_processor,
@@ -138,6 +139,13 @@ class Mutates(Greedy):
 class MutatesStatistics(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         step.prediction.statistics.entropy.mul_(2)
+        return super().plan(step)
+
+
+@dataclass(frozen=True)
+class CountsOn(Greedy):
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        step.taken.add_(1)
         return super().plan(step)
 
 
@@ -272,6 +280,7 @@ BROKEN_PLANNERS = [
     (WrongShape(), r"returned unmask of shape \[1, 1\]"),
     (PythonsGenerator(), "it drew from Python's global generator"),
     (MutatesStatistics(), r"it changed step.prediction.statistics.entropy in place"),
+    (CountsOn(), "it changed step.taken in place"),
     (NoPlan(), "must return a Plan"),
     (Crashes(), r"IndexError: .* \(.*test_conformance.py, line \d+\)"),
     (FillsMasks(), "filled a position with the mask token"),
@@ -376,19 +385,19 @@ class Tosses(mdm.TokenSampler):
 
 @dataclass(frozen=True)
 class Fractions(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return masked / steps
 
 
 @dataclass(frozen=True)
 class Averages(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return torch.full_like(masked, int(masked.float().mean()))
 
 
 @dataclass(frozen=True)
 class Consumes(mdm.Schedule):
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         masked -= 1
         return masked + 1
 
@@ -403,6 +412,111 @@ class BansAll(mdm.Processor):
 class Centres(mdm.Processor):
     def build(self, backend: mdm.ModelBackend) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         return lambda tokens, logits: logits - logits.mean()
+
+
+@dataclass(frozen=True)
+class Drafted(mdm.DraftShape):
+    """Right; the broken ones derive from it."""
+
+    def drafts(
+        self, step: mdm.Step, plan: mdm.Plan, planner: mdm.PositionPlanner, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return mdm.Prefixes().drafts(step, plan, planner, count)
+
+
+@dataclass(frozen=True)
+class LeavesThePlanOut(Drafted):
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(step, plan, *given)
+        return unmask & ~plan.unmask, tokens
+
+
+@dataclass(frozen=True)
+class OwnTokens(Drafted):
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(step, plan, *given)
+        return unmask, (tokens + 1) % step.prediction.head.mask_id
+
+
+@dataclass(frozen=True)
+class ChangesThePlan(Drafted):
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        found = super().drafts(step, plan, *given)
+        plan.unmask.logical_and_(step.positions % 2 == 0)
+        return found
+
+
+@dataclass(frozen=True)
+class CountsRows(Drafted):
+    """Prefixes that grow by as many positions as there are rows."""
+
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().drafts(replace(step, quota=torch.full_like(step.quota, len(step.quota))), plan, *given)
+
+
+@dataclass(frozen=True)
+class DraftsPadding(Drafted):
+    """Takes the padding of a row for positions that lie ahead."""
+
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().drafts(replace(step, quota=1 + (~step.masked).sum(-1)), plan, *given)
+
+
+@dataclass(frozen=True)
+class DraftsRevealed(Drafted):
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(step, plan, *given)
+        return torch.ones_like(unmask), tokens
+
+
+@dataclass(frozen=True)
+class DraftsMasks(Drafted):
+    def drafts(self, step: mdm.Step, plan: mdm.Plan, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(step, plan, *given)
+        return unmask, torch.where(plan.unmask, tokens, step.prediction.head.mask_id)
+
+
+@dataclass(frozen=True)
+class TooMany(Drafted):
+    def drafts(
+        self, step: mdm.Step, plan: mdm.Plan, planner: mdm.PositionPlanner, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().drafts(step, plan, planner, count + 1)
+
+
+@dataclass(frozen=True)
+class OneDraftWithoutAnAxis(Drafted):
+    def drafts(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(*given)
+        return unmask[0], tokens[0]
+
+
+@dataclass(frozen=True)
+class Alternates(Drafted):
+    def drafts(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        COUNTER[0] += 1
+        unmask, tokens = super().drafts(*given)
+        return unmask[COUNTER[0] % 2 :], tokens[COUNTER[0] % 2 :]
+
+
+@dataclass(frozen=True)
+class Shuffles(Drafted):
+    def drafts(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        unmask, tokens = super().drafts(*given)
+        order = torch.randperm(len(unmask))
+        return unmask[order], tokens[order]
+
+
+@dataclass(frozen=True)
+class DrawsItsOrder(Drafted):
+    """Right: its noise is the step's."""
+
+    def drafts(
+        self, step: mdm.Step, plan: mdm.Plan, planner: mdm.PositionPlanner, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        filled, tokens = mdm.filled_by(step, plan)
+        more = mdm.top_positions(step.noise.gumbel(count), step.open & ~filled, torch.ones_like(step.quota))
+        return filled | more, torch.where(filled, tokens, step.tokens).expand(more.shape)
 
 
 @dataclass(frozen=True)
@@ -457,6 +571,17 @@ class Chokes(Generous):
         (testing.check_schedule, Consumes(), "it changed masked in place"),
         (testing.check_processor, BansAll(), "every token was banned"),
         (testing.check_processor, Centres(), "that depend on that row alone"),
+        (testing.check_draft_shape, LeavesThePlanOut(), "the plan's positions in every draft"),
+        (testing.check_draft_shape, OwnTokens(), "the plan's tokens at its positions"),
+        (testing.check_draft_shape, ChangesThePlan(), r"it changed plan\.unmask in place"),
+        (testing.check_draft_shape, CountsRows(), "a row's drafts that don't depend on the rows beside it"),
+        (testing.check_draft_shape, DraftsPadding(), "a row's drafts that don't depend on the rows beside it"),
+        (testing.check_draft_shape, DraftsRevealed(), "drafts that fill masked positions alone"),
+        (testing.check_draft_shape, DraftsMasks(), "and never the mask"),
+        (testing.check_draft_shape, TooMany(), "at most 4 drafts"),
+        (testing.check_draft_shape, OneDraftWithoutAnAxis(), r"bool and int64 \[n 1 1\]"),
+        (testing.check_draft_shape, Alternates(), "the same drafts when asked again"),
+        (testing.check_draft_shape, Shuffles(), "it drew from torch's global generator"),
         (testing.check_task, Lottery(), "it drew from Python's global generator"),
         (testing.check_task, OneName(), "a name of its own for each item"),
         (testing.check_task, Reshuffles(), "more items of a seed are a longer list"),
@@ -468,6 +593,11 @@ class Chokes(Generous):
 def test_other_broken_parts_are_caught(check: Callable[[Any], None], part: Any, sentence: str) -> None:
     with pytest.raises(testing.ConformanceError, match=sentence):
         check(part)
+
+
+def test_a_right_draft_shape_passes() -> None:
+    testing.check_draft_shape(Drafted(), 10)
+    testing.check_draft_shape(DrawsItsOrder(), 10)
 
 
 def broken_backend(fault: str) -> mdm.ModelBackend:

@@ -56,7 +56,7 @@ class CountingCache(mdm.CacheStrategy):
 class CountingSchedule(mdm.Schedule):
     calls: int = 0
 
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         count(self)
         return torch.ones_like(masked)
 
@@ -68,6 +68,17 @@ class CountingSampler(mdm.TokenSampler):
     def propose(self, prediction: mdm.Prediction, noise: mdm.RowNoise, n: int) -> mdm.Proposal:
         count(self)
         return mdm.Greedy().propose(prediction, noise, n)
+
+
+@dataclass(frozen=True)
+class CountingShape(mdm.DraftShape):
+    calls: int = 0
+
+    def drafts(
+        self, step: mdm.Step, plan: mdm.Plan, planner: mdm.PositionPlanner, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        count(self)
+        return mdm.Prefixes().drafts(step, plan, planner, number)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class CountingTask(mdm.Task):
         (testing.check_planner, CountingInside()),
         (testing.check_cache, CountingCache()),
         (testing.check_schedule, CountingSchedule()),
+        (testing.check_draft_shape, CountingShape()),
         (testing.check_token_sampler, CountingSampler()),
         (testing.check_task, CountingTask()),
     ],
@@ -265,3 +277,27 @@ def test_a_part_whose_own_description_fails_is_checked_all_the_same() -> None:
     assert result.exit_code == 0, result.output
     with pytest.raises(testing.ConformanceError, match=r"<ShyAndEarly object> breaks its contract"):
         testing.check_planner(ShyAndEarly(), examples=2)
+
+
+@dataclass(frozen=True)
+class Chained(mdm.PositionPlanner):
+    """Reports costs that the kit cannot know."""
+
+    by: float
+
+    needs = mdm.Needs(drafts=True)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        if step.may_wait:
+            return mdm.Plan(torch.zeros_like(step.masked))
+        plan = mdm.InfoGain(candidates=3).plan(step)
+        if plan.candidates is None:
+            return plan
+        return replace(plan, candidates=replace(plan.candidates, cost=plan.candidates.cost + self.by))
+
+
+def test_costs_along_a_chain_are_only_bounded() -> None:
+    testing.check_planner(Chained(0.1), examples=5)
+    for by in (-9.0, float("inf")):
+        with pytest.raises(testing.ConformanceError, match="has a cost that is finite and at least 0"):
+            testing.check_planner(Chained(by), examples=5)

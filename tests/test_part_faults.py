@@ -70,7 +70,7 @@ def test_what_a_part_raises_is_told_with_its_name_and_keeps_its_cause(error: Bas
 
     @dataclass(frozen=True)
     class Quota(mdm.Schedule):
-        def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+        def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
             raise error
 
     @dataclass(frozen=True)

@@ -301,7 +301,7 @@ def test_what_is_no_plan_or_no_score_is_named(planner: mdm.PositionPlanner, faul
 class Halves(mdm.Schedule):
     """Broken: returns fractions."""
 
-    def quota(self, masked: torch.Tensor, step: int, steps: torch.Tensor) -> torch.Tensor:
+    def quota(self, masked: torch.Tensor, step: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return masked / 2
 
 

@@ -250,7 +250,7 @@ def cases_of(file: Path) -> Iterator[Callable[[], None]]:
     [
         (["new", "Early Bird"], "is no name for a planner"),
         (["new", "run", "--kind", "command"], "'run' in commands is already taken by mdm-sampling"),
-        (["new", "owl", "--kind", "plan"], "'plan' is not one of 'planner', 'cache'"),
+        (["new", "owl", "--kind", "plan"], "'plan' is not one of 'planner', 'draft-shape'"),
         (["new", "mdm-foo"], "leave out 'mdm-'"),
         (["new", "sampling"], "a distribution called mdm-sampling is installed already"),
         (["show", "info-gain:candidates=0"], "candidates must be at least 1"),

@@ -20,6 +20,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _PUZZLE = '"1... ..3. .1.. ...4"'
 USES = {
     "planner": f"generate --planner $name {_PUZZLE}",
+    "draft-shape": f"generate --planner speculate:shape=$name {_PUZZLE}",
     "cache": f"generate --cache $name {_PUZZLE}",
     "token-sampler": "plugins show $name",
     "schedule": f"generate --schedule $name {_PUZZLE}",

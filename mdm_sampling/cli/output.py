@@ -100,7 +100,7 @@ def decode_and_print(
                     until_eos=not asked["infill"],
                     stop=stops,
                 )
-            print_result(result, prompts[part], said if options["as_json"] else None, first > 0)
+            _print_result(result, prompts[part], said if options["as_json"] else None, first > 0)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 
-def print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool) -> None:
+def _print_result(result: Result, prompts: Sequence[str], asked: Mapping[str, Any] | None, later: bool) -> None:
     """Texts with an empty line between them, or a JSON line for each row that also holds what was `asked`."""
     for i, (prompt, text) in enumerate(zip(prompts, result.texts, strict=True)):
         if asked is not None:

@@ -38,7 +38,7 @@ _SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
 
-def names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
+def _names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
     """The names in lists with commas, each once."""
     return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",")))
 
@@ -59,7 +59,7 @@ _JOB_OPTIONS = [
     cli_option(
         "--keep-columns",
         multiple=True,
-        callback=names_in,
+        callback=_names_in,
         metavar="A,B",
         help="Columns of the input that the output gets as well. Repeatable.",
     ),

@@ -32,13 +32,13 @@ from ..tasks.split import MOST_ITEMS
 from .comparison import Comparison
 from .settings import KEY, Setting, text_of_part
 
-COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards", "cumulative_entropy")
+_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards", "cumulative_entropy")
 """What a line has from the row's `RowCost` under the same name."""
 COMPARISON_LINES = LineFormat(
     kind="comparison",
     key=("digest", "seed", *KEY),
     required=("item", "digest", "seed", *KEY, "score", "answer"),
-    decoded=(*("text", "filled", "order", *COSTS, "seconds", "spec", "machine"),),
+    decoded=(*("text", "filled", "order", *_COSTS, "seconds", "spec", "machine"),),
 )
 
 
@@ -161,7 +161,7 @@ class _Trial:
             "answer": grade.answer,
             "text": decoded["text"],
             "filled": sum(step >= 0 for step in decoded["order"]),
-            **{name: decoded[name] for name in COSTS},
+            **{name: decoded[name] for name in _COSTS},
             "seconds": decoded["batch_seconds"] / decoded["batch_size"],
             **{name: decoded[name] for name in ("batch_size", "order", "spec", "machine")},
         }

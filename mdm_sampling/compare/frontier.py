@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .statistics import Interval, Measured, interval_of, resampled
 
-STEEPNESS = 3.0
-MOST_LOST = 5.0
-SAME = 1e-5  # two ratios of float32 that are nearer to each other, relatively, are the same
+_STEEPNESS = 3.0
+_MOST_LOST = 5.0
+_SAME = 1e-5  # two ratios of float32 that are nearer to each other, relatively, are the same
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def accuracy_under_parallelism(parallelism: Tensor, accuracy: Tensor, best: Tens
     Returns:
         The area, [r].
     """
-    tied = (parallelism[:, :, None] - parallelism[:, None, :]).abs() <= SAME * parallelism[:, :, None]
+    tied = (parallelism[:, :, None] - parallelism[:, None, :]).abs() <= _SAME * parallelism[:, :, None]
     accuracy = torch.where(tied, accuracy[:, None, :], 0.0).max(-1).values
     order = parallelism.argsort(-1)
     rho, y = parallelism.gather(-1, order), accuracy.gather(-1, order)
-    weighted = y * torch.exp(-STEEPNESS * (1 - y / best.clamp(min=1e-9)[:, None])).clamp(max=1)
+    weighted = y * torch.exp(-_STEEPNESS * (1 - y / best.clamp(min=1e-9)[:, None])).clamp(max=1)
     area, before, height = rho[:, 0] * y[:, 0], rho[:, 0], weighted[:, 0]
     for i in range(1, rho.shape[1]):
-        kept = y[:, i] >= y[:, 0] - MOST_LOST
+        kept = y[:, i] >= y[:, 0] - _MOST_LOST
         area = area + torch.where(kept, (rho[:, i] - before) * (weighted[:, i] + height) / 2, 0.0)
         before, height = torch.where(kept, rho[:, i], before), torch.where(kept, weighted[:, i], height)
     return area

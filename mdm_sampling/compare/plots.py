@@ -21,14 +21,14 @@ from .statistics import Interval, Summary
 
 KINDS = ("png", "svg")
 COLUMNS = 3  # panels beside each other
-LONGEST_NAME = 44
-WIDER = 1.15  # a cost's axis ends at so many times the highest
-DASHES = ("-", "--", ":")
+_LONGEST_NAME = 44
+_WIDER = 1.15  # a cost's axis ends at so many times the highest
+_DASHES = ("-", "--", ":")
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
 
 @dataclass(frozen=True)
-class Axis:
+class _Axis:
     """What accuracy is drawn against.
 
     Attributes:
@@ -45,11 +45,11 @@ class Axis:
 
 
 AXES = {
-    "accuracy-sequential": Axis(
+    "accuracy-sequential": _Axis(
         "sequential forwards an item", lambda s: s.sequential_forwards.mean, lambda s: s.sequential_forwards, True
     ),
-    "accuracy-rows": Axis("row-forwards an item", lambda s: s.forwards, None, True),
-    "accuracy-entropy": Axis("cumulative entropy, nats", lambda s: s.entropy.mean, lambda s: s.entropy, False),
+    "accuracy-rows": _Axis("row-forwards an item", lambda s: s.forwards, None, True),
+    "accuracy-entropy": _Axis("cumulative entropy, nats", lambda s: s.entropy.mean, lambda s: s.entropy, False),
 }
 
 
@@ -106,7 +106,7 @@ def _surroundings_name(cache: str, block_size: int | None) -> str:
 
 
 @dataclass(frozen=True)
-class Look:
+class _Look:
     """How a curve differs from others: in colour and marker, and after the last colour in dashes and hollow markers."""
 
     colour: str
@@ -127,16 +127,16 @@ class Look:
         }
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
+def looks(names: Sequence[str]) -> dict[str, _Look]:
     """A look for each name, of which no two among 72 are alike."""
     rounds = [i // len(COLOURS) for i in range(len(names))]
     return {
-        name: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], DASHES[turn % len(DASHES)], turn % 2 == 1)
+        name: _Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], _DASHES[turn % len(_DASHES)], turn % 2 == 1)
         for i, (name, turn) in enumerate(zip(names, rounds, strict=True))
     }
 
 
-def against(summaries: Sequence[Summary], axis: Axis) -> Any:
+def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
     """Accuracy against something: a curve through the settings of each planner, a panel for each cache and block.
 
     Where it is a cost, each panel has the Pareto front of all settings as well, and names the settings on it.
@@ -147,7 +147,7 @@ def against(summaries: Sequence[Summary], axis: Axis) -> Any:
     families = looks(list(dict.fromkeys(s.setting.family for s in summaries)))
     columns = min(COLUMNS, len(places))
     width = max(7.2, 0.8 + 4.2 * columns)
-    entries = legend_columns(width, [*families, ""])
+    entries = _legend_columns(width, [*families, ""])
     height = 3.8 * ceil(len(places) / columns) + 1.0 + 0.2 * ceil((len(families) + 1) / entries)
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = (
@@ -157,7 +157,7 @@ def against(summaries: Sequence[Summary], axis: Axis) -> Any:
     for axes, place in zip(panels, places, strict=False):
         if front:
             label = "Pareto front" + (" of all panels" if len(places) > 1 else "")
-            ends = WIDER * max(axis.value(s) for s in summaries), front[-1][1]
+            ends = _WIDER * max(axis.value(s) for s in summaries), front[-1][1]
             axes.step(*zip(*front, ends, strict=True), where="post", color="0.85", linewidth=6, zorder=0, label=label)
         here = [s for s in summaries if s.setting.surroundings == place]
         unnamed = set(front)
@@ -176,7 +176,7 @@ def against(summaries: Sequence[Summary], axis: Axis) -> Any:
     return figure
 
 
-def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: Look, unnamed: set[Any]) -> None:
+def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: _Look, unnamed: set[Any]) -> None:
     """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is no cost.
 
     Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;
@@ -190,14 +190,14 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: Axis, aside: float, look: L
         [s.accuracy.mean for s in mine],
         bars([s.accuracy for s in mine]),
         bars([axis.interval(s) for s in mine]) if axis.interval else None,
-        label=shortened(mine[0].setting.family, LONGEST_NAME),
+        label=shortened(mine[0].setting.family, _LONGEST_NAME),
         **look.settings(),
     )
     for s in mine:
         point = (axis.value(s), s.accuracy.mean)
         if point in unnamed:
             unnamed.remove(point)
-            text, where = shortened(s.setting.dials, LONGEST_NAME // 2), (aside * point[0], point[1])
+            text, where = shortened(s.setting.dials, _LONGEST_NAME // 2), (aside * point[0], point[1])
             style = {"fontsize": 7, "ha": "right", "va": "bottom", "color": "0.3"}
             axes.annotate(text, where, xytext=(-5, 4), textcoords="offset points", **style)
 
@@ -207,7 +207,7 @@ def bars(intervals: Sequence[Interval]) -> list[list[float]]:
     return [[max(0.0, i.mean - i.low) for i in intervals], [max(0.0, i.high - i.mean) for i in intervals]]
 
 
-def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
+def _finish(panels: Sequence[Any], axis: _Axis, values: Sequence[float]) -> None:
     """Scales and labels; a cost that differs threefold or more has a logarithmic scale."""
     from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
@@ -220,7 +220,7 @@ def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.margins(y=0.1)
         if axis.costs:
-            axes.set_xlim(0.75 * low, WIDER * high)  # points that are set apart must not look far apart
+            axes.set_xlim(0.75 * low, _WIDER * high)  # points that are set apart must not look far apart
         else:
             axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -232,9 +232,9 @@ def _finish(panels: Sequence[Any], axis: Axis, values: Sequence[float]) -> None:
         axes.label_outer()
 
 
-def legend_columns(width: float, names: Sequence[str]) -> int:
+def _legend_columns(width: float, names: Sequence[str]) -> int:
     """How many columns of a legend fit into a figure `width` inches wide."""
-    longest = min(LONGEST_NAME, max(map(len, names)))
+    longest = min(_LONGEST_NAME, max(map(len, names)))
     return max(1, min(len(names), int(width / (0.55 + 0.066 * longest))))
 
 

@@ -58,13 +58,13 @@ class Setting:
     @cached_property
     def family(self) -> str:
         """The planner without its numbers: settings that differ in numbers alone are points of one curve."""
-        return family_of(self.planner)
+        return _family_of(self.planner)
 
     @cached_property
     def dials(self) -> str:
         """K and the numbers that the family leaves out, if they are not at their defaults; the planner if none is."""
         kept = [f"K={self.tokens_per_step}"] if self.tokens_per_step is not None else []
-        return ", ".join([*kept, *dials_of(self.planner)]) or self.key["planner"]
+        return ", ".join([*kept, *_dials_of(self.planner)]) or self.key["planner"]
 
     @property
     def surroundings(self) -> tuple[str, int | None]:
@@ -139,7 +139,7 @@ def spans(cache: CacheStrategy) -> list[Any]:
         return [cache.reads_slots, *(cache.span(Span(2, 6), 6, step) for step in range(_PROBED))]
 
 
-def family_of(part: Any) -> str:
+def _family_of(part: Any) -> str:
     """A part's spec without its numbers. Words stay, and the parts inside it: with others it is another rule."""
     changed = _changed(part)
     if not changed:
@@ -149,15 +149,15 @@ def family_of(part: Any) -> str:
     except SpecError:
         name = type(part).__name__
     words = {key: value for key, value in changed.items() if not is_number(value)}
-    texts = [f"{key}=({family_of(v)})" if is_dataclass(v) else f"{key}={v}" for key, v in words.items()]
+    texts = [f"{key}=({_family_of(v)})" if is_dataclass(v) else f"{key}={v}" for key, v in words.items()]
     return name + (":" + ",".join(texts) if texts else "")
 
 
-def dials_of(part: Any) -> list[str]:
+def _dials_of(part: Any) -> list[str]:
     """The numbers of a part, and of those inside it, that are not at their defaults."""
     found: list[str] = []
     for name, value in _changed(part).items():
-        found += [f"{name}={value}"] if is_number(value) else dials_of(value)
+        found += [f"{name}={value}"] if is_number(value) else _dials_of(value)
     return found
 
 

@@ -17,7 +17,7 @@ RESAMPLES, BLOCK = 10_000, 1_000
 _FEW = 2_000  # items up to which the resamples are kept
 _BOOTSTRAP_SEED = 0
 _Z = 1.959964  # two-sided 95%
-MEASURED = ("score", "cumulative_entropy", "sequential_forwards", "forwards", "token_forwards", "seconds", "filled")
+_MEASURED = ("score", "cumulative_entropy", "sequential_forwards", "forwards", "token_forwards", "seconds", "filled")
 _TINY = 1e-300  # stands for a variance of zero, which rejects whatever differs
 
 
@@ -96,7 +96,7 @@ def measure(setting: Setting, lines: Sequence[dict[str, Any]]) -> Measured:
         0, index, torch.ones(len(mine), dtype=torch.float64)
     )
     values = {}
-    for column in MEASURED:
+    for column in _MEASURED:
         given = torch.tensor([float(line[column]) for line in mine], dtype=torch.float64)
         values[column] = torch.zeros_like(times).index_add_(0, index, given) / times
     return Measured(setting, values, len({line["seed"] for line in mine}))
@@ -118,7 +118,7 @@ def summary(each: Measured, greedy: Sequence[Measured]) -> Summary:
         entropy=bootstrap(first, each["cumulative_entropy"]),
         entropy_change=change,
         sequential_forwards=bootstrap(first, each["sequential_forwards"]),
-        tokens_per_forward=bootstrap(ratio, each["filled"], each["sequential_forwards"]),
+        tokens_per_forward=bootstrap(_ratio, each["filled"], each["sequential_forwards"]),
         forwards=each.mean("forwards"),
         token_forwards=each.mean("token_forwards"),
         seconds=each.mean("seconds"),
@@ -246,7 +246,7 @@ def first(mean: Tensor) -> Tensor:
     return mean
 
 
-def ratio(mean: Tensor, other: Tensor) -> Tensor:
+def _ratio(mean: Tensor, other: Tensor) -> Tensor:
     return mean / other.clamp(min=1e-9)
 
 

@@ -51,7 +51,7 @@ LEAST_TELLING = (
 """What a narrow terminal is spared, in this order."""
 WIDEST = 400
 """Characters of a table that nothing bounds."""
-SHORTEST = 10
+_SHORTEST = 10
 """Characters of a planner's name that are always shown."""
 LEGEND = """\
 K: tokens a step; own: the planner chooses. Accuracy in %, with its 95% interval. vs best greedy: accuracy minus that of
@@ -160,7 +160,7 @@ def _fitting(
         if excess <= 0:
             return table, missing
     name = heads.index("planner")
-    most = max(SHORTEST, max(len(line[name]) for line in texts) - excess)
+    most = max(_SHORTEST, max(len(line[name]) for line in texts) - excess)
     texts = [[*line[:name], shortened(line[name], most), *line[name + 1 :]] for line in texts]
     return _rich_table(heads, texts, ends), missing
 

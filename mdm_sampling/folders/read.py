@@ -36,7 +36,7 @@ COLUMNS = (
     "answer",
     "text",
 )
-COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
+_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
 SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_size")
 """The columns that tell settings apart; a summary has a row for each."""
 
@@ -135,7 +135,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in SETTINGS), []).append(row)
-    means = ("score", "cumulative_entropy", *COSTS, "seconds", "batch_seconds")
+    means = ("score", "cumulative_entropy", *_COSTS, "seconds", "batch_seconds")
     found = []
     for key, group in groups.items():
         good = [row for row in group if row["error"] is None]

@@ -13,14 +13,14 @@ from ..folders.files import Output, pyarrow_parquet, write_json_lines
 from ..folders.lines import Line
 from ..folders.written import Written
 
-COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
+_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
 COLUMNS = (
     *("row", "id", "text", "error", "seed", "chat", "infill", "system", "stop"),
-    *("tokens", *COSTS, "cumulative_entropy", "spec"),
+    *("tokens", *_COSTS, "cumulative_entropy", "spec"),
 )
 EXACT = 2**53
 """Up to here a float holds every whole number."""
-SUFFIXES = (".jsonl", ".parquet")
+_SUFFIXES = (".jsonl", ".parquet")
 
 
 def check_output(output: Output, keep_columns: Iterable[str] = ()) -> None:
@@ -28,8 +28,8 @@ def check_output(output: Output, keep_columns: Iterable[str] = ()) -> None:
     file = Path(output.file)
     for name in keep_columns:
         require(name not in COLUMNS, f"the column {name!r} cannot be kept: the output has one of that name")
-    if file.suffix not in SUFFIXES:
-        raise SpecError(f"{file}: an output ends in {' or '.join(SUFFIXES)}")
+    if file.suffix not in _SUFFIXES:
+        raise SpecError(f"{file}: an output ends in {' or '.join(_SUFFIXES)}")
     output.check()
     if file.suffix == ".parquet":
         pyarrow_parquet()
@@ -63,7 +63,7 @@ def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     whole, text = pyarrow.int64(), pyarrow.string()
     types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
     types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
-    types |= dict.fromkeys(("row", "seed", *COSTS), whole)
+    types |= dict.fromkeys(("row", "seed", *_COSTS), whole)
     types |= dict.fromkeys(("id", "text", "error", "system"), text)
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row):

@@ -83,7 +83,7 @@ class BoundedChain(PositionPlanner):
         if not len(row):
             return Plan(first.unmask, memory=_remembered(torch.zeros_like(tokens[0]), tokens[0]))
         ahead = step.lookahead(row, unmask[number, row], tokens[number, row])
-        moves = Moves.of(step, unmask, tokens, (number, row), ahead, usable=differs & ~ends[0])
+        moves = _Moves.of(step, unmask, tokens, (number, row), ahead, usable=differs & ~ends[0])
         return self._chain(step, first, moves)
 
     def _moves(self, step: Step, first: Plan) -> tuple[Tensor, Tensor]:
@@ -104,7 +104,7 @@ class BoundedChain(PositionPlanner):
         allowed = longest_prefix(entropy.expand(score.shape), score, step.masked, self.bound)
         return top_positions(score, step.masked, allowed.masked_fill(step.is_last, score.shape[-1]))
 
-    def _chain(self, step: Step, first: Plan, moves: Moves) -> Plan:
+    def _chain(self, step: Step, first: Plan, moves: _Moves) -> Plan:
         """The first link of the best chain; the others are remembered."""
         cost, before = chains(moves.links(self.bound), moves.between())
         left = moves.entropy.sum(-1) * moves.goes_on
@@ -133,19 +133,19 @@ class BoundedChain(PositionPlanner):
         """The next link of a chain, if the prediction that it starts from still allows it; other rows wait."""
         number, tokens = step.memory["link"], step.memory["token"]
         linked = (number > 0) & step.masked
-        next_number = number.masked_fill(~linked, LAST).amin(-1, keepdim=True)
+        next_number = number.masked_fill(~linked, _LAST).amin(-1, keepdim=True)
         now = linked & (number == next_number)
         entropy = step.prediction.entropy * now
-        allowed = entropy.sum(-1) - entropy.amax(-1) <= self.bound + ROUNDING
+        allowed = entropy.sum(-1) - entropy.amax(-1) <= self.bound + _ROUNDING
         goes_on = now.any(-1) & allowed & ~(now & (step.tokens != tokens)).any(-1)
         unmask = torch.where(step.is_last.unsqueeze(-1), step.masked, now)
         return waiting(Plan(unmask, memory=_remembered(number.masked_fill(now, 0), tokens)), ~goes_on)
 
 
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 """By how much a sum may exceed the bound because it was added up in another order."""
 
-LAST = 2**31
+_LAST = 2**31
 """More than there are links."""
 
 
@@ -155,7 +155,7 @@ def _remembered(link: Tensor, tokens: Tensor) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Moves:
+class _Moves:
     """Moves of each row with what was predicted after them. Number 0 is the move that does nothing.
 
     Attributes:
@@ -183,7 +183,7 @@ class Moves:
         seen: tuple[Tensor, Tensor],
         ahead: Prediction,
         usable: Tensor,
-    ) -> Moves:
+    ) -> _Moves:
         """Moves, [n b l], of which those with the (numbers, rows) `seen` were looked at, as `ahead` says."""
         where = (seen[0] + 1, seen[1])
         unmask = torch.cat([step.fixed[None], unmask])
@@ -208,7 +208,7 @@ class Moves:
         """Whether the prediction after move i allows the way to move j, bool [n n b]."""
         new = self.new()
         costs = self.entropy[:, None] * new
-        allowed = costs.sum(-1) - costs.amax(-1) <= bound + ROUNDING
+        allowed = costs.sum(-1) - costs.amax(-1) <= bound + _ROUNDING
         inside = ~(self.unmask[:, None] & ~self.unmask[None]).any(-1) & new.any(-1)
         same = ~(self.unmask[:, None] & (self.tokens[:, None] != self.tokens[None])).any(-1)
         drafted = ~(new & (self.likeliest[:, None] != self.tokens[None])).any(-1)

@@ -22,7 +22,7 @@ from .base import PositionPlanner, Step, top_positions
 if TYPE_CHECKING:
     from torch import Tensor
 
-Order = Literal["confidence", "entropy"]
+_Order = Literal["confidence", "entropy"]
 
 
 class DraftShape(ABC):
@@ -50,7 +50,7 @@ def filled_by(step: Step, plan: Plan) -> tuple[Tensor, Tensor]:
     return plan.unmask | step.fixed, tokens
 
 
-def groups(step: Step, plan: Plan, order: Order, chosen: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def groups(step: Step, plan: Plan, order: _Order, chosen: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Drafts that add groups of positions to a plan: bool [n b l] and int64 [n b l].
 
     The positions left are ordered by how sure they are, and each group is the next `quota` of them, at least one.
@@ -77,7 +77,7 @@ class Prefixes(DraftShape):
         order: what is sure: "confidence" of the proposed token, or low "entropy".
     """
 
-    order: Order = "confidence"
+    order: _Order = "confidence"
 
     def __post_init__(self) -> None:
         check_fields(self, "prefixes")
@@ -99,7 +99,7 @@ class Lattice(DraftShape):
         order: what is sure: "confidence" of the proposed token, or low "entropy".
     """
 
-    order: Order = "confidence"
+    order: _Order = "confidence"
 
     def __post_init__(self) -> None:
         check_fields(self, "lattice")

@@ -59,7 +59,7 @@ class Speculate(PositionPlanner):
         if plan.remask is not None:
             goes_on &= ~plan.remask.any(-1)  # a lookahead cannot see what is reopened
         if bool(goes_on.any()):
-            look_at(step, *self._moves(step, plan), goes_on)
+            _look_at(step, *self._moves(step, plan), goes_on)
         return plan
 
     def _moves(self, step: Step, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def waiting(plan: Plan, rows: Tensor) -> Plan:
     return replace(plan, unmask=plan.unmask & here, remask=None if plan.remask is None else plan.remask & here)
 
 
-def look_at(step: Step, unmask: Tensor, tokens: Tensor, rows: Tensor) -> None:
+def _look_at(step: Step, unmask: Tensor, tokens: Tensor, rows: Tensor) -> None:
     """Look ahead at moves, [n b l] each, of the rows `rows`, bool [b]: each move once, and none that ends the block."""
     going = (step.open & ~unmask).any(-1) & rows
     number, row = (distinct(unmask, tokens) & going).nonzero(as_tuple=True)

@@ -20,6 +20,7 @@ except ImportError as error:
 from .backend import check_backend as check_backend
 from .cache import check_cache as check_cache
 from .cases import Case as Case
+from .draft_shape import check_draft_shape as check_draft_shape
 from .planner import check_planner as check_planner
 from .processor import check_processor as check_processor
 from .rules import ConformanceError as ConformanceError

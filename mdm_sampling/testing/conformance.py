@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from . import backend, cache, planner, processor, schedule, task, token_sampler
+from . import backend, cache, draft_shape, planner, processor, schedule, task, token_sampler
 from .rules import ConformanceError, Rule, check_rule
 from .rules import breach as broken
 from .watchdog import TooLong, limited
@@ -16,6 +16,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "backends": backend.RULES,
     "caches": cache.RULES,
     "planners": planner.RULES,
+    "draft_shapes": draft_shape.RULES,
     "token_samplers": token_sampler.RULES,
     "schedules": schedule.RULES,
     "processors": processor.RULES,
