@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .sampler import Sampler
 
 
-def built(processor: Processor, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
+def _built(processor: Processor, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
     """What a processor builds, with what it raises and returns checked in its name."""
     with at_work("processor", processor):
         process = processor.build(backend)
@@ -58,7 +58,7 @@ class Run:
         self.needs = needs_of(sampler.planner)
         self.fillable = canvas.masked
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
-        processors = tuple(built(processor, sampler.backend) for processor in sampler.processors)
+        processors = tuple(_built(processor, sampler.backend) for processor in sampler.processors)
         self.head = self.backend.distributions(processors)
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:

@@ -107,11 +107,6 @@ def test_rooms_import_only_their_own_floor_and_those_below() -> None:
     assert {(a, b) for a, b in between if floor_of[b] < floor_of[a]} == LOOK_UP
 
 
-NOT_YET = {"built", "BlockRows", "bars", "orders", "NOT_IN_SPECS", "hookspec", "is_readable", "HarmlessObserver"}
-NOT_YET |= {"harmless", "OURS", "HERE", "new_manager", "check_part", "kind_of", "problem_of", "default_of"}
-"""Names that should have an underscore but don't. The set may only become smaller."""
-
-
 def defined_in(tree: ast.Module) -> Iterator[str]:
     """The functions, classes and values that a module defines."""
     for statement in tree.body:
@@ -149,7 +144,7 @@ def test_a_name_that_its_module_alone_uses_has_an_underscore() -> None:
         mine = used_in(trees[file], modules)
         promised = {name for name in defined_in(trees[file]) if not name.startswith("_")} - documented
         alone |= {name for name in promised if users[name] == (name in mine)}
-    assert alone <= NOT_YET, "underscore them"
+    assert alone == set(), "underscore them"
 
 
 def test_no_module_takes_what_another_keeps_to_itself() -> None:

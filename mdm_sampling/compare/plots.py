@@ -188,8 +188,8 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: 
     axes.errorbar(
         [aside * axis.value(s) for s in mine],
         [s.accuracy.mean for s in mine],
-        bars([s.accuracy for s in mine]),
-        bars([axis.interval(s) for s in mine]) if axis.interval else None,
+        _bars([s.accuracy for s in mine]),
+        _bars([axis.interval(s) for s in mine]) if axis.interval else None,
         label=shortened(mine[0].setting.family, _LONGEST_NAME),
         **look.settings(),
     )
@@ -202,8 +202,8 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: 
             axes.annotate(text, where, xytext=(-5, 4), textcoords="offset points", **style)
 
 
-def bars(intervals: Sequence[Interval]) -> list[list[float]]:
-    """Lengths of error bars below and above the means; none where a bound is not known."""
+def _bars(intervals: Sequence[Interval]) -> list[list[float]]:
+    """Lengths of error _bars below and above the means; none where a bound is not known."""
     return [[max(0.0, i.mean - i.low) for i in intervals], [max(0.0, i.high - i.mean) for i in intervals]]
 
 

@@ -18,7 +18,7 @@ from ..at_work import told
 from ..errors import SpecError
 
 CLASS_IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<cls>\w+)")
-NOT_IN_SPECS = frozenset(",()[]=:\n")
+_NOT_IN_SPECS = frozenset(",()[]=:\n")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PartFile:
             source: its text, if it is known already.
         """
         written = os.path.normpath(path)
-        if NOT_IN_SPECS & set(written):
+        if _NOT_IN_SPECS & set(written):
             raise SpecError(f"the file's name {written!r} cannot stand in a spec; avoid , ( ) [ ] = and :")
         text = _read(written) if source is None else source
         return cls(written, text, _run(os.path.abspath(written), text, written))

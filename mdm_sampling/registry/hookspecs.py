@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..sampler import Observer, Sampler
 
-hookspec = pluggy.HookspecMarker(GROUP)
+_hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
 
@@ -28,51 +28,51 @@ class Register(Protocol):
         """Register a part, a frozen dataclass, under a name of lower-case words joined by hyphens."""
 
 
-@hookspec
+@_hookspec
 def register_backends(register: Register) -> None:
     """Register families of checkpoints: frozen dataclasses that implement `BackendFamily`."""
 
 
-@hookspec
+@_hookspec
 def register_caches(register: Register) -> None:
     """Register cache strategies: frozen dataclasses that implement `CacheStrategy`."""
 
 
-@hookspec
+@_hookspec
 def register_planners(register: Register) -> None:
     """Register position planners: frozen dataclasses that implement `PositionPlanner`."""
 
 
-@hookspec
+@_hookspec
 def register_draft_shapes(register: Register) -> None:
     """Register draft shapes: frozen dataclasses that implement `DraftShape`."""
 
 
-@hookspec
+@_hookspec
 def register_token_samplers(register: Register) -> None:
     """Register token samplers: frozen dataclasses that implement `TokenSampler`."""
 
 
-@hookspec
+@_hookspec
 def register_schedules(register: Register) -> None:
     """Register schedules: frozen dataclasses that implement `Schedule`."""
 
 
-@hookspec
+@_hookspec
 def register_processors(register: Register) -> None:
     """Register logits processors: frozen dataclasses that implement `Processor`."""
 
 
-@hookspec
+@_hookspec
 def register_tasks(register: Register) -> None:
     """Register tasks: frozen dataclasses that implement `Task`."""
 
 
-@hookspec
+@_hookspec
 def register_commands(cli: click.Group) -> None:
     """Add commands to `mdm-sampling`, with `@cli.command()` or `cli.add_command(...)`."""
 
 
-@hookspec
+@_hookspec
 def observe_run(sampler: Sampler) -> Observer | None:
     """An observer of a run that begins, told of each batch and step; None for no interest in this run."""

@@ -29,19 +29,19 @@ def hide_unreadable() -> tuple[Path, ...]:
     try:
         metadata.entry_points()
     except Exception:  # what is raised of a broken one differs between versions of Python
-        unreadable = [each for each in metadata.distributions() if not is_readable(each)]
+        unreadable = [each for each in metadata.distributions() if not _is_readable(each)]
     else:
         return ()
     found = metadata.MetadataPathFinder.find_distributions
 
     def readable(context: Any = metadata.DistributionFinder.Context()) -> Iterator[metadata.Distribution]:  # noqa: B008
-        return (each for each in found(context) if is_readable(each))
+        return (each for each in found(context) if _is_readable(each))
 
     metadata.MetadataPathFinder.find_distributions = readable  # type: ignore[assignment,method-assign]
     return tuple(sorted({Path(str(getattr(each, "_path", "a distribution"))) for each in unreadable}))
 
 
-def is_readable(distribution: metadata.Distribution) -> bool:
+def _is_readable(distribution: metadata.Distribution) -> bool:
     """Whether a distribution has a name and a list of entry points."""
     try:
         list(distribution.entry_points)
@@ -52,5 +52,5 @@ def is_readable(distribution: metadata.Distribution) -> bool:
 
 def names() -> set[str]:
     """The names of all readable distributions, as package indexes compare them."""
-    readable = (each.name for each in metadata.distributions() if is_readable(each))
+    readable = (each.name for each in metadata.distributions() if _is_readable(each))
     return {re.sub(r"[-_.]+", "-", name).lower() for name in readable}

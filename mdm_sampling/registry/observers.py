@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class HarmlessObserver:
+class _HarmlessObserver:
     """An observer of a plug-in. Once it has failed, which is told on stderr, it is told nothing more.
 
     Attributes:
@@ -38,24 +38,24 @@ class HarmlessObserver:
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         observer = self.observer
-        if observer is not None and not harmless(self.plugin, lambda: call(observer)):
+        if observer is not None and not _harmless(self.plugin, lambda: call(observer)):
             self.observer = None
 
 
-def plugin_observers(sampler: Sampler) -> list[HarmlessObserver]:
+def plugin_observers(sampler: Sampler) -> list[_HarmlessObserver]:
     """The observers that plug-ins have for a run of this sampler, see the hook `observe_run`."""
-    found: list[HarmlessObserver] = []
+    found: list[_HarmlessObserver] = []
 
     def ask(name: str, module: object) -> None:
         made = registry().call(module, "observe_run", sampler=sampler)
-        found.extend(HarmlessObserver(name, observer) for observer in made if observer is not None)
+        found.extend(_HarmlessObserver(name, observer) for observer in made if observer is not None)
 
     for name, module in registry().manager.list_name_plugin():
-        harmless(name, partial(ask, name, module))
+        _harmless(name, partial(ask, name, module))
     return found
 
 
-def harmless(plugin: str, call: Callable[[], object]) -> bool:
+def _harmless(plugin: str, call: Callable[[], object]) -> bool:
     """Call a plug-in's code; False, and a warning on stderr, if it fails."""
     try:
         with at_work("plug-in", plugin, "observing a run", decodes=False):

@@ -36,8 +36,8 @@ KINDS: dict[str, type[Any]] = {
     "tasks": Task,
 }
 COMMANDS = "commands"
-OURS = "mdm-sampling"
-HERE = "this process"
+_OURS = "mdm-sampling"
+_HERE = "this process"
 """Where parts come from that were registered by `register`."""
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -85,7 +85,7 @@ class Plugin:
         return self.name if self.name == self.distribution else f"{self.name} of {self.distribution}"
 
 
-def new_manager() -> pluggy.PluginManager:
+def _new_manager() -> pluggy.PluginManager:
     """A plug-in manager that knows the hooks, and no plug-in yet."""
     manager = pluggy.PluginManager(installed.GROUP)
     manager.add_hookspecs(hookspecs)
@@ -106,7 +106,7 @@ class Registry:
     parts: dict[tuple[str, str], list[Registration]] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
     files: dict[str, PartFile] = field(default_factory=dict)
-    manager: pluggy.PluginManager = field(default_factory=new_manager)
+    manager: pluggy.PluginManager = field(default_factory=_new_manager)
 
     @property
     def problems(self) -> list[Plugin]:
@@ -159,7 +159,7 @@ class Registry:
         """Register a part. Raises `RegistrationError` for a bad name or part, and for a name that is built in."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise RegistrationError(f"{name!r} is no name for a part: use lower-case words joined by hyphens")
-        check_part(kind, name, part)
+        _check_part(kind, name, part)
         self._claim(Registration(kind, name, part, distribution))
 
     def add_command(self, name: str, command: click.Command, distribution: str) -> None:
@@ -171,15 +171,15 @@ class Registry:
         if not isinstance(command, click.Command):
             raise RegistrationError(f"{name!r} in commands must be a click command, got {command!r:.80}")
         if name in BUILT_IN:
-            raise RegistrationError(f"{name!r} in commands is already taken by {OURS}")
+            raise RegistrationError(f"{name!r} in commands is already taken by {_OURS}")
         self._claim(Registration(COMMANDS, name, command, distribution))
 
     def _claim(self, claim: Registration) -> None:
         claims = self.parts.setdefault((claim.kind, claim.name), [])
         if any(other.distribution == claim.distribution for other in claims):
             raise RegistrationError(f"{claim.name!r} in {claim.kind} is registered twice")
-        if claims and claims[0].distribution == OURS:
-            raise RegistrationError(f"{claim.name!r} in {claim.kind} is already taken by {OURS}")
+        if claims and claims[0].distribution == _OURS:
+            raise RegistrationError(f"{claim.name!r} in {claim.kind} is already taken by {_OURS}")
         claims.append(claim)
 
     def file(self, path: str, source: str | None = None) -> PartFile:
@@ -200,7 +200,7 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise SpecError(f"the plug-in {file.written}: {problem_of(error)}") from error
+            raise SpecError(f"the plug-in {file.written}: {_problem_of(error)}") from error
 
     def files_to_send(self) -> dict[str, dict[str, Any]]:
         """The files of parts that were loaded, as JSON-able values with which another process has the same parts."""
@@ -222,7 +222,7 @@ class Registry:
         if is_dataclass(value) and not isinstance(value, type):
             inside = [getattr(value, field.name) for field in fields(value)]
         claims = [claim for claims in self.parts.values() for claim in claims]
-        own = [claim.name for claim in claims if claim.distribution == HERE and claim.part is type(value)]
+        own = [claim.name for claim in claims if claim.distribution == _HERE and claim.part is type(value)]
         return own + [name for each in inside for name in self.names_only_here(each)]
 
     def class_in_file(self, name: str, kind: str | None = None) -> Registration:
@@ -235,8 +235,8 @@ class Registry:
             hint = nearest(cls, known, f"it has {', '.join(known) or 'none'}")
             raise SpecError(f"{file.written} has no class {cls!r}; {hint}")
         try:
-            kind = kind or kind_of(part)
-            check_part(kind, cls, part)
+            kind = kind or _kind_of(part)
+            _check_part(kind, cls, part)
         except RegistrationError as error:
             raise SpecError(f"{file.written}: {error}") from error
         claim = Registration(kind, f"{file.written}:{cls}", part, file.written)
@@ -269,7 +269,7 @@ class Registry:
         return next((claim.name for claim in self.kind(kind) if claim.part is part), None)
 
 
-def check_part(kind: str, name: str, part: object) -> None:
+def _check_part(kind: str, name: str, part: object) -> None:
     """Raise `RegistrationError` for what is no part of this kind: a frozen dataclass that implements its interface."""
     base = KINDS[kind]
     if not (isinstance(part, type) and issubclass(part, base)):
@@ -283,7 +283,7 @@ def check_part(kind: str, name: str, part: object) -> None:
         raise RegistrationError(f"{name!r} in {kind}: the type of a parameter cannot be read ({error})") from error
 
 
-def kind_of(part: object) -> str:
+def _kind_of(part: object) -> str:
     """The kind of a part's class. Raises `RegistrationError` for what is no part."""
     for kind, base in KINDS.items():
         if isinstance(part, type) and issubclass(part, base):
@@ -306,7 +306,7 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
     from .. import __version__
 
     loaded = Registry()
-    loaded.plug_in(Plugin(OURS, OURS, __version__, builtins.__name__), builtins)
+    loaded.plug_in(Plugin(_OURS, _OURS, __version__, builtins.__name__), builtins)
     for entry in plugins:
         distribution = (entry.dist and entry.dist.name) or "unknown distribution"
         plugin = Plugin(entry.name, distribution, (entry.dist and entry.dist.version) or "", entry.value)
@@ -316,11 +316,11 @@ def load(plugins: Iterable[EntryPoint]) -> Registry:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a plug-in does while loading, the others must go on
-            loaded.plugins.append(replace(plugin, problem=problem_of(error)))
+            loaded.plugins.append(replace(plugin, problem=_problem_of(error)))
     return loaded
 
 
-def problem_of(error: BaseException) -> str:
+def _problem_of(error: BaseException) -> str:
     """What is wrong with a plug-in that raised this while it was loaded."""
     return str(error) if isinstance(error, RegistrationError) else f"{type(error).__name__}: {error}"
 
@@ -340,11 +340,11 @@ def register(part: type[Any], name: str | None = None, kind: str | None = None) 
     Raises:
         RegistrationError: for another kind of value, a bad name, and one that is taken.
     """
-    kind = kind_of(part) if kind is None else kind
+    kind = _kind_of(part) if kind is None else kind
     if kind not in KINDS:
         raise RegistrationError(f"unknown kind {kind!r:.80}; there are {', '.join(KINDS)}")
     name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", part.__name__).lower()
     claims = registry().parts.get((kind, name), [])
-    claims[:] = [claim for claim in claims if claim.distribution != HERE]
-    registry().add(kind, name, part, HERE)
+    claims[:] = [claim for claim in claims if claim.distribution != _HERE]
+    registry().add(kind, name, part, _HERE)
     return part

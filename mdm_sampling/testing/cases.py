@@ -14,6 +14,7 @@ from ..planners.base import PositionPlanner
 from ..planners.bypass import Bypass
 from ..planners.info_gain import InfoGain
 from ..planners.scores import Confidence, Random
+from ..planners.speculate import Speculate
 from ..registry.specs import describe
 from ..sampler import Sampler
 from ..schedules import Constant, Cosine, Schedule, Uniform
@@ -25,7 +26,7 @@ Rows = list[tuple[list[int], list[int]]]
 CACHES = (NoCache(), PrefixCache(), DualCache(), Refresh(DualCache(), every=2))
 _SCHEDULES = (Uniform(), Cosine(), Constant(3))
 _TOKEN_SAMPLERS = (Greedy(), GumbelMax(temperature=1.0))
-PLANNERS = (Confidence(), Random(), InfoGain(candidates=3), Bypass(0.5, InfoGain(candidates=2)))
+PLANNERS = (Confidence(), Random(), InfoGain(candidates=3), Bypass(0.5, InfoGain(candidates=2)), Speculate(drafts=2))
 
 
 @dataclass(frozen=True)
