@@ -108,19 +108,21 @@ class BlockForwards:
         """The block's prediction of some rows: what a lookahead computed for this very canvas, else a forward."""
         rows = turn.rows
         known, found = self.recall(rows)
-        lacking = (found < 0).nonzero()[:, 0]
-        if known is not None and not len(lacking):
+        missing = found < 0
+        count = len(rows.seeds) if known is None else int(missing.sum())
+        if known is not None and not count:
             return known.select(found)
         span = self.spans.of(rows.taken[0])
-        self._count(turn, (found < 0).long(), span)
-        if turn.at is None and len(lacking) == len(found):
+        self._count(turn, missing.long(), span)
+        if turn.at is None and count == len(rows.seeds):
             return self._seen(self._written(rows.canvas, span), rows.canvas, span, self.block)
+        lacking = missing.nonzero()[:, 0]
         canvas = rows.canvas.select(lacking)
         hidden = self._read_only(turn.among_all(lacking), canvas, span, self.block)
         fresh = self._seen(hidden, canvas, self.block, self.block)
-        here = (found >= 0).nonzero()[:, 0]
-        if known is None or not len(here):
+        if known is None or count == len(rows.seeds):
             return fresh
+        here = (~missing).nonzero()[:, 0]
         return known.select(found[here]).joined(fresh).select(torch.cat([here, lacking]).argsort())
 
     def recall(self, rows: BlockRows) -> tuple[Prediction | None, Tensor]:

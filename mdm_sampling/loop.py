@@ -197,7 +197,8 @@ class BlockWork:
         """See `planners.base.Step.imagine`."""
         part, prediction, plan = turn.select(rows), prediction.select(rows), plan.select(rows)
         proposal = self._proposal(prediction, self._noise(part.rows), 1)
-        moved = self._moved(part.rows, prediction, proposal, plan)
+        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
+        moved = self._moved(part.rows, prediction, plan, tokens, self._confidence(prediction, plan, proposal))
         masked = moved.canvas.masked[:, self.block.positions]
         return self._planner_step(replace(part, rows=moved), prediction.within(masked))
 
@@ -229,10 +230,10 @@ class BlockWork:
         asked = check_quota(schedule, asked, left)
         return torch.where(steps - taken <= 1, left, torch.minimum(asked.clamp(min=1), left))
 
-    def _moved(self, rows: BlockRows, prediction: Prediction, proposal: Proposal, plan: Plan) -> BlockRows:
-        """The rows after a step."""
-        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
-        confidence = self._confidence(prediction, plan, proposal)
+    def _moved(
+        self, rows: BlockRows, prediction: Prediction, plan: Plan, tokens: Tensor, confidence: Tensor
+    ) -> BlockRows:
+        """The rows after a step that filled these tokens, [b l], with these probabilities, [b l]."""
         canvas = rows.canvas.commit(self.block, plan.unmask, tokens)
         if plan.remask is not None:
             canvas = canvas.reopen(self.block, plan.remask)
@@ -261,9 +262,10 @@ class BlockWork:
 
     def _commit(self, turn: Turn, prediction: Prediction, proposal: Proposal, plan: Plan) -> StepRecord:
         """Write the plan to the rows' canvas, and that to the run's."""
-        run, rows = self.run, self._moved(turn.rows, prediction, proposal, plan)
+        run = self.run
         tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
         confidence = self._confidence(prediction, plan, proposal)
+        rows = self._moved(turn.rows, prediction, plan, tokens, confidence)
         if turn.at is not None:
             check_memory(run.sampler.planner, self.rows.memory, plan.memory)
         self.rows = rows if turn.at is None else self.rows.updated(turn.at, rows)

@@ -27,9 +27,10 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     rows = [line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith("2  ")]
     assert [row[1] for row in rows] == ["random", "confidence", "margin", "entropy", "info-gain"]
     adaptive = [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("own  ")]
-    assert adaptive == ["eb:gamma=0.02", "eb", "eb:gamma=0.5"]
+    bounded = ["bounded-chain:bound=0.02", "bounded-chain", "bounded-chain:bound=0.5"]
+    assert adaptive == ["eb:gamma=0.02", "eb", "eb:gamma=0.5", *bounded]
     assert [line for line in done.stdout.splitlines() if re.match(r" *eb +3 +\d+ \[", line)]
-    assert len(json.loads((tmp_path / "summaries.json").read_text())["settings"]) == 8
+    assert len(json.loads((tmp_path / "summaries.json").read_text())["settings"]) == 11
     report = (tmp_path / "report.md").read_text()
     assert "| 2 | info-gain |" in report
     assert "3 items (item seed 0), run seeds 0" in report
@@ -101,7 +102,7 @@ def test_stars_are_on_the_front(found: Comparison) -> None:
 
 def test_the_numbers_of_the_report_are_json(found: Comparison) -> None:
     told = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert len(told["settings"]) == len(found.settings) == 14
+    assert len(told["settings"]) == len(found.settings) == 12
     for setting, summary in zip(told["settings"], found.summaries, strict=True):
         mine = summary.setting.lines(found.lines)
         mean = sum(line["sequential_forwards"] for line in mine) / len(mine)
@@ -111,7 +112,7 @@ def test_the_numbers_of_the_report_are_json(found: Comparison) -> None:
         assert setting["tokens_per_forward"]["low"] <= filled / mean * 1.00001
         assert setting["planner"] == summary.setting.key["planner"]
     assert {curve["family"] for curve in told["curves"]} == {"confidence", "info-gain", "eb", "speculate:planner=(eb)"}
-    assert sum(curve["points"] for curve in told["curves"]) == 14
+    assert sum(curve["points"] for curve in told["curves"]) == 12
     assert {name for setting in told["settings"] for name in setting["fronts"]} == {"seq-forwards", "row-forwards"}
 
 

@@ -44,7 +44,7 @@ def made(words: list[str], orders: list[list[int]], prompt: int = 3) -> mdm.Resu
             sum(e for e, s in zip(entropy, order, strict=True) if s == step) for step in range(max([*order, -1]) + 1)
         ]
         histories.append(RowHistory(order, entropy, paid, []))
-        reports.append(mdm.RowCost(0, len(paid), len(paid), 1, sum(paid), 0.1))
+        reports.append(mdm.RowCost(0, len(paid), len(paid), 1, len(paid), sum(paid), 0.1))
     sequences = [[0] * prompt + [position % len(words) for position in range(len(order))] for order in orders]
     return mdm.Result([""] * len(orders), sequences, reports, {}, histories, Words(words))  # type: ignore[arg-type]
 
@@ -270,7 +270,7 @@ def test_a_notebook_shows_a_figure_without_pyplot() -> None:
     lines = (
         "import sys, mdm_sampling as mdm",
         "from mdm_sampling.history import RowHistory",
-        "row = mdm.RowCost(0, 1, 1, 1, 0.5, 0.1)",
+        "row = mdm.RowCost(0, 1, 1, 1, 1, 0.5, 0.1)",
         "result = mdm.Result([''], [[1, 2]], [row], {}, [RowHistory([0], [0.5], [0.5], [])])",
         "assert result._repr_html_() and 'matplotlib' not in sys.modules",
         "assert all(f._repr_png_()[:4] == b'\\x89PNG' for f in (result.plot_order(), result.plot_entropy()))",
@@ -308,14 +308,16 @@ def test_the_html_of_a_row_names_step_and_entropy_of_each_token(solved: mdm.Resu
         assert (colour == to_hex(GREY)) == (step < 0)
         assert text_colour == ink(to_rgb(colour))
     for number, row in enumerate(solved.rows):
-        cost = f"{row.steps} steps, {row.forwards} forwards, cumulative entropy {row.cumulative_entropy:.3f} nats"
+        cost = f"{row.steps} steps, {row.sequential_forwards} forwards, cumulative entropy {row.cumulative_entropy:.3f} nats"
         assert f"row {number}: {cost}" in page
 
 
 def test_steps_count_from_one_and_a_single_one_is_no_plural() -> None:
     one, four = made(["a"], [[0]]), made(["a"], [[0, 1, 2, 3]])
     assert "filled at step 1 (dark) to 4 (bright)" in four._repr_html_()
-    assert "1 step, 1 forward, " in replace(one, rows=[replace(one.rows[0], steps=1, forwards=1)])._repr_html_()
+    assert (
+        "1 step, 1 forward, " in replace(one, rows=[replace(one.rows[0], steps=1, sequential_forwards=1)])._repr_html_()
+    )
     for result, last in ((one, 2), (four, 4)):
         assert result.plot_order().axes[1].get_ylim() == (1, last)
 
