@@ -308,7 +308,8 @@ def test_the_html_of_a_row_names_step_and_entropy_of_each_token(solved: mdm.Resu
         assert (colour == to_hex(GREY)) == (step < 0)
         assert text_colour == ink(to_rgb(colour))
     for number, row in enumerate(solved.rows):
-        cost = f"{row.steps} steps, {row.sequential_forwards} forwards, cumulative entropy {row.cumulative_entropy:.3f} nats"
+        counts = f"{row.steps} steps, {row.sequential_forwards} forwards"
+        cost = f"{counts}, cumulative entropy {row.cumulative_entropy:.3f} nats"
         assert f"row {number}: {cost}" in page
 
 
