@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
 from .at_work import at_work, printed_apart, told
 from .backends.base import BackendFamily, ModelBackend
 from .backends.options import Loading, LoadOptions, ModelSource
-from .errors import MDMError, ModelError, SpecError
+from .errors import MDMError, ModelError, SpecError, nearest
 from .fields import is_whole
 from .kinds import require_kind
 from .registry.registry import Registration, registry
@@ -77,6 +78,11 @@ def _options(family: object, loading: Loading) -> LoadOptions:
     given: dict[str, Any] = {"dtype": "auto", "device": None} | dict(loading)
     given["dtype"] = str(given["dtype"]).removeprefix("torch.")
     given["device"] = None if str(given["device"]) in ("None", "auto") else str(given["device"])
+    known = [each.name for each in fields(LoadOptions)]
+    for name in given:
+        if name not in known:
+            hint = nearest(name, known, f"there are {', '.join(known)}")
+            raise ModelError(f"there is no load option {name!r}; {hint} (`sampler.replace` takes a sampler's settings)")
     options = LoadOptions(**given)
     for name, hint in {"family": str | None, **get_type_hints(LoadOptions)}.items():
         require_kind(name, family if name == "family" else getattr(options, name), hint, ModelError)

@@ -61,6 +61,13 @@ def test_dtype(llada_folder: Path, option: str, expected: torch.dtype) -> None:
     assert next(backend.model.parameters()).dtype == expected  # type: ignore[attr-defined]
 
 
+def test_an_unknown_option_is_answered_with_those_there_are() -> None:
+    with pytest.raises(mdm.ModelError, match=r"no load option 'planner'; there are dtype, .*`sampler.replace` takes"):
+        mdm.load("embedded", planner="margin")  # type: ignore[call-arg]
+    with pytest.raises(mdm.ModelError, match=r"no load option 'devise'; did you mean 'device'\?"):
+        mdm.load_backend("embedded", devise="cpu")  # type: ignore[call-arg]
+
+
 def test_the_mask_id_may_come_from_an_option(tmp_path: Path) -> None:
     """The option wins over the config."""
     save_llada(NaiveLLaDA(seed=0), tmp_path)
