@@ -37,7 +37,7 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     assert "torch 2" in report
     assert "![" not in report
     lines = read_folder(tmp_path).lines
-    assert len(lines) == 8 * 3
+    assert len(lines) == 11 * 3
     for line in lines:
         assert mdm.from_spec(line["spec"]).steps > 0
 
