@@ -31,6 +31,7 @@ def run(script: str, *options: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@needs("a minute")
 @pytest.mark.parametrize("cache", ["none", "dual"])  # prefix lies between them
 def test_info_gain_at_a_large_vocabulary_stays_under_400_mb(cache: str) -> None:
     """By the one measurement of step_time.py that is asked about."""
@@ -103,6 +104,7 @@ def test_a_batch_of_eight_prompts_gives_the_tokens_of_each_alone(family: str, ca
     assert together.sequences == [sampler.fill([row], seed, batch_size=1).sequences[0] for seed, row in enumerate(rows)]
 
 
+@needs("a minute")
 def test_the_peak_is_that_of_the_run_alone() -> None:
     """Neither of the process that starts it, which is larger, nor of what was allocated and freed before."""
     script = """

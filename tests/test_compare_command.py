@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from compared import TASK, run_compare
+from extras import needs
 from faults import fill_but
 from interrupts import interruptible, wait_for_lines
 from rich.console import Console
@@ -221,6 +222,7 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert not list(tmp_path.rglob("results.jsonl"))
 
 
+@needs("a minute")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
 def test_a_comparison_that_is_stopped_goes_on(
     stop: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

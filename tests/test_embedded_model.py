@@ -61,6 +61,7 @@ def test_it_solves_held_out_puzzles_under_every_cache(cache: str, block_size: in
     assert found.summaries[0].accuracy.mean >= 0.9
 
 
+@needs("a minute")
 def test_info_gain_is_surer_than_the_greedy_rules_at_two_positions_a_step() -> None:
     """Items that the documents' tables do not use."""
     wanted = grid(["confidence", "margin", "entropy", "info-gain"], tokens_per_step=[2])

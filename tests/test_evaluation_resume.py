@@ -13,6 +13,7 @@ import pytest
 import torch
 from evaluated import evaluate as evaluate_command
 from evaluated import go_offline, write_task, written
+from extras import needs
 from faults import fill_but
 from interrupts import interruptible, wait_for_lines
 
@@ -170,6 +171,7 @@ def test_a_row_that_cannot_be_decoded_is_told_with_its_item_and_the_others_are_k
     assert scores(run(base, tasks, tmp_path))[:2] == scores(run(base, tasks, None))[:2]
 
 
+@needs("a minute")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
 def test_a_command_that_is_stopped_goes_on(
     stop: signal.Signals, tasks: HarnessTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -132,6 +132,7 @@ def cli(site: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return fresh(site, "-m", "mdm_sampling", *arguments)
 
 
+@needs("a minute")
 def test_broken_plugins_are_named_and_leave_every_other_command_working(tmp_path: Path) -> None:
     for name, source in BROKEN.items():
         install(tmp_path, name, source)
@@ -160,6 +161,7 @@ def test_broken_plugins_are_named_and_leave_every_other_command_working(tmp_path
     assert "could not be loaded: ModuleNotFoundError" in asked.stderr
 
 
+@needs("a minute")
 def test_check_of_a_plugin_names_the_fault_and_what_it_could_not_check(tmp_path: Path) -> None:
     install(tmp_path, "stubborn", STUBBORN)
     checked = cli(tmp_path, "plugins", "check", "mdm-stubborn", "--examples", "20")
