@@ -5,39 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from row_toy import MASK, ROWS, Toy, moves_of
 from torch import Tensor
 
 import mdm_sampling as mdm
 from mdm_sampling.testing import check_planner
-
-VOCAB, MASK = 9, 8
-ROWS = [
-    ([1, 2], [MASK] * 9),
-    ([3], [MASK, 5, MASK, MASK, MASK]),
-    ([4, 0, 6, 2, 7], [MASK] * 4 + [1, 2] + [MASK] * 6),
-]
-
-
-class Toy:
-    """Logits of a position from its token, its position and the mean of its row, in float64."""
-
-    def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.embed, self.position, self.out = (
-            torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
-        )
-        self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
-
-    def row(self, tokens: Tensor) -> Tensor:
-        """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
-        return torch.tanh(x + 2 * x.mean(0)) @ self.out * 2
-
-    def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        logits = torch.zeros(*tokens.shape, VOCAB, dtype=torch.float64)
-        for i, valid in enumerate(attention_mask):
-            logits[i, valid] = self.row(tokens[i, valid])
-        return logits
 
 
 def chances(logits: Tensor) -> list[float]:
@@ -74,18 +46,6 @@ def naive(toy: Toy, prefix: list[int], body: list[int], block: int, gamma: float
     return moves
 
 
-def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> list[list[dict[int, int]]]:
-    """What a sampler filled in each row at each of its steps."""
-    canvas = sampler.canvas(rows)
-    moves: list[list[dict[int, int]]] = [[] for _ in rows]
-    for record in sampler.iterate(canvas):
-        first = record.block.start - canvas.start
-        for i, row in enumerate(record.rows.tolist()):
-            positions = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
-    return moves
-
-
 @pytest.mark.parametrize(
     "planner", [mdm.EBSampler(), mdm.EBSampler(1.5, "confidence"), mdm.EBSampler(0.0, "margin")], ids=repr
 )
@@ -98,7 +58,7 @@ def test_it_conforms(planner: mdm.EBSampler) -> None:
 def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) -> None:
     sizes = set()
     for seed in range(4):
-        toy = Toy(seed)
+        toy = Toy(seed, 2)
         for block in (12, 5):
             sampler = mdm.Sampler(
                 toy.backend, mdm.EBSampler(gamma, proxy), cache=mdm.NoCache(), block_size=block, steps=10**6
@@ -110,14 +70,14 @@ def test_it_fills_what_a_plain_implementation_fills(gamma: float, proxy: str) ->
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, mdm.EBSampler(0.3), block_size=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0, 2).backend, mdm.EBSampler(0.3), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
     for positions in (1, 3, 100):
         assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected
 
 
 def test_the_last_step_fills_what_is_left() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, mdm.EBSampler(0.0), steps=3)
+    sampler = mdm.Sampler(Toy(0, 2).backend, mdm.EBSampler(0.0), steps=3)
     assert [len(move) for move in moves_of(sampler, ROWS[:1])[0]] == [1, 1, 7]
 
 

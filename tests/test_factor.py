@@ -5,39 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from torch import Tensor
+from row_toy import MASK, ROWS, Toy, moves_of
 
 import mdm_sampling as mdm
 from mdm_sampling.testing import check_planner
-
-VOCAB, MASK = 9, 8
-ROWS = [
-    ([1, 2], [MASK] * 9),
-    ([3], [MASK, 5, MASK, MASK, MASK]),
-    ([4, 0, 6, 2, 7], [MASK] * 4 + [1, 2] + [MASK] * 6),
-]
-
-
-class Toy:
-    """Logits of a position from its token, its position and the mean of its row, in float64."""
-
-    def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.embed, self.position, self.out = (
-            torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((VOCAB, 8), (32, 8), (8, VOCAB))
-        )
-        self.backend = mdm.wrap(self.batch, MASK, VOCAB, takes_attention_mask=True)
-
-    def row(self, tokens: Tensor) -> Tensor:
-        """[t] -> [t v]"""
-        x = torch.tanh(self.embed[tokens] + self.position[: len(tokens)])
-        return torch.tanh(x + 2 * x.mean(0)) @ self.out * 3
-
-    def batch(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
-        logits = torch.zeros(*tokens.shape, VOCAB, dtype=torch.float64)
-        for i, valid in enumerate(attention_mask):
-            logits[i, valid] = self.row(tokens[i, valid])
-        return logits
 
 
 @dataclass(frozen=True)
@@ -81,18 +52,6 @@ def naive(toy: Toy, prefix: list[int], body: list[int], block: int, factor: floa
     return moves
 
 
-def moves_of(sampler: mdm.Sampler, rows: list[tuple[list[int], list[int]]]) -> list[list[dict[int, int]]]:
-    """What a sampler filled in each row at each of its steps."""
-    canvas = sampler.canvas(rows)
-    moves: list[list[dict[int, int]]] = [[] for _ in rows]
-    for record in sampler.iterate(canvas):
-        first = record.block.start - canvas.start
-        for i, row in enumerate(record.rows.tolist()):
-            positions = record.unmask[i].nonzero()[:, 0].tolist()
-            moves[row].append({first + position: int(record.tokens[i, position]) for position in positions})
-    return moves
-
-
 def sampler_of(confidences: list[float], factor: float) -> mdm.Sampler:
     """A model of two tokens with the given confidences."""
     table = torch.tensor([[c, 1 - c, 1.0] for c in confidences], dtype=torch.float64).log()
@@ -109,7 +68,7 @@ def test_it_conforms(planner: mdm.Factor) -> None:
 def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
     sizes = set()
     for seed in range(5):
-        toy = Toy(seed)
+        toy = Toy(seed, 3)
         for block in (12, 5):
             sampler = mdm.Sampler(toy.backend, mdm.Factor(factor), cache=mdm.NoCache(), block_size=block, steps=10**6)
             found = moves_of(sampler, ROWS)
@@ -120,7 +79,7 @@ def test_it_fills_what_a_plain_implementation_fills(factor: float) -> None:
 
 def test_the_confidence_is_that_of_the_drawn_token() -> None:
     spy = Spy(mdm.Factor(1.5))
-    sampler = mdm.Sampler(Toy(0).backend, spy, token_sampler=mdm.GumbelMax(0.8), block_size=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0, 3).backend, spy, token_sampler=mdm.GumbelMax(0.8), block_size=6, steps=1000)
     list(sampler.iterate(sampler.canvas(ROWS), seed=[1, 2, 3]))
     for step, plan in spy.seen:
         for i in range(len(step.masked)):
@@ -156,7 +115,7 @@ def test_equal_positions_are_taken_from_the_left() -> None:
 
 
 def test_the_quota_plays_no_part_until_the_last_step() -> None:
-    sampler = mdm.Sampler(Toy(0).backend, mdm.Factor(), block_size=6, steps=1000)
+    sampler = mdm.Sampler(Toy(0, 3).backend, mdm.Factor(), block_size=6, steps=1000)
     expected = moves_of(sampler, ROWS)
     for positions in (1, 3, 100):
         assert moves_of(replace(sampler, schedule=mdm.Constant(positions)), ROWS) == expected

@@ -106,7 +106,7 @@ class BoundedChain(PositionPlanner):
 
     def _chain(self, step: Step, first: Plan, moves: _Moves) -> Plan:
         """The first link of the best chain; the others are remembered."""
-        cost, before = chains(moves.links(self.bound), moves.between())
+        cost, before = chains(*moves.links(self.bound))
         left = moves.entropy.sum(-1) * moves.goes_on
         score = (-cost - left).to(left.dtype)[1:]
         best = score.nan_to_num(nan=-inf).argmax(0) + 1
@@ -196,23 +196,20 @@ class _Moves:
         tokens = torch.cat([step.tokens[None], tokens])
         return cls(unmask, tokens, entropy, likeliest, goes_on, torch.cat([goes_on[:1], usable]))
 
-    def new(self) -> Tensor:
-        """The positions that each move fills beyond each other one: from i to j, bool [n n b l]."""
-        return self.unmask[None] & ~self.unmask[:, None]
+    def links(self, bound: float) -> tuple[Tensor, Tensor]:
+        """Whether the prediction after move i allows the way to move j, bool [n n b], and what that costs, [n n b].
 
-    def between(self) -> Tensor:
-        """What the way from move i to move j costs: the entropies of its positions after i, [n n b]."""
-        return (self.entropy[:, None] * self.new()).sum(-1)
-
-    def links(self, bound: float) -> Tensor:
-        """Whether the prediction after move i allows the way to move j, bool [n n b]."""
-        new = self.new()
-        costs = self.entropy[:, None] * new
-        allowed = costs.sum(-1) - costs.amax(-1) <= bound + _ROUNDING
+        The cost is the entropies, after i, of the positions that j fills beyond it.
+        """
+        new = self.unmask[None] & ~self.unmask[:, None]
+        entropies = self.entropy[:, None] * new
+        costs = entropies.sum(-1)
+        allowed = costs - entropies.amax(-1) <= bound + _ROUNDING
         inside = ~(self.unmask[:, None] & ~self.unmask[None]).any(-1) & new.any(-1)
         same = ~(self.unmask[:, None] & (self.tokens[:, None] != self.tokens[None])).any(-1)
         drafted = ~(new & (self.likeliest[:, None] != self.tokens[None])).any(-1)
-        return allowed & inside & same & drafted & self.goes_on[:, None] & self.usable[None] & self.usable[:, None]
+        usable = self.goes_on[:, None] & self.usable[None] & self.usable[:, None]
+        return allowed & inside & same & drafted & usable, costs
 
 
 def chains(links: Tensor, costs: Tensor) -> tuple[Tensor, Tensor]:

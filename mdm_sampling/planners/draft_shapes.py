@@ -1,7 +1,7 @@
 """Draft shapes: which canvases are looked at because a planner may soon stand on one of them.
 
-Drafts are made of one prediction. `own` is the draft of FreeDave (arXiv:2510.00294): the steps that the planner would
-take if the prediction stayed as it is. Spiffy (arXiv:2509.18085) verifies a graph of drafts instead of a chain;
+Drafts are made of one prediction. `own-steps` is the draft of FreeDave (arXiv:2510.00294): the steps that the planner
+would take if the prediction stayed as it is. Spiffy (arXiv:2509.18085) verifies a graph of drafts instead of a chain;
 `lattice` is such a graph, of which nothing has to be calibrated beforehand.
 """
 
