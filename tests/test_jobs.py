@@ -297,16 +297,10 @@ def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path)
     file = write_jsonl(tmp_path / "in.jsonl", prompts)
     script = Path(__file__).parent / "helpers" / "killing.py"
 
-    def run(output: str, kills: int) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, script, file, tmp_path / output, str(kills)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-    run("whole.jsonl", 0)
-    killed = run("killed.jsonl", 20)
+    command = [sys.executable, script, file, tmp_path / "whole.jsonl", tmp_path / "killed.jsonl", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    killed = json.loads(done.stdout)
     assert len(killed["held"]) == 20, "a child finished before it was killed; make the job slower"
     assert killed["held"] == sorted(killed["held"]), "a kill lost a row"
     assert 0 < killed["before"] <= 300
@@ -317,7 +311,7 @@ def test_300_rows_killed_20_times_end_as_if_nothing_had_happened(tmp_path: Path)
 
 def test_the_command_goes_on_after_a_kill(tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "in.jsonl", PUZZLES)
-    command = ["run", "--input", str(file), "--planner", "info-gain", "--batch-size", "1", "--output"]
+    command = ["run", "--input", str(file), "--planner", "confidence", "--batch-size", "1", "--output"]
     started = [sys.executable, "-m", "mdm_sampling", *command, tmp_path / "out.jsonl"]
     process = subprocess.Popen(started, stderr=subprocess.DEVNULL)
     wait_for_lines(tmp_path / "out.jsonl.job")

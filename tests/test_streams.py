@@ -128,7 +128,7 @@ def test_an_interrupt_in_an_import_that_hangs_ends_the_process_whatever_guards_i
         from mdm_sampling.at_work import no_way_out
         from mdm_sampling.cli import interrupts
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupts.LONGEST = 0.2
+        interrupts._LONGEST = 0.2
         sys.path.insert(0, {str(tmp_path)!r})
         threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
         with interrupts.patient_interrupts(), no_way_out():

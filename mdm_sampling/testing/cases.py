@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 
 from hypothesis import strategies as st
@@ -95,14 +96,10 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
         most_rows: of a batch.
         longest: most positions of a body.
     """
-    model = draw(st.sampled_from(list(models)))
-    mask = MODELS[model]().mask_id
-    token = st.integers(0, mask - 1)
-    body = st.lists(token | st.just(mask), min_size=1, max_size=longest).filter(lambda body: mask in body)
-    row = st.tuples(st.lists(token, min_size=1, max_size=3), body)
+    model = draw(st.sampled_from(tuple(models)))
     return Case(
         model,
-        draw(st.lists(row, min_size=1, max_size=most_rows)),
+        draw(_rows(MODELS[model]().mask_id, most_rows, longest)),
         block_size=draw(st.integers(1, longest)),
         steps=draw(st.integers(1, longest + 4)),
         seed=draw(st.integers(0, 9)),
@@ -110,6 +107,15 @@ def cases(draw: st.DrawFn, /, models: Sequence[str] = tuple(MODELS), most_rows: 
         token_sampler=draw(st.sampled_from(_TOKEN_SAMPLERS)),
         schedule=draw(st.sampled_from(_SCHEDULES)),
     )
+
+
+@lru_cache
+def _rows(mask: int, most_rows: int, longest: int) -> st.SearchStrategy[Rows]:
+    """Rows of tokens below the mask. Kept, since Hypothesis takes longer to build a strategy than to draw from it."""
+    token = st.integers(0, mask - 1)
+    body = st.lists(token | st.just(mask), min_size=1, max_size=longest).filter(lambda body: mask in body)
+    row = st.tuples(st.lists(token, min_size=1, max_size=3), body)
+    return st.lists(row, min_size=1, max_size=most_rows)
 
 
 def uneven_batches() -> Iterator[Case]:

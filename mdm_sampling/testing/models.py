@@ -48,7 +48,7 @@ def random_llama(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config).double()
+        model = LlamaForCausalLM(config).double().eval()
     return TransformerBackend(
         model, 12, look_back=look_back, attention_block=attention_block, eos_ids=(0,), shares_slots=shares_slots
     )

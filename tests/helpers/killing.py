@@ -1,9 +1,9 @@
-"""Runs a job in child processes that are killed with SIGKILL at random moments, then once more to its end.
+"""Runs a job to its end; then again in child processes that are killed at random moments, and once more to its end.
 
-    python killing.py INPUT OUTPUT KILLS
+    python killing.py INPUT WHOLE KILLED KILLS
 
-The model is loaded once and the children are forked, so that a kill costs milliseconds. Prints how many children were
-killed while they worked, and how many rows the folder held at each kill.
+The model is loaded once and the children are forked, so that a kill costs milliseconds. Prints how many rows the folder
+of KILLED held at each kill, and how many were there before the last run.
 """
 
 import json
@@ -37,9 +37,11 @@ def wait(folder: Path, rows: int, seconds: float) -> None:
         time.sleep(0.001)
 
 
-def main(file: str, output: str, kills: int) -> None:
+def main(file: str, whole: str, output: str, kills: int) -> None:
     sampler = mdm.Sampler(mdm.load_backend(), planner=mdm.Confidence(), max_new_tokens=20, steps=5)
-    job = Job(sampler, read_rows(file), output, batch_size=6)
+    rows = read_rows(file)
+    Job(sampler, rows, whole, batch_size=6).run()
+    job = Job(sampler, rows, output, batch_size=6)
     rng = random.Random(0)
     held: list[int] = []
     while len(held) < kills:
@@ -59,4 +61,4 @@ def main(file: str, output: str, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:4], int(sys.argv[4]))
