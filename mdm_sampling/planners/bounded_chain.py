@@ -19,8 +19,8 @@ from ..lazy import torch
 from ..prediction import Prediction
 from ..records import Candidates, Plan
 from .base import Needs, PositionPlanner, Step, top_positions
-from .draft_shapes import DraftShape, Prefixes, filled_by
-from .eb import EBSampler, longest_prefix
+from .draft_shapes import DraftShape, Lattice, filled_by
+from .eb import longest_prefix
 from .info_gain import distinct
 from .speculate import waiting
 
@@ -33,34 +33,39 @@ if TYPE_CHECKING:
 class BoundedChain(PositionPlanner):
     """Take the chain of bounded moves, all looked at in one forward, that leaves the least uncertainty.
 
-    The first move is EB-Sampler's: the positions of lowest entropy whose entropies, without the largest, sum to the
-    bound at most. Beside it `candidates` moves are looked at that take the positions in a perturbed order as far as the
-    bound allows, and `drafts` moves that are larger than the bound allows at once. One move leads to another if the
-    positions between them keep to the bound under the prediction after the first of the two, and its likeliest tokens
-    are the drafted ones. Of all moves that a chain of such links leads to, the one with the largest J = -C - H is
-    taken: C is the sum of the entropies of the positions filled, each under the prediction that allowed it, and H the
-    sum of those that are left. The links are steps of their own, of which only the first costs a forward.
+    A step keeps to the bound if the entropies of its positions, without the largest, sum to `bound` at most, and the
+    largest exceeds the lowest entropy of all masked positions by `slack` at most. The first move takes the positions of
+    lowest entropy as far as that goes, as EB-Sampler does. Beside it `drafts` moves are looked at that are larger than
+    a step may be, and `candidates` moves that take the positions in a perturbed order. One move leads to another if the
+    positions between them are a step that keeps to the bound under the prediction after the first of the two, and its
+    likeliest tokens are the drafted ones. Of all moves that a chain of such links leads to, the one with the largest
+    J = -C - H is taken: C is the sum of the entropies of the positions filled, each under the prediction that allowed
+    it, and H the sum of those that are left. The links are steps of their own, of which only the first costs a forward.
 
     The schedule's quota plays no part but for the size of drafts. A row's last step of a block fills all that is left.
 
     Args:
         bound: in nats, 0 or more; the larger it is, the fewer steps.
+        slack: in nats, 0 or more. The larger it is, the fewer steps: otherwise a draft, which may be short of a sure
+            position, is no way on. With `inf` any single position is a step, however unsure it is.
         drafts: larger moves that are looked at in each row. They save forwards.
-        candidates: perturbed moves that are looked at in each row. They find surer orders. With neither these nor
-            drafts this is EB-Sampler, whose next prediction comes from a lookahead.
+        candidates: perturbed moves that are looked at in each row. With neither these nor drafts, and a slack of `inf`,
+            this is EB-Sampler, whose next prediction comes from a lookahead.
         position_temperature: how far the perturbed orders stray: Gumbel noise, that many times, lowers the entropies.
         shape: which the drafts are.
     """
 
     bound: float = 0.1
-    drafts: int = 5
-    candidates: int = 3
+    slack: float = 0.4
+    drafts: int = 8
+    candidates: int = 0
     position_temperature: float = 0.1
-    shape: DraftShape = field(default_factory=lambda: Prefixes("entropy"))
+    shape: DraftShape = field(default_factory=Lattice)
 
     def __post_init__(self) -> None:
         check_fields(self, "bounded-chain")
         require(0 <= self.bound < inf, f"bounded-chain: bound must be finite and 0 or more, got {self.bound}")
+        require(self.slack >= 0, f"bounded-chain: slack must be 0 or more, got {self.slack}")
         require(self.drafts >= 0, f"bounded-chain: drafts must be 0 or more, got {self.drafts}")
         require(self.candidates >= 0, f"bounded-chain: candidates must be 0 or more, got {self.candidates}")
         require(
@@ -75,8 +80,9 @@ class BoundedChain(PositionPlanner):
     def plan(self, step: Step) -> Plan:
         if step.may_wait:
             return self._next_link(step)
-        first = EBSampler(self.bound).plan(step)
-        unmask, tokens = self._moves(step, first)
+        own = _BoundedMove(self.bound, self.slack)
+        first = own.plan(step)
+        unmask, tokens = self._moves(step, first, own)
         ends = ~(step.open & ~unmask).any(-1)
         differs = distinct(unmask, tokens)
         number, row = (differs & ~ends & ~ends[0]).nonzero(as_tuple=True)
@@ -86,27 +92,21 @@ class BoundedChain(PositionPlanner):
         moves = _Moves.of(step, unmask, tokens, (number, row), ahead, usable=differs & ~ends[0])
         return self._chain(step, first, moves)
 
-    def _moves(self, step: Step, first: Plan) -> tuple[Tensor, Tensor]:
+    def _moves(self, step: Step, first: Plan, own: _BoundedMove) -> tuple[Tensor, Tensor]:
         """The first move, its drafts and the perturbed ones, bool [n b l] and int64 [n b l]."""
-        moves = [own[None] for own in filled_by(step, first)]
+        moves = [each[None] for each in filled_by(step, first)]
         if self.drafts:
-            drafted = self.shape.drafts(step, first, EBSampler(self.bound), self.drafts)
+            drafted = self.shape.drafts(step, first, own, self.drafts)
             moves = [torch.cat(pair) for pair in zip(moves, drafted, strict=True)]
         if self.candidates:
-            others = self._perturbed(step) | step.fixed
+            noise = self.position_temperature * step.noise.gumbel(self.candidates)
+            others = own.filled(step, noise - step.prediction.entropy) | step.fixed
             moves = [torch.cat([moves[0], others]), torch.cat([moves[1], step.tokens.expand(others.shape)])]
         return moves[0], moves[1]
 
-    def _perturbed(self, step: Step) -> Tensor:
-        """What the bound allows in orders by perturbed entropies, bool [n b l]."""
-        entropy = step.prediction.entropy
-        score = self.position_temperature * step.noise.gumbel(self.candidates) - entropy
-        allowed = longest_prefix(entropy.expand(score.shape), score, step.masked, self.bound)
-        return top_positions(score, step.masked, allowed.masked_fill(step.is_last, score.shape[-1]))
-
     def _chain(self, step: Step, first: Plan, moves: _Moves) -> Plan:
         """The first link of the best chain; the others are remembered."""
-        cost, before = chains(*moves.links(self.bound))
+        cost, before = chains(*moves.links(self.bound, self.slack))
         left = moves.entropy.sum(-1) * moves.goes_on
         score = (-cost - left).to(left.dtype)[1:]
         best = score.nan_to_num(nan=-inf).argmax(0) + 1
@@ -135,11 +135,42 @@ class BoundedChain(PositionPlanner):
         linked = (number > 0) & step.masked
         next_number = number.masked_fill(~linked, _LAST).amin(-1, keepdim=True)
         now = linked & (number == next_number)
-        entropy = step.prediction.entropy * now
-        allowed = entropy.sum(-1) - entropy.amax(-1) <= self.bound + _ROUNDING
+        allowed = _keeps(step.prediction.entropy, now, step.masked, self.bound, self.slack)
         goes_on = now.any(-1) & allowed & ~(now & (step.tokens != tokens)).any(-1)
         unmask = torch.where(step.is_last.unsqueeze(-1), step.masked, now)
         return waiting(Plan(unmask, memory=_remembered(number.masked_fill(now, 0), tokens)), ~goes_on)
+
+
+@dataclass(frozen=True)
+class _BoundedMove(PositionPlanner):
+    """The surest positions, as many as keep to the bound in one step."""
+
+    bound: float
+    slack: float
+
+    def plan(self, step: Step) -> Plan:
+        return Plan(self.filled(step, -step.prediction.entropy))
+
+    def filled(self, step: Step, score: Tensor) -> Tensor:
+        """The positions of the best score that keep to the bound, all that are left in a row's last step: [... b l]."""
+        entropy = step.prediction.entropy
+        enough = step.masked & (entropy <= _surest(entropy, step.masked).unsqueeze(-1) + self.slack)
+        eligible = torch.where(step.is_last.unsqueeze(-1), step.masked, enough).expand(score.shape)
+        count = longest_prefix(entropy.expand(score.shape), score, eligible, self.bound)
+        return top_positions(score, eligible, count.masked_fill(step.is_last, score.shape[-1]))
+
+
+def _surest(entropy: Tensor, masked: Tensor) -> Tensor:
+    """The lowest entropy of the masked positions, inf if there are none: [... l] twice -> [...]."""
+    return entropy.masked_fill(~masked, inf).amin(-1)
+
+
+def _keeps(entropy: Tensor, new: Tensor, masked: Tensor, bound: float, slack: float) -> Tensor:
+    """Whether a step that fills the positions `new` of the masked ones keeps to the bound, [...]."""
+    filled = entropy * new
+    largest = filled.amax(-1)
+    together = filled.sum(-1) - largest <= bound + _ROUNDING
+    return together & (largest <= _surest(entropy, masked) + slack + _ROUNDING)
 
 
 _ROUNDING = 1e-6
@@ -161,7 +192,8 @@ class _Moves:
     Attributes:
         unmask: positions that each fills, bool [n b l].
         tokens: what they are filled with, int64 [n b l].
-        entropy: of the positions that are left, in nats, [n b l].
+        masked: positions that are left, bool [n b l].
+        entropy: of these, in nats, [n b l].
         likeliest: their likeliest tokens, int64 [n b l].
         goes_on: whether a prediction after the move is known, from which a link may start, bool [n b].
         usable: whether the move is one of its row's, bool [n b].
@@ -169,6 +201,7 @@ class _Moves:
 
     unmask: Tensor
     tokens: Tensor
+    masked: Tensor
     entropy: Tensor
     likeliest: Tensor
     goes_on: Tensor
@@ -194,17 +227,18 @@ class _Moves:
         goes_on = torch.zeros(unmask.shape[:2], dtype=torch.bool, device=unmask.device)
         goes_on[0], goes_on[where] = True, True
         tokens = torch.cat([step.tokens[None], tokens])
-        return cls(unmask, tokens, entropy, likeliest, goes_on, torch.cat([goes_on[:1], usable]))
+        masked = step.masked & ~unmask
+        return cls(unmask, tokens, masked, entropy, likeliest, goes_on, torch.cat([goes_on[:1], usable]))
 
-    def links(self, bound: float) -> tuple[Tensor, Tensor]:
+    def links(self, bound: float, slack: float) -> tuple[Tensor, Tensor]:
         """Whether the prediction after move i allows the way to move j, bool [n n b], and what that costs, [n n b].
 
         The cost is the entropies, after i, of the positions that j fills beyond it.
         """
         new = self.unmask[None] & ~self.unmask[:, None]
-        entropies = self.entropy[:, None] * new
-        costs = entropies.sum(-1)
-        allowed = costs - entropies.amax(-1) <= bound + _ROUNDING
+        entropy = self.entropy[:, None]
+        costs = (entropy * new).sum(-1)
+        allowed = _keeps(entropy, new, self.masked[:, None], bound, slack)
         inside = ~(self.unmask[:, None] & ~self.unmask[None]).any(-1) & new.any(-1)
         same = ~(self.unmask[:, None] & (self.tokens[:, None] != self.tokens[None])).any(-1)
         drafted = ~(new & (self.likeliest[:, None] != self.tokens[None])).any(-1)
