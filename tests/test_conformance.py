@@ -244,6 +244,24 @@ class MemoryWithoutRows(Greedy):
 
 
 @dataclass(frozen=True)
+class ClaimsWhatItDrafted(Greedy):
+    """Takes each second step without a forward, and fills it with a token of which the prediction there is not asked."""
+
+    @property
+    def needs(self) -> mdm.Needs:
+        return mdm.Needs(drafts=True)
+
+    def plan(self, step: mdm.Step) -> mdm.Plan:
+        unmask = greedy(step)
+        if step.may_wait:
+            return mdm.Plan(unmask, tokens=torch.zeros_like(step.tokens))
+        row = (step.open & ~unmask).any(-1).nonzero()[:, 0]
+        if len(row):
+            step.lookahead(row, unmask[row], step.tokens[row])
+        return mdm.Plan(unmask)
+
+
+@dataclass(frozen=True)
 class LiesAboutEntropy(Greedy):
     def plan(self, step: mdm.Step) -> mdm.Plan:
         plan = mdm.InfoGain(candidates=3).plan(step)
@@ -290,6 +308,7 @@ BROKEN_PLANNERS = [
         MemoryWithoutRows(),
         r"memory\['taken'\] of shape \[\] and type torch.int64, expected a tensor whose first axis is the batch",
     ),
+    (ClaimsWhatItDrafted(), "a step without a forward fills what it proposes"),
     (LiesAboutEntropy(), "leaves a mean entropy of"),
     (Thawed(), "a frozen dataclass"),
     (Unhashable([1.0]), "can be hashed"),

@@ -125,6 +125,26 @@ def _check_edges(planner: PositionPlanner, examples: int) -> None:
     for_all(cases(models=EDGES, longest=3), examples, check)
 
 
+def _check_drafts(planner: PositionPlanner, examples: int) -> None:
+    """A step without a forward fills tokens that it proposes, not those that somebody drafted before it.
+
+    A planner that does not ask for drafts takes no such step and has nothing to check.
+    """
+
+    def check(case: Case) -> None:
+        log: list[tuple[Step, Plan]] = []
+        with blamed(planner, "a plan", case):
+            decode(replace(case, planner=_Probe(planner, case, (log,))))
+        for step, plan in log:
+            if step.may_wait and plan.tokens is not None:
+                claimed = plan.unmask & (plan.tokens != step.tokens)
+                got = f"{plan.tokens[claimed].tolist()} where the step proposes {step.tokens[claimed].tolist()}"
+                expect(not bool(claimed.any()), planner, "a step without a forward fills what it proposes", got, case)
+
+    if planner.needs.drafts:
+        for_all(cases(), examples, check)
+
+
 def _check_candidates(planner: PositionPlanner, examples: int) -> None:
     """The costs and next entropies that a planner reports are those of a distribution known in closed form.
 
@@ -253,5 +273,6 @@ RULES = (
     Rule("works at the edges: one mask, equal or certain probabilities, a single token", _check_edges),
     same_again("planner"),
     same_alone("planner"),
+    Rule("fills what the step proposes, where it takes one without a forward", _check_drafts),
     Rule("reports its candidates' true entropies, on a known distribution", _check_candidates),
 )

@@ -1,5 +1,7 @@
 """Hypothesis strategies over samplers and canvases."""
 
+from math import inf
+
 from hypothesis import strategies as st
 from toys import EOS, MASK, toy_callable, toy_transformer
 
@@ -28,6 +30,7 @@ speculable |= st.builds(mdm.Defer, otherwise=looking_nowhere)
 drafting_planners = st.builds(mdm.Speculate, speculable, drafts=st.integers(1, 5), shape=shapes) | st.builds(
     mdm.BoundedChain,
     bound=st.sampled_from([0.0, 0.1, 1.0, 5.0]),
+    slack=st.sampled_from([0.0, 0.5, inf]),
     drafts=st.integers(0, 4),
     candidates=st.integers(0, 2),
     shape=shapes,
