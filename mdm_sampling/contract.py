@@ -162,7 +162,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head, t
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
         raise breach(who, f"must return a Plan with a tensor `unmask`, got {type(plan).__name__}")
     unmask = _tensor(who, "unmask", plan.unmask, masked.shape, torch.bool)
-    tokens = step.tokens if plan.tokens is None else plan.tokens
+    tokens = plan.tokens_or(step.tokens)
     tokens = _tensor(who, "tokens", tokens, masked.shape, torch.long)
     remask = torch.zeros_like(masked) if plan.remask is None else plan.remask
     remask = _tensor(who, "remask", remask, masked.shape, torch.bool)

@@ -197,7 +197,7 @@ class BlockWork:
         """See `planners.base.Step.imagine`."""
         part, prediction, plan = turn.select(rows), prediction.select(rows), plan.select(rows)
         proposal = self._proposal(prediction, self._noise(part.rows), 1)
-        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
+        tokens = plan.tokens_or(proposal.tokens[0])
         moved = self._moved(part.rows, prediction, plan, tokens, self._confidence(prediction, plan, proposal))
         masked = moved.canvas.masked[:, self.block.positions]
         return self._planner_step(replace(part, rows=moved), prediction.within(masked))
@@ -263,7 +263,7 @@ class BlockWork:
     def _commit(self, turn: Turn, prediction: Prediction, proposal: Proposal, plan: Plan) -> StepRecord:
         """Write the plan to the rows' canvas, and that to the run's."""
         run = self.run
-        tokens = proposal.tokens[0] if plan.tokens is None else plan.tokens
+        tokens = plan.tokens_or(proposal.tokens[0])
         confidence = self._confidence(prediction, plan, proposal)
         rows = self._moved(turn.rows, prediction, plan, tokens, confidence)
         if turn.at is not None:

@@ -120,6 +120,10 @@ class Plan:
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     remask: Tensor | None = None
 
+    def tokens_or(self, proposed: Tensor) -> Tensor:
+        """What the plan fills with: its own tokens, or those that were proposed, int64 [b l]."""
+        return proposed if self.tokens is None else self.tokens
+
     def select(self, rows: Tensor) -> Plan:
         """Only the rows with the indices `rows`, [n]."""
         return Plan(
