@@ -245,7 +245,7 @@ class MemoryWithoutRows(Greedy):
 
 @dataclass(frozen=True)
 class ClaimsWhatItDrafted(Greedy):
-    """Takes each second step without a forward, and fills it with a token of which the prediction there is not asked."""
+    """Takes each second step without a forward, and fills it with a token that nobody predicted there."""
 
     @property
     def needs(self) -> mdm.Needs:
