@@ -35,7 +35,7 @@ class RowNoise:
         return cls(tuple(torch.Generator(device).manual_seed(_mixed(*key)) for key in keys))
 
     def uniform(self, rows: Sequence[int], *shape: int) -> Tensor:
-        """For each listed row, in order, `shape` float64 numbers in [0, 1) from its generator: [len(rows) *shape]."""
+        """For each listed row, in order, `shape` float64 numbers in [0, 1) from its generator: `[len(rows) *shape]`."""
         draws = [
             torch.rand(shape, generator=self.generators[row], dtype=torch.float64, device=self.generators[row].device)
             for row in rows
@@ -43,7 +43,7 @@ class RowNoise:
         return torch.stack(draws)
 
     def gumbel(self, rows: Sequence[int], *shape: int) -> Tensor:
-        """Standard Gumbel noise in float64, [len(rows) *shape].
+        """Standard Gumbel noise in float64, `[len(rows) *shape]`.
 
         Single or half precision would cap the noise and tie its largest values, which favours low token ids.
         """

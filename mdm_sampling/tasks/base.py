@@ -20,7 +20,7 @@ class Item:
     Attributes:
         name: unique within the task and stable, so that results can be told apart.
         prompt: text or chat messages; "" if there is only a body.
-        body: a text with `[MASK]`s to fill in after the prompt, or None to generate an answer.
+        body: a text with `[MASK]` tokens to fill in after the prompt, or None to generate an answer.
         data: what the grader needs to know.
     """
 
