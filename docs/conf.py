@@ -13,6 +13,7 @@ version = release = version_of("mdm-sampling")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3  # headings can be linked as on GitHub
 exclude_patterns = ["images"]
+default_role = "code"  # single backticks, as in the docstrings
 
 html_theme = "furo"
 html_title = f"mdm-sampling {version}"

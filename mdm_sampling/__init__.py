@@ -1,5 +1,7 @@
 """Samplers for masked diffusion models, from parts that can be swapped.
 
+As in::
+
     import mdm_sampling as mdm
     sampler = mdm.load("embedded")
     print(sampler.generate("1... ..3. .1.. ...4").texts[0])

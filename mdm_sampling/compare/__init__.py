@@ -1,10 +1,12 @@
 """Compare samplers on a task: the same items and seeds for all, resumable, with intervals, a report and plots.
 
-import mdm_sampling as mdm
-from mdm_sampling.compare import compare, grid
+As in::
 
-found = compare(mdm.load(), mdm.build("tasks", "sudoku"), grid(["confidence", "info-gain"], tokens_per_step=[2]))
-print(found.markdown())
+    import mdm_sampling as mdm
+    from mdm_sampling.compare import compare, grid
+
+    found = compare(mdm.load(), mdm.build("tasks", "sudoku"), grid(["confidence", "info-gain"], tokens_per_step=[2]))
+    print(found.markdown())
 """
 
 from .comparison import Comparison as Comparison

@@ -1,10 +1,12 @@
 """Evaluating samplers: likelihoods, and lm-evaluation-harness (extra `lm-eval`), whose model class is in `harness`.
 
-import mdm_sampling as mdm
-from mdm_sampling.evaluation import evaluate
+As in::
 
-found = evaluate(mdm.load("GSAI-ML/LLaDA-8B-Instruct"), ["gsm8k"], apply_chat_template=True, folder="evaluations")
-print(found.tables)
+    import mdm_sampling as mdm
+    from mdm_sampling.evaluation import evaluate
+
+    found = evaluate(mdm.load("GSAI-ML/LLaDA-8B-Instruct"), ["gsm8k"], apply_chat_template=True, folder="evaluations")
+    print(found.tables)
 """
 
 from .likelihood import Estimate as Estimate

@@ -1,10 +1,12 @@
 """Jobs: many prompts in, one row of output each, in the input's order, and nothing lost whatever happens.
 
-import mdm_sampling as mdm
-from mdm_sampling.jobs import Job, read_rows
+As in::
 
-job = Job(mdm.load(steps=20), read_rows("prompts.jsonl"), "answers.jsonl")
-print(job.run())
+    import mdm_sampling as mdm
+    from mdm_sampling.jobs import Job, read_rows
+
+    job = Job(mdm.load(steps=20), read_rows("prompts.jsonl"), "answers.jsonl")
+    print(job.run())
 """
 
 from .batches import Batch as Batch

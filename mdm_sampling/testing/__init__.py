@@ -1,5 +1,7 @@
 """The conformance kit: what a part must hold, checked on small exact models that need no weights.
 
+As in::
+
     from mdm_sampling.testing import check_planner
 
     def test_it_conforms():
