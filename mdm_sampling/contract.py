@@ -156,7 +156,7 @@ def check_plan(planner: PositionPlanner, plan: object, step: Step, head: Head, t
     It must fill masked positions of each row with real tokens, and at a row's last step all that are left. What it
     reopens must be reopenable. Where rows may wait, a row in which it does nothing waits.
 
-    Raises it, naming the token sampler, if that gave a masked position a confidence that is no probability.
+    Raises it, naming the token sampler, if that gave a masked position a confidence that is not a probability.
     """
     who, masked = ("planner", planner), step.masked
     if not isinstance(plan, Plan) or not isinstance(plan.unmask, Tensor):
@@ -199,7 +199,7 @@ def _check_extras(who: _Who, plan: Plan, masked: Tensor) -> None:
     """Raise `ContractError` unless memory and candidates have their kinds and shapes."""
     batch = len(masked)
     if not isinstance(plan.memory, Mapping):
-        raise breach(who, f"returned memory that is no mapping of names to tensors: {_kind(plan.memory)}")
+        raise breach(who, f"returned memory that is not a mapping of names to tensors: {_kind(plan.memory)}")
     for name, tensor in plan.memory.items():
         if not isinstance(tensor, Tensor) or tensor.ndim < 1 or len(tensor) != batch:
             got = f"memory[{name!r:.40}] of {_kind(tensor)}"

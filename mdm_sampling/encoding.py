@@ -30,7 +30,7 @@ def utf8_of(data: bytes) -> bytes:
                 return rest.decode(encoding).encode()
             except UnicodeDecodeError as error:
                 raise ValueError(
-                    f"it begins as {encoding[:6].upper()} and is no such text; save it as UTF-8"
+                    f"it begins as {encoding[:6].upper()} and is not such text; save it as UTF-8"
                 ) from error
     beginning = data[: min(_LOOKED_AT, len(data) // 2 * 2)]
     for high in (beginning[0::2], beginning[1::2]):
@@ -41,7 +41,7 @@ def utf8_of(data: bytes) -> bytes:
 
 
 def text_of(data: bytes) -> str:
-    """The text that bytes hold. Raises `ValueError` with a sentence for what is no Unicode text."""
+    """The text that bytes hold. Raises `ValueError` with a sentence for what is not Unicode text."""
     try:
         return utf8_of(data).decode()
     except UnicodeDecodeError as error:

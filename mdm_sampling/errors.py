@@ -34,7 +34,7 @@ class ProcessLost(SystemExit):
 
 
 class PredictionError(MDMError):
-    """A model that returned something which is no prediction, such as non-finite logits."""
+    """A model that returned something which is not a prediction, such as non-finite logits."""
 
 
 def require(condition: bool, message: str) -> None:

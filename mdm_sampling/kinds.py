@@ -32,7 +32,7 @@ def check_fields(part: Any, name: str) -> None:
 def as_kind(what: str, value: Any, hint: Any) -> Any:
     """A value of the kind that an annotation names: lists become tuples where those are meant, and specs parts.
 
-    Raises `SpecError` for what is no such value.
+    Raises `SpecError` for what is not such a value.
     """
     if isinstance(value, list) and get_origin(hint) is tuple:
         value = tuple(value)

@@ -38,7 +38,7 @@ def load_backend(
     name = _name_of(model)
     options = _options(family, loading)
     if options.revision is not None and (name == "embedded" or Path(name).exists()):
-        raise ModelError(f"revision {options.revision!r} would be ignored: {name} is no hub repository")
+        raise ModelError(f"revision {options.revision!r} would be ignored: {name} is not a hub repository")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: _made(claim) for claim in claims}
     for candidate in families.values():
@@ -180,7 +180,7 @@ def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> S
         backend: the model, if it was not loaded from a checkpoint or is loaded already.
 
     Raises:
-        SpecError: for what is no such spec; the sentence names the setting.
+        SpecError: for what is not such a spec; the sentence names the setting.
     """
     settings = _settings_in(spec)
     if backend is None:

@@ -316,7 +316,7 @@ def _row_seeds(seed: _Seeds, rows: int) -> list[int]:
     """One seed a row.
 
     Raises:
-        SpecError: for a seed that is no whole number of at most 64 bits.
+        SpecError: for a seed that is not a whole number of at most 64 bits.
         CanvasError: when the number of seeds differs from that of rows.
     """
     one = whole_number(seed)

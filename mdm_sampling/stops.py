@@ -9,7 +9,7 @@ from .fields import HALF_A_PAIR
 
 
 def checked_stops(stop: object) -> tuple[str, ...]:
-    """The stop strings that a caller gave, one or several. Raises `SpecError` for what is no text or empty."""
+    """The stop strings that a caller gave, one or several. Raises `SpecError` for what is not text or empty."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, Iterable) else (None,)
     good = all(isinstance(each, str) and each and not HALF_A_PAIR.search(each) for each in stops)
     require(good, f"stop must be a Unicode text or several, none of them empty, got {repr_of(stop):.80}")

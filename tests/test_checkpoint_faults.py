@@ -237,7 +237,7 @@ def test_a_broken_generation_config_is_refused(tmp_path: Path, text: str | bytes
 def test_what_is_no_model_is_refused(name: str) -> None:
     message = refusal(name)
     assert repr(name) in message
-    assert "no folder" in message
+    assert "not a folder" in message
     assert "embedded" in message
 
 
@@ -249,7 +249,7 @@ def test_an_unreachable_hub_id_is_refused_with_the_reason() -> None:
 
 
 def test_a_forced_family_does_not_hide_a_missing_folder(tmp_path: Path) -> None:
-    assert "no folder" in refusal(tmp_path / "nowhere", family="llada")
+    assert "not a folder" in refusal(tmp_path / "nowhere", family="llada")
 
 
 @pytest.mark.parametrize(

@@ -335,9 +335,9 @@ def test_the_smallest_case_is_small() -> None:
 
 def test_a_right_planner_passes_and_a_class_is_refused() -> None:
     testing.check_planner(Greedy())
-    with pytest.raises(mdm.SpecError, match="is no PositionPlanner; make an object of it"):
+    with pytest.raises(mdm.SpecError, match="is not a PositionPlanner; make an object of it"):
         testing.check_planner(Greedy)  # type: ignore[arg-type]
-    with pytest.raises(mdm.SpecError, match=r"is no CacheStrategy$"):
+    with pytest.raises(mdm.SpecError, match=r"is not a CacheStrategy$"):
         testing.check_cache(Greedy())  # type: ignore[arg-type]
 
 

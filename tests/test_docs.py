@@ -9,7 +9,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Literal, get_origin
+from typing import Any, Literal, get_origin
 
 import pytest
 from click.testing import CliRunner
@@ -158,12 +158,31 @@ def test_the_first_command_of_the_readme_solves_its_puzzle() -> None:
     assert all(sorted(unit) == list("1234") for unit in [*answer, *columns, *boxes])
 
 
-def test_the_steps_that_the_readme_counts_are_those_that_its_puzzle_takes() -> None:
-    (few, many) = re.findall(r"this puzzle takes (\d+) instead of (\d+)", (ROOT / "README.md").read_text())[0]
+def test_the_calls_and_steps_that_are_counted_in_prose_are_those_that_the_puzzle_takes() -> None:
+    (few, many) = re.findall(r"after (\d+) calls of the model;\s.*?needs (\d+)", (ROOT / "README.md").read_text())[0]
     command = shlex.split(blocks(ROOT / "README.md", "sh")[0].split("&& mdm-sampling ")[1])
-    for options, steps in (([], few), (["--threshold", "none"], many)):
-        row = json.loads(CliRunner().invoke(main, [*command, "--json", *options]).stdout)
-        assert row["steps"] == int(steps)
+    for planner, calls in ((command[2], few), ("confidence", many)):
+        assert row_of("generate", "--planner", planner, command[-1])["sequential_forwards"] == int(calls)
+    (few, many) = re.findall(r"this puzzle takes (\d+) instead of (\d+)", (ROOT / "docs" / "start.md").read_text())[0]
+    for threshold, steps in (("0.9", few), ("none", many)):
+        assert row_of("generate", "--threshold", threshold, command[-1])["steps"] == int(steps)
+
+
+def row_of(*arguments: str) -> dict[str, Any]:
+    """What a command prints of its one row."""
+    found: dict[str, Any] = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    return found
+
+
+def test_the_readmes_table_repeats_rows_of_the_results() -> None:
+    """Accuracy with its interval, sequential forwards and rows, each as in the table of the same planner and task."""
+    results = (ROOT / "docs" / "results.md").read_text()
+    lines = re.findall(r"^\| (.*), `(.*)` \| (.*) \| (.*) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 6
+    for task, planner, *figures in lines:
+        table = results.split(f"### {task}")[1].split("\n### ")[0]
+        rows = [line.replace("*", "").split("|") for line in table.splitlines() if f"| {planner} |" in line]
+        assert any({cell.strip() for cell in row} >= set(figures) for row in rows), (task, planner)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -481,7 +481,7 @@ def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
         (["--tasks", "choose", "--planner", "random"], 2, "--planner would be ignored as no task generates text"),
         (["--tasks", "choose", "--processor", "ban"], 2, "--processor would be ignored"),
         (["--tasks", "solve", "--planner", "nope"], 2, "unknown name 'nope'"),
-        (["--tasks", "solve", "--model", "/nowhere"], 1, "'/nowhere' is no folder"),
+        (["--tasks", "solve", "--model", "/nowhere"], 1, "'/nowhere' is not a folder"),
         (["--tasks", "solve", "--max-new-tokens", "300"], 1, "300 positions after it exceed the model's context"),
         (["--tasks", "sovle"], 1, "there is no task 'sovle'; did you mean 'solve'?"),
         (["--tasks", "lost"], 1, "the tasks cannot be loaded"),

@@ -78,7 +78,7 @@ def test_masks_anywhere_are_filled_and_nothing_is_generated(cache: mdm.CacheStra
 def test_steps_are_honoured_and_the_last_block_may_be_shorter(
     planner: mdm.PositionPlanner, length: int, block_size: int, steps: int, filled: list[int]
 ) -> None:
-    """The quota is what is left over the steps left, and a length that is no multiple of the block's leaves no
+    """The quota is what is left over the steps left, and a length that is not a multiple of the block's leaves no
     tail."""
     sampler = mdm.Sampler(one_layer(), planner=planner, max_new_tokens=length, block_size=block_size, steps=steps)
     canvas = sampler.canvas([([3, 4], [MASK] * length)])

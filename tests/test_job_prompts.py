@@ -231,7 +231,7 @@ def test_a_bad_prompt_costs_its_own_row_alone(
     rows = run_job(chatty, tmp_path, ["ab", "a", image, parts, ""], chat=True)
     assert [row["error"] is None for row in rows] == [True, False, False, True, False]
     assert "chat template refuses the prompt (division by zero)" in rows[1]["error"]
-    assert rows[2]["error"] == "'prompt': message 0 holds a part that is no text, 'image_url'; only texts can be read"
+    assert rows[2]["error"] == "'prompt': message 0 holds a part that is not text, 'image_url'; only texts can be read"
     assert "is empty" in rows[4]["error"]
     assert (rows[1]["chat"], rows[1]["infill"]) == (None, None)
 

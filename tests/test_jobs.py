@@ -158,7 +158,7 @@ def test_bad_rows_are_recorded_with_their_error_and_the_others_are_decoded(
         ("in.jsonl", "x\ny", {}, "holds no readable row: line 1 is not valid JSON"),
         ("in.jsonl", '{"a": 1}', {}, "has no column prompt or messages or text or question, it has a"),
         ("in.csv", b"a,b\n\xff,\xfe", {}, "has no column prompt or messages"),
-        ("in.parquet", "x", {}, "is no Parquet file"),
+        ("in.parquet", "x", {}, "is not a Parquet file"),
     ],
 )
 def test_an_input_that_cannot_be_read_is_refused(
@@ -197,7 +197,7 @@ def test_columns_of_the_input_are_kept(sampler: mdm.Sampler, tmp_path: Path) -> 
     plain = output_of(output)
     names = list(KEPT[0])
     kept = read_rows(file, keep_columns=names)
-    assert Job(sampler, kept, output).run().before == len(KEPT)  # columns are no reason to decode anew
+    assert Job(sampler, kept, output).run().before == len(KEPT)  # columns are not a reason to decode anew
     expected = [{name: row.get(name) for name in names} for row in KEPT]
     assert output_of(output) == [row | columns for row, columns in zip(plain, expected, strict=True)]
     assert list(output_of(output)[0])[:4] == ["row", "id", "level", "tags"]
@@ -253,7 +253,7 @@ def test_a_column_that_cannot_be_kept_is_refused_and_a_bad_value_makes_a_bad_row
     Job(sampler, read_rows(file, keep_columns=["level"]), tmp_path / "out.jsonl").run()
     rows = output_of(tmp_path / "out.jsonl")
     assert [row["level"] for row in rows] == [5, None, rows[2]["level"], None]
-    assert "'level' holds what is no Unicode text" in rows[1]["error"]
+    assert "'level' holds what is not Unicode text" in rows[1]["error"]
     assert "is not valid JSON" in rows[3]["error"]
 
 

@@ -134,7 +134,7 @@ def test_a_part_whose_own_description_fails_is_named_by_its_class() -> None:
 @pytest.mark.parametrize(
     ("does", "words"),
     [
-        (lambda step: {"memory": "x"}, "returned memory that is no mapping"),
+        (lambda step: {"memory": "x"}, "returned memory that is not a mapping"),
         (lambda step: {"memory": {"a": "x"}}, r"returned memory\['a'\] of type str, expected a tensor"),
         (lambda step: {"memory": {"a": torch.zeros(5)}}, r"returned memory\['a'\] of shape \[5\] .* the batch, 2"),
         (lambda step: {"memory": {"a": torch.tensor(1)}}, r"returned memory\['a'\] of shape \[\]"),

@@ -114,11 +114,11 @@ def test_a_registered_part_has_a_name_in_every_spec_and_may_be_registered_anew()
 @pytest.mark.parametrize(
     ("part", "name", "kind", "words"),
     [
-        (OwnScore(), "x", None, "is no part: it implements none of the interfaces"),
-        (int, "x", None, "is no part"),
+        (OwnScore(), "x", None, "is not a part: it implements none of the interfaces"),
+        (int, "x", None, "is not a part"),
         (OwnScore, "x", "cache", "unknown kind 'cache'; there are backends, caches"),
         (OwnScore, "x", "caches", "must be a subclass of CacheStrategy"),
-        (OwnScore, "X", None, "'X' is no name for a part"),
+        (OwnScore, "X", None, "'X' is not a name for a part"),
         (OwnScore, "entropy", None, "'entropy' in planners is already taken by mdm-sampling"),
     ],
 )
@@ -169,7 +169,7 @@ def test_the_command_line_takes_a_class_in_a_file_and_prints_nothing_of_it(folde
         ("", "none.py:X", "the file none.py cannot be read: No such file or directory"),
         ("", "own.py:X", "own.py has no class 'X'; it has none"),
         ("", "own.py", "unknown name 'own.py' in planners; name a class in the file, as own.py:Class"),
-        ("", "own.py:", "is no spec"),
+        ("", "own.py:", "is not a spec"),
         ("class Mine: pass", "own.py:Mien", "own.py has no class 'Mien'; did you mean 'Mine'?"),
         ("class Mine: pass", "own.py:Mine", "own.py: 'Mine' in planners must be a subclass of PositionPlanner"),
         (LEFTMOST.replace("(frozen=True)", ""), "own.py:Leftmost", "in planners must be a frozen dataclass"),

@@ -250,7 +250,7 @@ def cases_of(file: Path) -> Iterator[Callable[[], None]]:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["new", "Early Bird"], "is no name for a planner"),
+        (["new", "Early Bird"], "is not a name for a planner"),
         (["new", "run", "--kind", "command"], "'run' in commands is already taken by mdm-sampling"),
         (["new", "owl", "--kind", "plan"], "'plan' is not one of 'planner', 'draft-shape'"),
         (["new", "mdm-foo"], "leave out 'mdm-'"),

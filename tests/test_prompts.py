@@ -88,9 +88,9 @@ def test_all_fields_of_a_message_reach_the_template() -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "no text, 'image_url'"),
-        ([{"role": "user", "content": ["Hi"]}], "no text, 'Hi'"),
-        ([{"role": "user", "content": [{"type": "text", "text": 5}]}], "no text"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "not text, 'image_url'"),
+        ([{"role": "user", "content": ["Hi"]}], "not text, 'Hi'"),
+        ([{"role": "user", "content": [{"type": "text", "text": 5}]}], "not text"),
         ([{"role": "user", "content": []}], "the content of message 0"),
         ([USER, {"role": "user", "content": None}], "the content of message 1"),
         ([USER, {"role": "user"}], "the content of message 1"),

@@ -153,7 +153,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(job: tuple[Path
     os.kill(workers[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 3, errors
-    assert not any(word in errors for word in ("core_worker", "Traceback", "ERROR")), "what Ray says of it is no news"
+    assert not any(word in errors for word in ("core_worker", "Traceback", "ERROR")), "what Ray says of it is not news"
     assert 0 < held < 59, "the worker was killed when all was done"
     assert output.read_bytes() == expected
     assert len(journal.read_text().splitlines()) == 59

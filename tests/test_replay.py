@@ -223,7 +223,7 @@ def test_what_no_run_can_write_is_refused(change_lines: Callable[[list[Any]], An
     change_lines(lines)
     films, refused = read(lines)
     assert not films
-    assert re.search(r"t\.jsonl is no trace: line \d+", refused)
+    assert re.search(r"t\.jsonl is not a trace: line \d+", refused)
     assert "\n" not in refused
 
 

@@ -115,7 +115,7 @@ def test_the_three_forms_ask_the_same_puzzle() -> None:
         ("1 2 3 4\n3 4 1 2\n2 1 4 3\n4 3 2 1\n", "1234\n3412\n2143\n4321"),
         ("Sure:\n\n12|34\n34|12\n-----\n21|43\n43|21\nDone.", "1234\n3412\n2143\n4321"),
         ("1111\n1111\n1111\n1111\nNo:\n1234\n3412\n2143\n4321", "1234\n3412\n2143\n4321"),  # the last grid
-        ("1234\n3412\n2143\n4321\n1234", None),  # five rows are no grid
+        ("1234\n3412\n2143\n4321\n1234", None),  # five rows are not a grid
         ("1234\n3412\n2143", None),
         ("1234\n3412\n2143\n4325", None),  # no such digit
         ("12343\n3412\n2143\n4321", None),
@@ -428,22 +428,22 @@ def test_questions_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "match", "message"),
     [
-        (["{"], "exact", "line 1: this is no JSON text"),
+        (["{"], "exact", "line 1: this is not JSON text"),
         (["[1]"], "exact", 'line 1: a question has a "prompt" and an "answer"'),
         ([{"prompt": "a"}], "exact", "line 1: a question has"),
         ([{"prompt": " ", "answer": "1"}], "exact", "line 1: a prompt is a text or"),
         ([{"prompt": 3, "answer": "1"}], "exact", "line 1: a prompt is a text or"),
         ([{"prompt": "a", "answer": None}], "exact", "an answer is a text, a number or a list"),
         ([{"prompt": "a", "answer": ""}], "exact", "nothing could match the answer ''"),
-        ([{"prompt": "a\ud800", "answer": "1"}], "exact", "no JSON text"),
-        (["[" * 100_000], "exact", "no JSON text"),
+        ([{"prompt": "a\ud800", "answer": "1"}], "exact", "not JSON text"),
+        (["[" * 100_000], "exact", "not JSON text"),
         ([{"prompt": "a", "answer": []}], "exact", "the list of answers is empty"),
-        ([{"prompt": "a", "answer": "x"}], "number", "line 1: 'x' is no number"),
-        ([{"prompt": "a", "answer": "("}], "regex", "is no regular expression"),
-        ([{"prompt": "a", "answer": "(" * 5000 + ")" * 5000}], "regex", "is no regular expression"),
-        ([{"prompt": "a", "answer": "a{99999999999999999999}"}], "regex", "is no regular expression"),
-        ([{"prompt": "a", "answer": "9" * 5000}], "number", "is no number"),
-        (['{"prompt": "a", "answer": ' + "9" * 5000 + "}"], "number", "no JSON text"),
+        ([{"prompt": "a", "answer": "x"}], "number", "line 1: 'x' is not a number"),
+        ([{"prompt": "a", "answer": "("}], "regex", "is not a regular expression"),
+        ([{"prompt": "a", "answer": "(" * 5000 + ")" * 5000}], "regex", "is not a regular expression"),
+        ([{"prompt": "a", "answer": "a{99999999999999999999}"}], "regex", "is not a regular expression"),
+        ([{"prompt": "a", "answer": "9" * 5000}], "number", "is not a number"),
+        (['{"prompt": "a", "answer": ' + "9" * 5000 + "}"], "number", "not JSON text"),
         (['{"prompt": "a", "answer": 1e400}'], "number", "nothing could match"),
         ([{"prompt": "a", "answer": "x", "id": 7}, {"prompt": "a", "answer": "x", "id": "7"}], "exact", "same id"),
         ([""], "exact", "holds no question"),

@@ -46,7 +46,7 @@ def with_system(prompt: Any, system: str) -> list[Any]:
 
 
 def messages_of(prompt: Any) -> list[dict[str, Any]]:
-    """The messages of a chat as a template reads them. Raises `CanvasError` for what is no chat.
+    """The messages of a chat as a template reads them. Raises `CanvasError` for what is not a chat.
 
     A content that is a list of texts becomes one text, and a message of several texts has nothing between them. All
     other fields, such as "name" and "tool_calls", are passed on as they are. A message may go without a content if it
@@ -71,7 +71,7 @@ def _message(number: int, message: Any) -> dict[str, Any]:
 def _text_of_part(number: int, part: Any) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else part
     if kind != "text" or not isinstance(part.get("text"), str):
-        raise CanvasError(f"message {number} holds a part that is no text, {kind!r:.40}; only texts can be read")
+        raise CanvasError(f"message {number} holds a part that is not text, {kind!r:.40}; only texts can be read")
     text: str = part["text"]
     return text
 

@@ -120,7 +120,7 @@ def _refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWe
     misfits = [(name, found[name].shape, shapes[name]) for name in both if found[name].shape != shapes[name]]
     _refuse_bad_weights(source, misfits, needed - set(found), ())
     kinds = sorted(f"{name} is {found[name].kind}" for name in both if found[name].kind not in FLOATS)
-    _refuse(source, "weights that are no floating-point numbers", kinds)
+    _refuse(source, "weights that are not floating-point numbers", kinds)
     if native.tie_word_embeddings and HEAD in found and not torch.equal(found[HEAD].read(), found[EMBEDDING].read()):
         raise ModelError(
             f"{source}: config.json says that the head is the embedding (tied weights), but a head is stored that "

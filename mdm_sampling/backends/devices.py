@@ -73,7 +73,7 @@ def check_device(name: str) -> None:
 
 
 def check_device_map(device_map: Any) -> None:
-    """Raise `ModelError` for a device map that names what is no device; accelerate checks the rest."""
+    """Raise `ModelError` for a device map that names what is not a device; accelerate checks the rest."""
     if device_map is None or device_map in _PLACEMENTS:
         return
     places = list(device_map.values()) if isinstance(device_map, Mapping) else [device_map]
@@ -84,6 +84,6 @@ def check_device_map(device_map: Any) -> None:
             continue
         if not isinstance(place, str | torch.device | int) or isinstance(place, bool):
             raise ModelError(
-                f"device_map: {place!r:.60} is no device; give one of {', '.join(_PLACEMENTS)}, or a device"
+                f"device_map: {place!r:.60} is not a device; give one of {', '.join(_PLACEMENTS)}, or a device"
             )
         check_device(f"cuda:{place}" if isinstance(place, int) else str(place))

@@ -20,7 +20,7 @@ def read_config(source: str, revision: str | None) -> dict[str, Any]:
     if not source.strip():
         raise ModelError("the model's name is empty")
     if not Path(source).is_dir() and _looks_like_path(source):
-        raise ModelError(f"{source!r} is no folder, no hub repository (owner/name), and not 'embedded'")
+        raise ModelError(f"{source!r} is not a folder, a hub repository (owner/name) or 'embedded'")
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # a hub that cannot be reached is reported below, and not at each attempt
     try:
@@ -29,13 +29,13 @@ def read_config(source: str, revision: str | None) -> dict[str, Any]:
         refuse_adapter(source, revision)
         offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         raise ModelError(
-            f"{source!r} is no folder, and as a hub repository it cannot be read{offline}: {first_sentence(error)}"
+            f"{source!r} is not a folder, and as a hub repository it cannot be read{offline}: {first_sentence(error)}"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
     if path is None:
         refuse_adapter(source, revision)
-        raise ModelError(f"{source}: there is no config.json, so it is no checkpoint")
+        raise ModelError(f"{source}: there is no config.json, so it is not a checkpoint")
     return read_json(source, Path(path))
 
 

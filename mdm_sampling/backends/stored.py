@@ -33,7 +33,7 @@ class StoredWeight:
 
     Attributes:
         name: as it stands in the file.
-        kind: its number format, such as "bfloat16"; what is no float that models compute in has another name.
+        kind: its number format, such as "bfloat16"; what is not a float that models compute in has another name.
         shape: its sizes.
         file: where it is stored.
     """

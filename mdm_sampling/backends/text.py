@@ -75,7 +75,7 @@ class TextCodec:
         """Raise unless a system message can be put before prompts.
 
         Raises:
-            SpecError: for what is no Unicode text.
+            SpecError: for what is not Unicode text.
             CanvasError: where there is no chat template that writes it, or `chat` is False.
         """
         require_kind("system", system, str)
@@ -266,7 +266,7 @@ def check_ids(mask_id: int, eos_ids: Sequence[int], vocab_size: int) -> None:
         raise ModelError(f"eos_ids is {eos_ids!r:.60}, expected a tuple of token ids")
     for name, token in [("mask", mask_id), *(("end", token) for token in eos_ids)]:
         if not is_whole(token):
-            raise ModelError(f"the {name} id {token!r:.60} is no whole number")
+            raise ModelError(f"the {name} id {token!r:.60} is not a whole number")
         if not 0 <= token < vocab_size:
             raise ModelError(f"the {name} id {token} is outside the vocabulary [0, {vocab_size})")
     if mask_id in eos_ids:

@@ -123,8 +123,8 @@ class TransformerBackend(ModelBackend):
     def head_matrix(self) -> Tensor | None:
         """The head's weights where it is an ordinary layer on a CPU; a GPU is faster with one large product."""
         head = self.model.get_output_embeddings()
-        # A quantised layer is of another class, one that was offloaded has a hook of accelerate's, and the weights of
-        # one that is split over processes are no plain tensor.
+        # A quantised layer is of another class, one that was offloaded has a hook of accelerate's, and one that
+        # is split over processes does not have its weights in a plain tensor.
         ordinary = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head, "_hf_hook")
         weight = head.weight.detach()
         return weight if ordinary and type(weight) is Tensor and weight.device.type == "cpu" else None
@@ -172,7 +172,7 @@ class TransformerBackend(ModelBackend):
 
 
 def _check_model(model: Any) -> None:
-    """Raise `ModelError` for what is no transformers model with bidirectional attention and a head of one layer."""
+    """Raise `ModelError` for what is not a transformers model with bidirectional attention and a head of one layer."""
     name = type(model).__name__
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"a TransformerBackend takes a causal-LM class of transformers, got {name}; see mdm.wrap")

@@ -1,4 +1,4 @@
-"""Which positions a position attends to: all that are no padding, or, if attention is block-causal, those up to its
+"""Which positions a position attends to: all that are not padding, or, if attention is block-causal, those up to its
 block.
 """
 

@@ -22,7 +22,7 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{file} is no TOML file: {error}") from error
+        raise click.BadParameter(f"{file} is not a TOML file: {error}") from error
     ctx.meta[CONFIG] = file.absolute()
     options = {
         written.lstrip("-").replace("-", "_"): option

@@ -85,7 +85,7 @@ def command(**options: Any) -> None:
         from ..evaluation import evaluate, load_tasks
 
         refuse_ignored()
-        with contextlib.redirect_stdout(sys.stderr):  # what a task's code prints is no part of the result
+        with contextlib.redirect_stdout(sys.stderr):  # what a task's code prints is not part of the result
             loaded = load_tasks(_names_of(options["tasks"]), options["include_path"])
         _check_options(loaded, options["confirm_run_unsafe_code"])
         if options["out"].suffix == ".json":  # which the harness takes for a file

@@ -272,7 +272,7 @@ def _new_command(name: str, kind: str, into: Path) -> None:
         from . import COMMANDS as OWN_COMMANDS
 
         if not NAME.fullmatch(name):
-            raise click.UsageError(f"{name!r} is no name for a {kind}: use lower-case words joined by hyphens.")
+            raise click.UsageError(f"{name!r} is not a name for a {kind}: use lower-case words joined by hyphens.")
         taken = next(_parts(name), None) if kind != "command" else registry().parts.get((COMMANDS, name), [None])[0]
         if taken is not None or (kind == "command" and name in OWN_COMMANDS):
             of = (taken.kind, taken.distribution) if taken else (COMMANDS, "mdm-sampling")

@@ -109,7 +109,7 @@ def show(lines: list[dict[str, Any]]) -> None:
     for name in names:
         table.add_column(_HEADS.get(name, name), justify="right" if name in _HEADS else "left")
     for line in lines:
-        table.add_row(*(Text(_shown(name, line[name])) for name in names))  # a name is no markup
+        table.add_row(*(Text(_shown(name, line[name])) for name in names))  # a name is not markup
     Console(width=400, highlight=False).print(table)
 
 

@@ -16,13 +16,13 @@ import click
 from ..folders.files import Output
 
 CONFIG = "mdm_sampling.config"
-"""The key under which the context keeps the TOML file of options, which is no value of an option itself."""
+"""The key under which the context keeps the TOML file of options, which is not a value of an option itself."""
 
 TRACE = re.compile(rb'\{"trace":\d+,"canvas":\{')
 """How every trace begins."""
 
 _NOT_READ = {".jsonl", ".html", ".csv", ".md", ".png", ".svg", ".parquet"}
-"""What may lie in a checkpoint's folder and is no part of the checkpoint."""
+"""What may lie in a checkpoint's folder and is not part of the checkpoint."""
 
 
 def trace_output(options: dict[str, Any]) -> Output | None:

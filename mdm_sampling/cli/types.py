@@ -29,7 +29,7 @@ class Finite(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not isfinite(number):
-            self.fail(f"{value} is no finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
 
@@ -38,7 +38,7 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if str(value) in ("", "-"):
-            self.fail(f"{value!r} is no file; this cannot go to standard output.", param, ctx)
+            self.fail(f"{value!r} is not a file; this cannot go to standard output.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -182,7 +182,7 @@ def _kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]
 
 
 def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
-    """The items. Raises `SpecError` for none, what is no item, or equal names."""
+    """The items. Raises `SpecError` for none, what is not an item, or equal names."""
     items = _items_of(task, count, item_seed)
     require(len(items) > 0, f"task {text_of_part(task)} gave no item")
     wrong = next((item for item in items if not isinstance(item, Item)), None)

@@ -177,7 +177,7 @@ def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
 
 
 def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: _Look, unnamed: set[Any]) -> None:
-    """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is no cost.
+    """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is not a cost.
 
     Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;
     of equal points only the first.

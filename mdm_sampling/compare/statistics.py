@@ -1,4 +1,4 @@
-"""Means with intervals. The unit is the item: an item's seeds, which are no independent data, are averaged first."""
+"""Means with intervals. The unit is the item: an item's seeds, which are not independent data, are averaged first."""
 
 from __future__ import annotations
 

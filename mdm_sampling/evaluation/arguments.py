@@ -67,7 +67,7 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
     is given, and never at 0. Without drawing, a temperature, top_k and top_p have no effect, as in the harness.
     """
     if not isinstance(given, Mapping):
-        raise SpecError(f"a task's generation_kwargs are no settings by name: {given!r:.40}")
+        raise SpecError(f"a task's generation_kwargs are not settings by name: {given!r:.40}")
     asked = {str(name): value for name, value in given.items() if value is not None}
     unknown = [name for name in asked if name not in _UNDERSTOOD and not _changes_nothing(name, asked[name])]
     if unknown:

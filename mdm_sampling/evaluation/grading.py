@@ -222,7 +222,7 @@ def answers(task: Any) -> list[dict[str, Any]]:
 
 
 def _as_lines(values: list[dict[str, Any]]) -> str:
-    """Lines of JSON; what is no JSON is in them as Python writes it."""
+    """Lines of JSON; what is not JSON is in them as Python writes it."""
     return "".join(json.dumps(value, default=repr_of) + "\n" for value in values)
 
 

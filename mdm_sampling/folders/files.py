@@ -66,7 +66,7 @@ class Output:
         if not file.is_file():
             if self.grows:
                 return file
-            raise SpecError(f"{self.file} is no ordinary file, so it cannot be replaced")
+            raise SpecError(f"{self.file} is not an ordinary file, so it cannot be replaced")
         if any(_is_same(file, read) for read in self.reads):
             raise SpecError(f"{self.file} is read by the same call, so it is not overwritten; name another file")
         if _is_redirected(file):
@@ -130,7 +130,7 @@ def _place_of(file: Path | str) -> Path:
         if isinstance(error, SpecError):
             raise
         reason = getattr(error, "strerror", None) or error
-        raise SpecError(f"{str(file)!r:.80} is no name for a file: {reason}") from error
+        raise SpecError(f"{str(file)!r:.80} is not a name for a file: {reason}") from error
     return found
 
 
@@ -184,7 +184,7 @@ def new_file(file: Path) -> IO[str]:
 def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """A file to write to that then takes the place of `file`, which whatever happens is the old one or the new.
 
-    Raises `SpecError` for what is no ordinary file, such as a device. A link stays, and its target is replaced.
+    Raises `SpecError` for what is not an ordinary file, such as a device. A link stays, and its target is replaced.
 
     Args:
         check: gets the new file once it is written, and raises if it must not take the place of the old one. Only a
@@ -192,7 +192,7 @@ def replacing(file: Path, check: Callable[[Path], object] | None = None) -> Iter
     """
     file = _place_of(file)
     if file.exists() and not file.is_file():
-        raise SpecError(f"{file} is no ordinary file, so it cannot be replaced")
+        raise SpecError(f"{file} is not an ordinary file, so it cannot be replaced")
     temporary = _fresh_file(file)
     try:
         yield temporary

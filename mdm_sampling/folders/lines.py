@@ -41,7 +41,7 @@ class LineFormat:
         fields = Fields(manifest).inside("format")
         names = [tuple(fields.list_of(name)) for name in ("key", "required", "decoded")]
         if not all(_is_text(text) for text in (fields.value("kind"), *sum(names, ()))):
-            raise ValueError("its format is no format of lines")
+            raise ValueError("its format is not a format of lines")
         return cls(fields.value("kind"), *names)
 
     def as_json(self) -> dict[str, Any]:
@@ -57,9 +57,9 @@ class LineFormat:
         decoded = self.decoded if line.get("error") is None else ()
         missing = next((name for name in ("batch", *self.required, *decoded) if name not in line), None)
         if missing is not None:
-            return f"a line is no result, it has no {missing!r}"
+            return f"a line is not a result, it has no {missing!r}"
         wrong = next((name for name, check in _FIELDS.items() if name in line and not check(line[name])), None)
-        return wrong and f"a line is no result, its {wrong!r} is {line[wrong]!r:.40}"
+        return wrong and f"a line is not a result, its {wrong!r} is {line[wrong]!r:.40}"
 
 
 def digest(values: Any) -> str:
@@ -143,7 +143,7 @@ def read_lines(data: bytes, line_format: LineFormat, shared: Mapping[str, Any]) 
     """The lines that count, and how many bytes they take.
 
     What was cut off while it was written does not count: what follows the last line end, and a last batch that is not
-    whole. Raises `ValueError` for a line that is no result, and for another batch that is not whole.
+    whole. Raises `ValueError` for a line that is not a result, and for another batch that is not whole.
 
     Args:
         shared: the values of the fields `SHARED`, by digest.
@@ -160,11 +160,11 @@ def read_lines(data: bytes, line_format: LineFormat, shared: Mapping[str, Any]) 
 def _joined(line: Any, shared: Mapping[str, Any]) -> Line:
     """A line with the values of the shared fields. Raises `ValueError` if one is not known."""
     if not isinstance(line, dict):
-        raise ValueError("a line is no result")
+        raise ValueError("a line is not a result")
     for name in SHARED:
         if name in line:
             if not _is_text(line[name]) or line[name] not in shared:
-                raise ValueError(f"a line is no result, its {name!r} is {line[name]!r:.40}")
+                raise ValueError(f"a line is not a result, its {name!r} is {line[name]!r:.40}")
             line[name] = shared[line[name]]
     return line
 

@@ -133,7 +133,7 @@ class Store(AbstractContextManager["Store"]):
         except ValueError as error:
             raise SpecError(f"{file} is damaged ({error}); move {self.folder} away to begin anew") from error
         if data[data.rfind(b"\n") + 1 :].strip(b"\0")[:1] not in (b"", b"{"):  # a crash may leave null bytes of a line
-            raise SpecError(f"{file} is damaged (its end is no line of results); move it away to begin anew")
+            raise SpecError(f"{file} is damaged (its end is not a line of results); move it away to begin anew")
         if size < len(data):
             os.truncate(file, size)
         return lines
@@ -154,7 +154,7 @@ def read_shared(folder: Path) -> dict[str, Any]:
 def _refuse_lock(file: Path) -> None:
     """Raise `SpecError` for a file with the lock's name that is none. A lock is empty, and opening it may empty it."""
     if file.is_symlink() or (file.exists() and (not file.is_file() or file.stat().st_size)):
-        raise SpecError(f"{file} is no lock of a results folder; move it away, or give another folder")
+        raise SpecError(f"{file} is not a lock of a results folder; move it away, or give another folder")
 
 
 def _difference(name: str, held: Any, asked: Any) -> str:

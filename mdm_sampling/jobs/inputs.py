@@ -53,7 +53,7 @@ def read_rows(
         keep_columns: go into the output as they are; None where a row lacks one.
 
     Raises:
-        SpecError: for a file that cannot be read at all. A bad row is no reason: it comes back with its error.
+        SpecError: for a file that cannot be read at all. A bad row is not a reason: it comes back with its error.
     """
     file = Path(file)
     readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
@@ -78,7 +78,7 @@ def read_rows(
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
-    """The text as UTF-8. A line that is no such text makes a bad row, so it is not decoded yet."""
+    """The text as UTF-8. A line that is not such text makes a bad row, so it is not decoded yet."""
     try:
         return utf8_of(data)
     except ValueError as error:
@@ -104,7 +104,7 @@ def _csv_rows(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
     try:
         yield from csv.DictReader(io.StringIO(text, newline=""))
     except csv.Error as error:
-        raise SpecError(f"{file} is no CSV file ({error})") from error
+        raise SpecError(f"{file} is not a CSV file ({error})") from error
 
 
 def _parquet_rows(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
@@ -112,7 +112,7 @@ def _parquet_rows(file: Path, data: bytes) -> Iterator[Mapping[str, Any] | str]:
     try:
         yield from map(_without_nulls, parquet.read_table(io.BytesIO(data)).to_pylist())
     except Exception as error:  # pyarrow has its own
-        raise SpecError(f"{file} is no Parquet file ({str(error).splitlines()[0]})") from error
+        raise SpecError(f"{file} is not a Parquet file ({str(error).splitlines()[0]})") from error
 
 
 def _without_nulls(value: Any) -> Any:
@@ -163,7 +163,7 @@ def _unwritable(value: Any, column: str) -> str | None:
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        return f"{column!r} holds what is no Unicode text"
+        return f"{column!r} holds what is not Unicode text"
     except (RecursionError, ValueError):
         return f"{column!r} nests too deep"
     return None

@@ -43,7 +43,7 @@ def output_of_job(file: Path, folder: Path, overwrite: bool = False, reads: Sequ
 def output_row(line: Line, kept: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the output from what is known of it, and the columns that it keeps; None for what is not known.
 
-    Seconds are left out: they are no part of what was asked.
+    Seconds are left out: they are not part of what was asked.
     """
     return {"row": line["number"], "id": line["item"], **kept, **{name: line.get(name) for name in COLUMNS[2:]}}
 

@@ -57,5 +57,5 @@ class Renderings:
 def _text(fields: Fields, name: str) -> str:
     value = fields.value(name)
     if not isinstance(value, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not text")
     return value

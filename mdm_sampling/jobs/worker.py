@@ -104,7 +104,7 @@ class Worker:
     def decode(self, batch: Batch) -> list[Line]:
         """A line for each row. One that cannot be decoded, not even alone, gets its error.
 
-        A device that has failed is no row's error: it is raised, as is a full memory unless batches are split.
+        A device that has failed is not a row's error: it is raised, as is a full memory unless batches are split.
         """
         if not self.warm:
             self.warm = True
@@ -126,7 +126,7 @@ class Worker:
         if is_full:
             free_memory()
             self.too_many[variant] = min(self.too_many.get(variant, padded_positions(rows)), padded_positions(rows))
-        # What is wrong with one row is no reason to lose the others.
+        # What is wrong with one row is not a reason to lose the others.
         return self._halves(variant, rows) if len(rows) > 1 else [line]
 
     def _is_too_large(self, variant: int, rows: Sequence[EncodedRow]) -> bool:

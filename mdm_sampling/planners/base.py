@@ -243,7 +243,7 @@ class ScorePlanner(PositionPlanner):
                 f"{named('planner', self)} must score each position, {list(step.masked.shape)}, got {got}"
             )
         if bool((score.isnan() & step.masked).any()):
-            raise ContractError(f"{named('planner', self)} scored a position with nan, which is no number")
+            raise ContractError(f"{named('planner', self)} scored a position with nan, which is not a number")
         return Plan(unmask=top_positions(score, step.masked, step.quota))
 
 

@@ -78,7 +78,7 @@ def _run(path: str, source: str, written: str) -> ModuleType:
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Around a plug-in's loading: what it prints is no part of a result, and it does not choose where files are."""
+    """Around a plug-in's loading: what it prints is not part of a result, and it does not choose where files are."""
     before = os.getcwd()
     try:
         with redirect_stdout(sys.stderr):

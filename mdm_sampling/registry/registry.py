@@ -158,7 +158,7 @@ class Registry:
     def add(self, kind: str, name: str, part: type[Any], distribution: str) -> None:
         """Register a part. Raises `RegistrationError` for a bad name or part, and for a name that is built in."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise RegistrationError(f"{name!r} is no name for a part: use lower-case words joined by hyphens")
+            raise RegistrationError(f"{name!r} is not a name for a part: use lower-case words joined by hyphens")
         _check_part(kind, name, part)
         self._claim(Registration(kind, name, part, distribution))
 
@@ -167,7 +167,7 @@ class Registry:
         from ..cli import COMMANDS as BUILT_IN
 
         if not NAME.fullmatch(name):
-            raise RegistrationError(f"{name!r} is no name for a command: use lower-case words joined by hyphens")
+            raise RegistrationError(f"{name!r} is not a name for a command: use lower-case words joined by hyphens")
         if not isinstance(command, click.Command):
             raise RegistrationError(f"{name!r} in commands must be a click command, got {command!r:.80}")
         if name in BUILT_IN:
@@ -270,7 +270,7 @@ class Registry:
 
 
 def _check_part(kind: str, name: str, part: object) -> None:
-    """Raise `RegistrationError` for what is no part of this kind: a frozen dataclass that implements its interface."""
+    """Raise `RegistrationError` for what is not part of this kind: a frozen dataclass that implements its interface."""
     base = KINDS[kind]
     if not (isinstance(part, type) and issubclass(part, base)):
         raise RegistrationError(f"{name!r} in {kind} must be a subclass of {base.__name__}, got {part!r}")
@@ -284,11 +284,11 @@ def _check_part(kind: str, name: str, part: object) -> None:
 
 
 def _kind_of(part: object) -> str:
-    """The kind of a part's class. Raises `RegistrationError` for what is no part."""
+    """The kind of a part's class. Raises `RegistrationError` for what is not a part."""
     for kind, base in KINDS.items():
         if isinstance(part, type) and issubclass(part, base):
             return kind
-    raise RegistrationError(f"{part!r:.80} is no part: it implements none of the interfaces of {', '.join(KINDS)}")
+    raise RegistrationError(f"{part!r:.80} is not a part: it implements none of the interfaces of {', '.join(KINDS)}")
 
 
 @cache

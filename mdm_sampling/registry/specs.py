@@ -59,7 +59,7 @@ class Spec:
             class_name, colon, rest = rest.partition(":")
             name = f"{name}:{class_name.strip()}"
         if not name or (colon and not rest.strip()):
-            raise SpecError(f"{_shown(text)} is no spec; write a name, or name:key=value,key=value")
+            raise SpecError(f"{_shown(text)} is not a spec; write a name, or name:key=value,key=value")
         return cls(name.strip(), _parameters_in(rest, text) if colon else {})
 
     @classmethod

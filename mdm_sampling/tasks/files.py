@@ -13,7 +13,7 @@ def read_text(file: str, task: str) -> str:
     except OSError as error:
         raise SpecError(f"{task}: {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise SpecError(f"{task}: {file!r} is no file name: {error}") from error
+        raise SpecError(f"{task}: {file!r} is not a file name: {error}") from error
     try:
         return text_of(data)
     except ValueError as error:

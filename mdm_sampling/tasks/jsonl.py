@@ -84,7 +84,7 @@ class JSONLines(Task):
         try:
             question = parse_json(line)
         except ValueError as error:
-            raise SpecError(f"{where}: this is no JSON text ({error})") from error
+            raise SpecError(f"{where}: this is not JSON text ({error})") from error
         if not isinstance(question, dict) or not {"prompt", "answer"} <= set(question):
             raise SpecError(f'{where}: a question has a "prompt" and an "answer"')
         prompt = question["prompt"]
@@ -105,13 +105,13 @@ class JSONLines(Task):
         if not text or text in ("inf", "-inf", "nan"):
             raise SpecError(f"{where}: nothing could match the answer {text!r}")
         if self.match == "number" and number_of(text) is None:
-            raise SpecError(f"{where}: {text!r:.80} is no number")
+            raise SpecError(f"{where}: {text!r:.80} is not a number")
         if self.match == "regex":
             try:
                 re.compile(text)
                 regex.compile(text)
             except (re.error, regex.error, OverflowError, RecursionError, MemoryError) as error:
-                raise SpecError(f"{where}: {text!r:.80} is no regular expression: {error}") from error
+                raise SpecError(f"{where}: {text!r:.80} is not a regular expression: {error}") from error
         return text
 
 

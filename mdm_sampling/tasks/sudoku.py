@@ -160,7 +160,7 @@ def read_grid(text: str, size: int) -> str | None:
     """
     last: list[str] | None = None
     rows: list[str] = []  # lines that follow each other
-    begun: list[str] = []  # those of blocks before them that are no grid yet
+    begun: list[str] = []  # those of blocks before them that are not a grid yet
     for line in [*text.splitlines(), "end"]:
         digits = re.sub(r"[\s|\u2502,;/\[\]]", "", line)
         if re.fullmatch(f"[1-{size}]{{{size}}}", digits):

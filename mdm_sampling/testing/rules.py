@@ -45,12 +45,12 @@ def run_rules(rules: Sequence[Rule], base: type[Any], part: Any, examples: int) 
     """Check a part of a kind against the kind's rules, in order.
 
     Raises:
-        SpecError: for something that is no part of that kind.
+        SpecError: for something that is not part of that kind.
         ConformanceError: at the first rule that it breaks.
     """
     if not isinstance(part, base):
         hint = "; make an object of it" if isinstance(part, type) and issubclass(part, base) else ""
-        raise SpecError(f"{repr_of(part)} is no {base.__name__}{hint}")
+        raise SpecError(f"{repr_of(part)} is not a {base.__name__}{hint}")
     for rule in rules:
         check_rule(rule, part, examples)
 
@@ -94,7 +94,7 @@ def blamed(part: Any, expected: str, case: object = None) -> Iterator[None]:
 
 
 def _copy_of(part: Any) -> Any:
-    """A copy to tell later whether a part has changed itself; None for what is no value, which has its own rule."""
+    """A copy to tell later whether a part has changed itself; None for what is not a value, which has its own rule."""
     if not is_dataclass(part):
         return None
     try:

@@ -31,7 +31,7 @@ def check_quota(schedule: Schedule, examples: int) -> None:
         shown = dict(zip(("masked", "step", "steps"), given, strict=True))
         with (
             blamed(schedule, "int64 [b]", case),
-            guarded(schedule, shown, "nowhere: a schedule is no place for it", case),
+            guarded(schedule, shown, "nowhere: a schedule is not a place for it", case),
         ):
             quota = schedule.quota(masked, taken, steps)
             again = schedule.quota(masked, taken, steps)

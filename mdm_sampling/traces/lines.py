@@ -113,7 +113,7 @@ def to_line(frame: Frame, names: Mapping[int, str]) -> dict[str, Any]:
 def read_trace(file: str | Path) -> list[Film]:
     """The films of a trace's rows. A last line that was cut off, as by a kill, is left out.
 
-    Raises `SpecError`, with the line and the field, for a file that is no trace, or one of an older version.
+    Raises `SpecError`, with the line and the field, for a file that is not a trace, or one of an older version.
     """
     reader = _Reader()
     try:
@@ -121,18 +121,18 @@ def read_trace(file: str | Path) -> list[Film]:
     except OSError as error:
         raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise SpecError(f"{file} is no trace: {error}") from error
+        raise SpecError(f"{file} is not a trace: {error}") from error
     for number, text in enumerate(lines[:-1], 1):
         try:
             line = parse_json(text)
         except ValueError as error:
-            raise SpecError(f"{file} is no trace: line {number} is not valid JSON ({error})") from error
+            raise SpecError(f"{file} is not a trace: line {number} is not valid JSON ({error})") from error
         if isinstance(line, dict) and "canvas" in line and line.get("trace") != _VERSION:
             raise SpecError(f"{file} is a trace of another version; make it again")
         try:
             reader.add(line)
         except ValueError as error:
-            raise SpecError(f"{file} is no trace: line {number}: {error}") from error
+            raise SpecError(f"{file} is not a trace: line {number}: {error}") from error
     if not reader.films:
         raise SpecError(f"{file} holds no trace")
     return reader.films
@@ -154,8 +154,8 @@ class _Reader:
     def add(self, line: Mapping[str, Any]) -> None:
         """Take the next line.
 
-        Raises `ValueError`, with a sentence that names the field, for what is no such line, and for a step that no run
-        can take after those before it.
+        Raises `ValueError`, with a sentence that names the field, for what is not such a line, and for a step that no
+        run can take after those before it.
         """
         given = Fields(line)
         if "canvas" in line:
@@ -209,7 +209,7 @@ class _Reader:
         if (start, stop) == self.block:
             return
         is_later = self.block[1] <= start < stop <= max(len(film.body) for film in self.batch)
-        require(is_later, f"block has {[start, stop]}, which is no span behind the last block")
+        require(is_later, f"block has {[start, stop]}, which is not a span behind the last block")
         is_open = any(film.masked(0, start) for film in self.batch)
         require(not is_open, f"block begins at {start}, but positions before it are masked")
         self.block = (start, stop)
@@ -303,7 +303,7 @@ def _numbers(row: Fields, name: str, count: int, most: float) -> list[float]:
 def _likeliest(film: Film, pairs: Any) -> list[tuple[int, float]]:
     """The likeliest tokens of a position and their probabilities."""
     if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise ValueError("top is no list of tokens and probabilities")
+        raise ValueError("top is not a list of tokens and probabilities")
     tokens = _real(film, Fields({"top": [token for token, _ in pairs]}), "top", len(pairs))
     shares = _numbers(Fields({"top": [share for _, share in pairs]}), "top", len(pairs), 1.0)
     if len(set(tokens)) < len(tokens) or sorted(shares, reverse=True) != shares or sum(shares) > 1 + 10 * _SLACK:
@@ -324,5 +324,5 @@ def _move(film: Film, block: tuple[int, int], move: Fields) -> Move:
 def _figure(move: Fields, name: str) -> float:
     """Any number, also an infinite one or nan."""
     value = move.value(name)
-    require(is_number(value) or (isinstance(value, float)), f"{move.where}{name} is no number")
+    require(is_number(value) or (isinstance(value, float)), f"{move.where}{name} is not a number")
     return float(value)

@@ -100,7 +100,7 @@ class Frequencies:
             raise mdm.SpecError(f"pc: {path} is not valid JSON ({error})") from error
         missing = {"tokenizer", "vocab_size", "counts", "total"} - (set(values) if isinstance(values, dict) else set())
         if missing:
-            raise mdm.SpecError(f"pc: {path} is no frequency file, it lacks {', '.join(sorted(missing))}")
+            raise mdm.SpecError(f"pc: {path} is not a frequency file, it lacks {', '.join(sorted(missing))}")
         found = cls(
             str(values["tokenizer"]),
             _whole(path, "vocab_size", values["vocab_size"], 1),
@@ -174,7 +174,7 @@ def _counts(path: str, values: object) -> dict[int, int]:
         raise mdm.SpecError(f"pc: {path} says counts={values!r:.40}, expected an object of token ids and numbers")
     strange = next((key for key in values if not TOKEN_ID.fullmatch(key)), None)
     if strange is not None:
-        raise mdm.SpecError(f"pc: {path} counts {strange!r:.40}, which is no token id")
+        raise mdm.SpecError(f"pc: {path} counts {strange!r:.40}, which is not a token id")
     return {int(key): _whole(path, f"counts[{key}]", value, 0) for key, value in values.items()}
 
 
@@ -276,7 +276,7 @@ def _field(file: Path, number: int, line: str, field: str) -> str:
     if not isinstance(text, str):
         has = f"it has {', '.join(values)}" if isinstance(values, dict) and values else "it has no fields"
         raise click.ClickException(f"{file}, line {number}: there is no text {field!r} ({has}); choose with --field")
-    return text.encode(errors="replace").decode()  # JSON may spell half a surrogate pair, which is no text
+    return text.encode(errors="replace").decode()  # JSON may spell half a surrogate pair, which is not text
 
 
 @mdm.hookimpl
