@@ -14,8 +14,6 @@ from ..errors import ContractError, require
 from ..fields import is_whole
 from ..lazy import torch
 from ..prediction import Prediction
-from ..prompts import Message as Message
-from ..prompts import Prompt as Prompt
 from ..randomness import StepNoise
 from ..records import Filled, Plan, Proposal
 
