@@ -97,7 +97,7 @@ _COMPARE_OPTIONS = [
         is_eager=True,
         expose_value=False,
         callback=read_config,
-        help="A TOML file with any of these options, such as planner = [...]; the command line comes first.",
+        help="A TOML file with any of these options, such as planner = [...]; the command line takes precedence.",
     ),
 ]
 

@@ -43,7 +43,7 @@ _EVALUATE_OPTIONS = [
         help="A folder of your own tasks, as YAML files.",
     ),
     cli_option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
-    cli_option("--limit", type=Finite(min=0, min_open=True), help="Only so many items of a task, or such a part."),
+    cli_option("--limit", type=Finite(min=0, min_open=True), help="Items of each task, or a fraction below 1."),
     cli_option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
     cli_option(
         "--fewshot-as-multiturn/--no-fewshot-as-multiturn",

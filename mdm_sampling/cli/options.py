@@ -117,13 +117,13 @@ _INFO_GAIN_OPTIONS = under(
 PACE_OPTIONS = under(
     "Planning",
     [
-        cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions."),
+        cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions in sum."),
         cli_option(
             "--block-size",
             type=Whole(min=1),
             default=32,
             show_default=True,
-            help="Positions of a block; blocks are filled left to right.",
+            help="Positions in a block; blocks are filled left to right.",
         ),
         cli_option("--schedule", default="uniform", show_default=True, help="How many positions a step fills; a spec."),
         cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
@@ -147,7 +147,7 @@ ANSWER_OPTIONS = [
 ]
 INFILL_OPTION = cli_option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
 _BATCH_OPTION = cli_option(
-    "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Rows decoded together."
+    "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Prompts decoded together, at most."
 )
 ROW_OPTIONS = under(
     "Tokens and rows",

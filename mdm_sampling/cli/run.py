@@ -94,9 +94,9 @@ _JOB_OPTIONS = [
 )
 @with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
-    """Decode a file of prompts into a file of texts. A job that is stopped, however, goes on with the same command.
+    """Decode a file of prompts into a file of texts. However a job was stopped, the same command resumes it.
 
-    JOB.toml holds any of the options, such as input = "prompts.jsonl"; the command line comes first.
+    JOB.toml holds any of the options, such as input = "prompts.jsonl"; the command line takes precedence.
 
     The exit code is 3 if some rows have an error instead of a text.
     """

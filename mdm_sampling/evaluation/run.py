@@ -140,7 +140,7 @@ def evaluate(
         folder: gets a folder named after the model, with the harness's files, ours, and every answer as soon as it is
             decoded: a call that was cut off goes on from there. None writes nothing.
         num_fewshot: examples in a prompt; None for the task's own number.
-        limit: only so many items of a task, or such a part of them below 1.
+        limit: number of items of each task, or a fraction below 1.
         apply_chat_template: whether prompts become chats.
         fewshot_as_multiturn: whether each example is a turn of the chat; None where there is a chat.
         confirm_run_unsafe_code: whether tasks may run the code that the model writes.
