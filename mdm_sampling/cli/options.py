@@ -117,7 +117,7 @@ _INFO_GAIN_OPTIONS = under(
 PACE_OPTIONS = under(
     "Planning",
     [
-        cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions in sum."),
+        cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions."),
         cli_option(
             "--block-size",
             type=Whole(min=1),
