@@ -1,6 +1,7 @@
-"""The pictures of the live view and of the page that README and docs show, from the small model inside the package.
+"""The pictures of the live view and of the page that the docs show, from the small model inside the package.
 
-The puzzle is the first that the task draws. Needs Chromium and its driver (Debian: chromium, chromium-driver) and
+The puzzle is a typical one: of the first 500 that the task draws, the one whose cumulative entropies lie nearest to the
+means of the planners that are shown, as shares of these means. Needs Chromium and its driver (Debian: chromium, chromium-driver) and
 selenium.
 
     python benchmarks/screenshots.py
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
@@ -31,6 +33,10 @@ COLUMNS, LINES = 112, 34
 STEP = 4
 """The step at which the canvases are shown."""
 
+ITEMS = 500
+"""Of which a typical one is shown."""
+
+Row = tuple[list[int], list[int]]
 PLANNERS = {"confidence": mdm.Confidence(), "info-gain": mdm.InfoGain()}
 
 
@@ -40,7 +46,7 @@ def main(out: Path) -> None:
     task = mdm.build("tasks", "sudoku:6")
     base = mdm.load(max_new_tokens=42, block_size=42, steps=11)  # two positions a step
     samplers = {name: replace(base, planner=planner) for name, planner in PLANNERS.items()}
-    row = row_of(task.items(1, 0)[0], base, None)
+    row = typical([row_of(item, base, None) for item in task.items(ITEMS, 0)], list(samplers.values()))
     with Screen(Console(file=io.StringIO()), speed=1e6, together=True) as screen:
         lanes = watch(samplers, row, 0, screen)
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder)) as driver:
@@ -53,6 +59,15 @@ def main(out: Path) -> None:
         for theme in ("light", "dark"):
             show(driver, page, theme)
             save(driver, out / f"report-{theme}.png")
+
+
+def typical(rows: list[Row], samplers: list[mdm.Sampler]) -> Row:
+    """The row on which no sampler's cumulative entropy is far from its mean."""
+    results = [sampler.fill(rows, batch_size=10) for sampler in samplers]
+    entropies = torch.tensor([[row.cumulative_entropy for row in result.rows] for result in results])
+    means = entropies.mean(1, keepdim=True)
+    click.echo(f"means of {', '.join(PLANNERS)}: {', '.join(f'{mean:.3f}' for mean in means[:, 0].tolist())}")
+    return rows[int(((entropies - means).abs() / means).amax(0).argmin())]
 
 
 def drawn(lanes: list[Lane]) -> str:
