@@ -1,8 +1,8 @@
 """The pictures of the live view and of the page that the docs show, from the small model inside the package.
 
 The puzzle is a typical one: of the first 500 that the task draws, the one whose cumulative entropies lie nearest to the
-means of the planners that are shown, as shares of these means. Needs Chromium and its driver (Debian: chromium, chromium-driver) and
-selenium.
+means of the planners that are shown, as shares of these means. Needs Chromium and its driver (Debian: chromium,
+chromium-driver) and selenium.
 
     python benchmarks/screenshots.py
     python benchmarks/screenshots.py --out /tmp/pictures

@@ -28,7 +28,7 @@ def test_the_command_prints_the_table_and_writes_the_report(tmp_path: Path) -> N
     rows = [line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith("2  ")]
     assert [row[1] for row in rows] == ["random", "confidence", "margin", "entropy", "info-gain"]
     adaptive = [line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("own  ")]
-    bounded = ["bounded-chain:bound=0.02", "bounded-chain", "bounded-chain:bound=0.5"]
+    bounded = ["bounded-chain", "bounded-chain:slack=0.4", "bounded-chain:slack=0.8"]
     assert adaptive == ["eb:gamma=0.02", "eb", "eb:gamma=0.5", *bounded]
     assert [line for line in done.stdout.splitlines() if re.match(r" *eb +3 +\d+ \[", line)]
     assert len(json.loads((tmp_path / "summaries.json").read_text())["settings"]) == 11
@@ -160,7 +160,7 @@ def test_a_toml_file_gives_the_options_and_the_command_line_comes_first(tmp_path
     ("text", "word"),
     [
         ("planer = 1", "no option 'planer'"),
-        ("a = ", "no TOML file"),
+        ("a = ", "not a TOML file"),
         ("items = [1, 2]", "items takes one value"),
         ("[items]\na = 1", "items takes one value"),
         ("items = 1.9", "'1.9' is not a valid integer"),

@@ -1,6 +1,6 @@
 """The figures of a comparison: what is drawn is what the summaries say, for few settings and for many."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,10 @@ def test_nothing_lies_over_anything_else(found: Comparison, tmp_path: Path) -> N
         assert title.y0 >= max(panel.y1 for panel in panels) - 1
         assert legend.y1 <= min(panel.y0 for panel in panels) + 1
         assert min(axes.get_window_extent().width for axes in figure.axes if axes.axison) >= 300
+        for axes in figure.axes:
+            names, panel = [text.get_window_extent() for text in axes.texts], axes.get_window_extent()
+            assert not any(one.overlaps(other) for one, other in combinations(names, 2))
+            assert all(panel.x0 <= name.x0 and name.y1 <= panel.y1 for name in names)
     written = found.plot(tmp_path)
     assert {file.name for file in written} == {f"{n}.{k}" for n in (*AXES, "order") for k in ("png", "svg")}
 

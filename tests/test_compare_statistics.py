@@ -300,6 +300,7 @@ def test_the_area_of_one_item_has_no_interval() -> None:
         ("eb", "eb", "eb"),
         ("eb:gamma=0.02,proxy=margin", "eb:proxy=margin", "gamma=0.02"),
         ("speculate:(eb:gamma=0.02),drafts=4", "speculate:planner=(eb)", "gamma=0.02, drafts=4"),
+        ("bounded-chain:slack=inf", "bounded-chain", "slack=inf"),
     ],
 )
 def test_a_family_is_a_planner_without_its_numbers(planner: str, family: str, dials: str) -> None:

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from ..compare import Comparison, Setting
     from ..tasks.base import Task
 
-_BOUNDS = (0.02, 0.1, 0.5)
-_ADAPTIVE = (*(f"eb:gamma={bound}" for bound in _BOUNDS), *(f"bounded-chain:bound={bound}" for bound in _BOUNDS))
+_ADAPTIVE = (
+    *(f"eb:gamma={gamma}" for gamma in (0.02, 0.1, 0.5)),
+    *(f"bounded-chain:slack={slack}" for slack in (0.2, 0.4, 0.8)),
+)
 PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain", *_ADAPTIVE)
 """What is compared unless planners are named. The last ones choose how many positions a step fills, whatever K is."""
 _REPORT = "report.md"

@@ -173,6 +173,7 @@ def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
     apart = "; points of the same cost are set slightly apart" if axis.costs else ""
     note = f"Bars are 95% intervals. A line joins a planner's settings: K and other numbers{apart}."
     legend(figure, panels[: len(places)], entries, note)
+    _thin_out(figure)
     return figure
 
 
@@ -200,6 +201,20 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: 
             text, where = shortened(s.setting.dials, _LONGEST_NAME // 2), (aside * point[0], point[1])
             style = {"fontsize": 7, "ha": "right", "va": "bottom", "color": "0.3"}
             axes.annotate(text, where, xytext=(-5, 4), textcoords="offset points", **style)
+
+
+def _thin_out(figure: Any) -> None:
+    """Take names of points away that would lie over another name, or reach out of their panel."""
+    figure.draw_without_rendering()  # only then is it known where everything lies
+    for axes in figure.axes:
+        kept: list[Any] = []
+        for text in list(axes.texts):
+            # A title, which comes later, takes some of the height, and names come nearer to each other.
+            box, panel = text.get_window_extent().padded(3), axes.get_window_extent()
+            if box.x0 < panel.x0 or box.y1 > panel.y1 or any(box.overlaps(other) for other in kept):
+                text.remove()
+            else:
+                kept.append(box)
 
 
 def _bars(intervals: Sequence[Interval]) -> list[list[float]]:

@@ -13,7 +13,6 @@ from ..caches import CacheStrategy
 from ..canvas import Span
 from ..contract import needs_of
 from ..errors import SpecError, repr_of, require
-from ..fields import is_number
 from ..planners.base import PositionPlanner
 from ..planners.scores import Confidence, Entropy, Margin
 from ..registry.specs import Spec, build, default_of, describe
@@ -148,7 +147,7 @@ def _family_of(part: Any) -> str:
         name = Spec.parse(describe(part)).name
     except SpecError:
         name = type(part).__name__
-    words = {key: value for key, value in changed.items() if not is_number(value)}
+    words = {key: value for key, value in changed.items() if not _is_dial(value)}
     texts = [f"{key}=({_family_of(v)})" if is_dataclass(v) else f"{key}={v}" for key, v in words.items()]
     return name + (":" + ",".join(texts) if texts else "")
 
@@ -157,8 +156,13 @@ def _dials_of(part: Any) -> list[str]:
     """The numbers of a part, and of those inside it, that are not at their defaults."""
     found: list[str] = []
     for name, value in _changed(part).items():
-        found += [f"{name}={value}"] if is_number(value) else _dials_of(value)
+        found += [f"{name}={value}"] if _is_dial(value) else _dials_of(value)
     return found
+
+
+def _is_dial(value: Any) -> bool:
+    """Whether a parameter is a number, `inf` among them."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _changed(part: Any) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class BoundedChain(PositionPlanner):
     """
 
     bound: float = 0.1
-    slack: float = 0.4
+    slack: float = 0.2
     drafts: int = 8
     candidates: int = 0
     position_temperature: float = 0.1

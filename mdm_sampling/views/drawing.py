@@ -119,10 +119,10 @@ def counted(many: float, one: str) -> str:
     return f"{many:g} {one if many == 1 else f'{one}s'}"
 
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#888888", "#999933")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9467BD", "#999933")
 MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
-"""Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Grey stands for their black, which
-is lost on a dark page. Curves differ in marker as well."""
+"""Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Purple stands for their black,
+which is lost on a dark page. Curves differ in marker as well."""
 
 
 def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
