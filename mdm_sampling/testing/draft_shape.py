@@ -137,7 +137,7 @@ def _check_contract(shape: DraftShape, examples: int) -> None:
         probe = _Probe(shape, _told(case), {})
         with blamed(shape, "drafts, and a run that comes to its end", _told(case)):
             decode(replace(case, planner=Speculate(case.planner, _DRAFTS, probe)))
-            decode(replace(case, planner=BoundedChain(0.5, _DRAFTS, shape=probe)))
+            decode(replace(case, planner=BoundedChain(0.5, drafts=_DRAFTS, shape=probe)))
 
     for_all(_speculable(), examples, check)
 
