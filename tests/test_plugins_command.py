@@ -174,7 +174,7 @@ def test_check_of_a_plugin_names_the_fault_and_what_it_could_not_check(tmp_path:
     assert "2 parts do not conform, or could not be checked" in checked.stderr
     given = cli(tmp_path, "plugins", "check", "needy:file=x", "--examples", "5")
     assert given.returncode == 0, given.stdout + given.stderr
-    assert given.stdout.count("  ok  ") == 6
+    assert given.stdout.count("  ok  ") == 7
 
 
 @needs("a minute")
