@@ -6,8 +6,8 @@ from importlib.metadata import version as version_of
 from sphinx.application import Sphinx
 
 project = "mdm-sampling"
-author = "The authors of mdm-sampling"
-copyright = "The authors of mdm-sampling, Apache-2.0"
+author = "the mdm-sampling maintainers"
+copyright = f"{author}, Apache-2.0"
 version = release = version_of("mdm-sampling")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

@@ -169,10 +169,10 @@ def test_it_needs_fewer_forwards_than_eb_sampler(cache: str) -> None:
     sampler = mdm.load("embedded", max_new_tokens=20).replace(cache=cache, block_size=10)
     puzzles = [item.prompt for item in mdm.Sudoku(4, form="prompt").items(12, 5)]
     called = {}
-    for planner in ("eb:0.02", "bounded-chain:0.1"):
+    for planner in ("eb:0.1", "bounded-chain:0.1"):
         result = sampler.replace(planner=planner).generate(puzzles, batch_size=12)
         called[planner] = sum(row.sequential_forwards for row in result.rows)
-    assert called["bounded-chain:0.1"] < 0.7 * called["eb:0.02"]
+    assert called["bounded-chain:0.1"] < 0.8 * called["eb:0.1"]
 
 
 def test_a_chain_is_the_cheapest_one() -> None:

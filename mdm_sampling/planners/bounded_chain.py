@@ -46,8 +46,8 @@ class BoundedChain(PositionPlanner):
 
     Args:
         bound: in nats, 0 or more; the larger it is, the fewer steps.
-        slack: in nats, 0 or more. The larger it is, the fewer steps: otherwise a draft, which may be short of a sure
-            position, is no way on. With `inf` any single position is a step, however unsure it is.
+        slack: in nats, 0 or more: how much less sure than the surest masked position the others of a step may be. The
+            larger it is, the fewer steps. With `inf` any single position is a step, however unsure it is.
         drafts: larger moves that are looked at in each row. They save forwards.
         candidates: perturbed moves that are looked at in each row. With neither these nor drafts, and a slack of `inf`,
             this is EB-Sampler, whose next prediction comes from a lookahead.
@@ -135,7 +135,9 @@ class BoundedChain(PositionPlanner):
         linked = (number > 0) & step.masked
         next_number = number.masked_fill(~linked, _LAST).amin(-1, keepdim=True)
         now = linked & (number == next_number)
-        allowed = _keeps(step.prediction.entropy, now, step.masked, self.bound, self.slack)
+        entropy = step.prediction.entropy
+        paid = entropy * now
+        allowed = _keeps(paid.sum(-1), paid.amax(-1), _surest(entropy, step.masked), self.bound, self.slack)
         goes_on = now.any(-1) & allowed & ~(now & (step.tokens != tokens)).any(-1)
         unmask = torch.where(step.is_last.unsqueeze(-1), step.masked, now)
         return waiting(Plan(unmask, memory=_remembered(number.masked_fill(now, 0), tokens)), ~goes_on)
@@ -165,12 +167,11 @@ def _surest(entropy: Tensor, masked: Tensor) -> Tensor:
     return entropy.masked_fill(~masked, inf).amin(-1)
 
 
-def _keeps(entropy: Tensor, new: Tensor, masked: Tensor, bound: float, slack: float) -> Tensor:
-    """Whether a step that fills the positions `new` of the masked ones keeps to the bound, [...]."""
-    filled = entropy * new
-    largest = filled.amax(-1)
-    together = filled.sum(-1) - largest <= bound + _ROUNDING
-    return together & (largest <= _surest(entropy, masked) + slack + _ROUNDING)
+def _keeps(cost: Tensor, largest: Tensor, surest: Tensor, bound: float, slack: float) -> Tensor:
+    """Whether steps keep to the bound: the sum of the entropies that each fills, the largest of them, and the lowest of
+    all masked positions, [...] each -> bool [...].
+    """
+    return (cost - largest <= bound + _ROUNDING) & (largest <= surest + slack + _ROUNDING)
 
 
 _ROUNDING = 1e-6
@@ -236,9 +237,9 @@ class _Moves:
         The cost is the entropies, after i, of the positions that j fills beyond it.
         """
         new = self.unmask[None] & ~self.unmask[:, None]
-        entropy = self.entropy[:, None]
-        costs = (entropy * new).sum(-1)
-        allowed = _keeps(entropy, new, self.masked[:, None], bound, slack)
+        paid = self.entropy[:, None] * new
+        costs = paid.sum(-1)
+        allowed = _keeps(costs, paid.amax(-1), _surest(self.entropy, self.masked)[:, None], bound, slack)
         inside = ~(self.unmask[:, None] & ~self.unmask[None]).any(-1) & new.any(-1)
         same = ~(self.unmask[:, None] & (self.tokens[:, None] != self.tokens[None])).any(-1)
         drafted = ~(new & (self.likeliest[:, None] != self.tokens[None])).any(-1)

@@ -270,7 +270,7 @@ class Registry:
 
 
 def _check_part(kind: str, name: str, part: object) -> None:
-    """Raise `RegistrationError` for what is not part of this kind: a frozen dataclass that implements its interface."""
+    """Raise `RegistrationError` for what is not a part of the kind: a frozen dataclass with the kind's interface."""
     base = KINDS[kind]
     if not (isinstance(part, type) and issubclass(part, base)):
         raise RegistrationError(f"{name!r} in {kind} must be a subclass of {base.__name__}, got {part!r}")

@@ -91,6 +91,14 @@ def _probed(planner: PositionPlanner, case: Case) -> Case:
     return replace(case, planner=_Probe(planner, case))
 
 
+def _steps_of(planner: PositionPlanner, case: Case) -> list[tuple[Step, Plan]]:
+    """The steps that a planner is shown while a case is decoded, with its plans."""
+    log: list[tuple[Step, Plan]] = []
+    with blamed(planner, "a plan", case):
+        decode(replace(case, planner=_Probe(planner, case, (log,))))
+    return log
+
+
 def _check_contract(planner: PositionPlanner, examples: int) -> None:
     """Only masked positions, progress in each row, real tokens, an end, and nothing changed that was given."""
 
@@ -132,10 +140,7 @@ def _check_drafts(planner: PositionPlanner, examples: int) -> None:
     """
 
     def check(case: Case) -> None:
-        log: list[tuple[Step, Plan]] = []
-        with blamed(planner, "a plan", case):
-            decode(replace(case, planner=_Probe(planner, case, (log,))))
-        for step, plan in log:
+        for step, plan in _steps_of(planner, case):
             if step.may_wait and plan.tokens is not None:
                 claimed = plan.unmask & (plan.tokens != step.tokens)
                 got = f"{plan.tokens[claimed].tolist()} where the step proposes {step.tokens[claimed].tolist()}"
@@ -155,11 +160,8 @@ def _check_candidates(planner: PositionPlanner, examples: int) -> None:
     """
 
     def check(case: Case) -> None:
-        log: list[tuple[Step, Plan]] = []
-        with blamed(planner, "a plan", case):
-            decode(replace(case, planner=_Probe(planner, case, (log,))))
         prefix = case.rows[0][0]
-        for step, plan in log:
+        for step, plan in _steps_of(planner, case):
             if plan.candidates is not None:
                 _check_against_truth(planner, case, prefix + step.block_tokens[0].tolist(), plan.candidates)
 

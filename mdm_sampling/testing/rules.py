@@ -45,7 +45,7 @@ def run_rules(rules: Sequence[Rule], base: type[Any], part: Any, examples: int) 
     """Check a part of a kind against the kind's rules, in order.
 
     Raises:
-        SpecError: for something that is not part of that kind.
+        SpecError: for something that is not a part of that kind.
         ConformanceError: at the first rule that it breaks.
     """
     if not isinstance(part, base):
