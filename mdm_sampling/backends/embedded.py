@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from .base import BackendFamily, ModelBackend
-from .llada import LLaDA
+from .families.llada import LLaDA
 from .options import LoadOptions, ModelSource
 
 FOLDER = Path(__file__).parent / "embedded_model"

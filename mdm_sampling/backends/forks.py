@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..canvas import Canvas, Span
 from .attention import wrap_attention
-from .visibility import bias_of, visible_positions
+from .visibility import AttentionBlocks, bias_of, visible_positions
 
 if TYPE_CHECKING:
     from .slots import TransformerSlots
@@ -32,11 +32,11 @@ class Fork:
         canvas: the candidates' canvas, [n t].
         span: the positions that are computed; the slots of all other positions are shared.
         rows: int64 [n].
-        attention_block: see `visible_positions`.
+        blocks: of attention, see `visible_positions`.
     """
 
     def __init__(
-        self, slots: TransformerSlots, canvas: Canvas, span: Span, rows: Tensor, attention_block: int | None = None
+        self, slots: TransformerSlots, canvas: Canvas, span: Span, rows: Tensor, blocks: AttentionBlocks | None = None
     ) -> None:
         self.slots = slots
         self.span = span
@@ -47,7 +47,7 @@ class Fork:
         ]
         if self.batch > 1:
             self._rank_candidates()
-        self.visible = self._visible_parts(visible_positions(canvas, span, attention_block))
+        self.visible = self._visible_parts(visible_positions(canvas, span, blocks))
         self.biases: dict[Any, list[Tensor | None]] = {}
 
     def _rank_candidates(self) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Passed through to transformers, but for the last two.
+    """Passed through to transformers, but for the last three.
 
     Args:
         dtype: such as "bfloat16"; "auto" for the checkpoint's own: what config.json names, else what is stored.
@@ -23,6 +23,8 @@ class LoadOptions:
         quantization_config: a transformers quantisation config.
         revision: branch, tag or commit of a hub repository.
         mask_id: id of the mask token, for a checkpoint that does not say.
+        attention_block: positions of an attention block, for a block-causal checkpoint that does not say; 0 for full
+            attention.
         compile: whether to compile the model with `torch.compile`; the first steps then take about a minute longer.
             Tested with torch 2.13; older ones may mistake a shape.
     """
@@ -35,6 +37,7 @@ class LoadOptions:
     quantization_config: Any = None
     revision: str | None = None
     mask_id: int | None = None
+    attention_block: int | None = None
     compile: bool = False
 
 
@@ -49,6 +52,7 @@ class Loading(TypedDict, total=False):
     quantization_config: Any
     revision: str | None
     mask_id: int | None
+    attention_block: int | None
     compile: bool
 
 

@@ -223,9 +223,15 @@ class TextCodec:
         return None if unknown is not None and unknown in ids and unknown not in self.eos_ids else ids
 
 
-def find_mask_id(option: int | None, config: Mapping[str, Any], tokenizer: Any, vocab_size: int, source: str) -> int:
-    """The mask id from the option, the config or the tokenizer, in this order. Raises `ModelError` if none has it."""
-    for candidate in (option, config.get("mask_token_id"), getattr(tokenizer, "mask_token_id", None)):
+def find_mask_id(
+    option: int | None, config: Mapping[str, Any], published: int | None, tokenizer: Any, vocab_size: int, source: str
+) -> int:
+    """The mask id from the option, the config, the family's published checkpoints or the tokenizer, in this order.
+
+    Raises `ModelError` if none has it.
+    """
+    named = (option, config.get("mask_token_id"), published, getattr(tokenizer, "mask_token_id", None))
+    for candidate in named:
         if candidate is not None:
             if not is_whole(candidate) or not 0 <= candidate < vocab_size:
                 raise ModelError(f"{source}: the mask id {candidate!r} is outside the vocabulary [0, {vocab_size})")

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from ..canvas import Canvas, Span
 from ..errors import ModelError
-from ..fields import is_whole
 from .attention import is_flash
 from .base import ModelBackend, Slots
 from .files import first_sentence
@@ -18,7 +17,7 @@ from .forks import Fork, share_slots
 from .options import ModelSource
 from .slots import CopyingCache, OwnCache, TransformerSlots, WritingCache, cache_argument
 from .text import TextCodec, check_ids, ids_without_token
-from .visibility import bias_of, positions_of, visible_positions
+from .visibility import AttentionBlocks, bias_of, positions_of, visible_positions
 
 
 @final
@@ -34,8 +33,8 @@ class TransformerBackend(ModelBackend):
         mask_id: id of the mask token.
         look_back: 0 if row i of the output predicts position i; 1 for a right-shifted model such as Dream, which
             predicts position i from the hidden state at i - 1 and the first position of a row from its own.
-        attention_block: None for full attention. A block-causal model, such as SDAR, has attention blocks of so many
-            positions, counted from a row's first token: a position attends to its own block and to those before it.
+        attention_block: the `AttentionBlocks` of a block-causal model, such as SDAR, or their length; None for full
+            attention.
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
@@ -50,7 +49,7 @@ class TransformerBackend(ModelBackend):
         mask_id: int,
         *,
         look_back: int = 0,
-        attention_block: int | None = None,
+        attention_block: AttentionBlocks | int | None = None,
         eos_ids: tuple[int, ...] = (),
         tokenizer: Any = None,
         source: ModelSource | None = None,
@@ -59,8 +58,6 @@ class TransformerBackend(ModelBackend):
         _check_model(model)
         if look_back not in (0, 1):
             raise ModelError(f"look_back must be 0 or 1, got {look_back!r:.60}")
-        if attention_block is not None and (not is_whole(attention_block) or attention_block < 1):
-            raise ModelError(f"attention_block must be at least 1, got {attention_block!r:.60}")
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
         check_ids(mask_id, eos_ids, self.vocab_size)
         self.model = self.module = model
@@ -68,7 +65,7 @@ class TransformerBackend(ModelBackend):
         self._cache_argument = cache_argument(model.base_model)
         self.mask_id = mask_id
         self.look_back = look_back
-        self.attention_block = attention_block
+        self.attention_blocks = _blocks(attention_block)
         self.eos_ids = eos_ids
         pad = getattr(tokenizer, "pad_token_id", None)
         self.pad_id = next(i for i in (pad, *eos_ids, 0, 1) if i is not None and i != mask_id)
@@ -93,7 +90,7 @@ class TransformerBackend(ModelBackend):
         positions = positions_of(canvas)[:, fed.positions]
         fork = None
         if self.shares_slots and rows is not None and not whole:
-            fork = Fork(self._own(slots), canvas, fed, rows, self.attention_block)
+            fork = Fork(self._own(slots), canvas, fed, rows, self.attention_blocks)
         output = self.model.base_model(
             input_ids=canvas.tokens[:, fed.positions],
             attention_mask=self._mask(canvas, fed) if fork is None else None,
@@ -108,11 +105,11 @@ class TransformerBackend(ModelBackend):
 
     def _mask(self, canvas: Canvas, fed: Span) -> Tensor | None:
         """What hides positions from the forward over `fed`: a 2-D mask where padding alone does, else a bias."""
-        if self.attention_block is None:
+        if self.attention_blocks is None:
             return canvas.valid if canvas.padded else None
         if self.is_flash:
             raise ModelError("flash attention cannot be block-causal; use attn_implementation='sdpa'")
-        visible = visible_positions(canvas, fed, self.attention_block)
+        visible = visible_positions(canvas, fed, self.attention_blocks)
         return None if visible is None else bias_of(visible, self.model.dtype)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -169,6 +166,11 @@ class TransformerBackend(ModelBackend):
             )
         first = (positions[:, 1:] == 0).unsqueeze(-1)
         return torch.where(first.to(hidden.device), hidden[:, 1:], hidden[:, :-1])
+
+
+def _blocks(given: AttentionBlocks | int | None) -> AttentionBlocks | None:
+    """Attention blocks, of which the length alone may be given."""
+    return given if given is None or isinstance(given, AttentionBlocks) else AttentionBlocks(given)
 
 
 def _check_model(model: Any) -> None:

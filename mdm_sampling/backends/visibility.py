@@ -4,10 +4,42 @@ block.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from ..canvas import Canvas, Span
+from ..errors import ModelError
+from ..fields import is_whole
+
+
+@dataclass(frozen=True)
+class AttentionBlocks:
+    """Block-causal attention: a position sees its own attention block and those before it.
+
+    Args:
+        length: positions of a block.
+        counted_from: the "row"'s first token, or the end of the "prompt". The prompt's first block is then the short
+            one.
+    """
+
+    length: int
+    counted_from: Literal["row", "prompt"] = "row"
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.length) or self.length < 1:
+            raise ModelError(f"attention_block must be at least 1, got {self.length!r:.60}")
+        if self.counted_from not in ("row", "prompt"):
+            raise ModelError(f"attention_block: counted_from must be row or prompt, got {self.counted_from!r:.60}")
+
+    def numbers(self, canvas: Canvas) -> Tensor:
+        """Each position's block, int64 [b t]; they rise from left to right."""
+        if self.counted_from == "row":
+            return positions_of(canvas) // self.length
+        columns = torch.arange(canvas.length, device=canvas.tokens.device) - canvas.start
+        return (columns // self.length).expand(canvas.batch, -1)
 
 
 def positions_of(canvas: Canvas) -> Tensor:
@@ -15,18 +47,17 @@ def positions_of(canvas: Canvas) -> Tensor:
     return (canvas.valid.cumsum(1) - 1).clamp(min=0)
 
 
-def visible_positions(canvas: Canvas, span: Span, attention_block: int | None) -> Tensor | None:
+def visible_positions(canvas: Canvas, span: Span, blocks: AttentionBlocks | None) -> Tensor | None:
     """What the positions of `span` attend to: bool [b 1 t] if it is the same for all of them, else [b l t]; None for
     all.
 
     Args:
-        attention_block: None for full attention. Otherwise a position sees its own attention block of so many
-            positions, counted from the row's first token, and those before it.
+        blocks: None for full attention.
     """
-    if attention_block is None:
+    if blocks is None:
         return canvas.valid[:, None] if canvas.padded else None
-    blocks = positions_of(canvas) // attention_block
-    return (blocks[:, span.positions, None] >= blocks[:, None]) & canvas.valid[:, None]
+    numbers = blocks.numbers(canvas)
+    return (numbers[:, span.positions, None] >= numbers[:, None]) & canvas.valid[:, None]
 
 
 def bias_of(visible: Tensor, dtype: torch.dtype) -> Tensor:

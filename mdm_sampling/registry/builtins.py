@@ -1,8 +1,8 @@
 """The built-in parts, registered through the same hooks as everybody else's."""
 
-from ..backends.dream import Dream
+from ..backends.families.dream import Dream
 from ..backends.embedded import Embedded
-from ..backends.llada import LLaDA
+from ..backends.families.llada import LLaDA
 from ..caches import DualCache, NoCache, PrefixCache, Refresh
 from ..planners.bounded_chain import BoundedChain
 from ..planners.bypass import Bypass

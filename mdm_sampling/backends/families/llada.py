@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
-from ..errors import ModelError
-from .attention import is_flash, wrap_attention
-from .base import BackendFamily, ModelBackend
-from .options import LoadOptions, ModelSource
+from ...errors import ModelError
+from ..attention import is_flash, wrap_attention
+from .base import Checkpoint, CheckpointFamily, CheckpointFormat
 
 _BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
-_WEIGHTS = {
+WEIGHTS = {
     r"^model\.transformer\.wte\.": "model.embed_tokens.",
     r"^model\.transformer\.ln_f\.": "model.norm.",
     r"^model\.transformer\.ff_out\.": "lm_head.",
@@ -47,52 +46,46 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "scale_logits": (False, None),
     "input_emb_norm": (False, None),
 }
-_TURN_ENDS = ("<|eot_id|>",)
 
 
 @final
 @dataclass(frozen=True)
-class LLaDA(BackendFamily):
+class LLaDA(CheckpointFamily):
     """LLaDA-8B-Base, LLaDA-8B-Instruct, LLaDA-1.5 and other checkpoints in their format."""
 
-    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
-        return config is not None and config.get("model_type") == "llada"
+    format = CheckpointFormat(
+        checkpoints=(
+            "GSAI-ML/LLaDA-8B-Base",
+            "GSAI-ML/LLaDA-8B-Instruct",
+            "GSAI-ML/LLaDA-1.5",
+            "d3LLM/d3LLM_LLaDA",
+        ),
+        architectures=("LLaDAModelLM",),
+        model_types=("llada",),
+        keys=("d_model",),
+        supported=_SUPPORTED,
+        weights=WEIGHTS,
+        turn_ends=("<|eot_id|>",),
+        tokenizer="PreTrainedTokenizerFast",
+    )
 
-    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
-        from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
+        return llama_config(config, source)
 
-        from .checkpoint import load_strictly, load_tokenizer
-        from .config import flag
-        from .files import read_generation_config
-        from .text import find_eos_ids, find_mask_id
-        from .transformer import TransformerBackend
+    def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
+        from ..config import flag
 
-        config = config or {}
-        native = _llama_config(config, source)
-        generation = read_generation_config(source, options.revision)
-        tokenizer = load_tokenizer(PreTrainedTokenizerFast, source, options.revision)
-        mask_id = find_mask_id(options.mask_id, config, tokenizer, native.vocab_size, source)
-        in_float32 = flag(config, "rope_full_precision", source, default=True)
-        model = load_strictly(LlamaForCausalLM, source, native, config, options, _WEIGHTS)
-        _check_vocabulary(config, mask_id, tokenizer, source)
-        if in_float32:
+        _check_vocabulary(checkpoint)
+        if flag(checkpoint.config, "rope_full_precision", checkpoint.source, default=True):
             _rotate_in_float32(model)
-        return TransformerBackend(
-            model,
-            mask_id,
-            eos_ids=find_eos_ids(config, generation, tokenizer, _TURN_ENDS),
-            tokenizer=tokenizer,
-            source=ModelSource(source, "llada", options),
-        )
 
 
-def _llama_config(config: Mapping[str, Any], source: str) -> Any:
+def llama_config(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
-    from .config import epsilon, field, flag, optional_field, refuse_unsupported, rotary_base
+    from ..config import epsilon, field, flag, optional_field, rotary_base
 
-    refuse_unsupported(config, _SUPPORTED, source)
     width = field(config, "d_model", source)
     heads = field(config, "n_heads", source)
     return LlamaConfig(
@@ -114,18 +107,19 @@ def _llama_config(config: Mapping[str, Any], source: str) -> Any:
     )
 
 
-def _check_vocabulary(config: Mapping[str, Any], mask_id: int, tokenizer: Any, source: str) -> None:
+def _check_vocabulary(checkpoint: Checkpoint) -> None:
     """Raise `ModelError` for a `vocab_size` that contradicts `embedding_size`, the mask or the tokenizer.
 
     The embeddings may have more rows than there are tokens, never fewer.
     """
-    from .config import optional_field
+    from ..config import optional_field
 
-    size, rows = (optional_field(config, name, source) for name in ("vocab_size", "embedding_size"))
+    source, tokenizer = checkpoint.source, checkpoint.tokenizer
+    size, rows = (optional_field(checkpoint.config, name, source) for name in ("vocab_size", "embedding_size"))
     if size is None or rows is None:
         return
     tokens = [] if tokenizer is None else [token for token in tokenizer.get_vocab().values() if token < rows]
-    last = max([mask_id, *tokens])
+    last = max([checkpoint.mask_id, *tokens])
     if not last < size <= rows:
         raise ModelError(
             f"{source}: config.json says vocab_size={size} beside embedding_size={rows}, and the last token is {last}"

@@ -1,0 +1,160 @@
+"""A family of checkpoints as an entry of a table: how it is recognised, and what its native class does not know."""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...errors import ModelError
+from ..base import BackendFamily, ModelBackend
+from ..options import LoadOptions
+
+if TYPE_CHECKING:
+    from ..visibility import AttentionBlocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFormat:
+    """What the published checkpoints of a family look like.
+
+    A checkpoint is recognised by its `model_type` and by the first of the `architectures` that its config.json names,
+    or by its keys where it names none: several families share a type.
+
+    Args:
+        checkpoints: the published ones that have it, for people.
+        model_types: the types that config.json may name.
+        architectures: the classes that it may name.
+        keys: what it must hold if it names no class.
+        supported: keys of config.json with the values that are computed; others are refused.
+        weights: regular expressions of published weight names -> the native class's names.
+        look_back: 1 if the model is right-shifted, see `TransformerBackend`.
+        block_length: of block-causal attention, where neither an option nor config.json nor the name says it; None for
+            full attention.
+        block_key: the key of config.json that says it.
+        block_in_name: a regular expression that finds it in the name of a folder or repository.
+        blocks_from: where attention blocks are counted from, see `AttentionBlocks`.
+        mask_id: where neither an option nor config.json says it; None to ask the tokenizer.
+        turn_ends: texts of tokens that end a turn.
+        tokenizer: transformers' class for it.
+    """
+
+    checkpoints: Sequence[str]
+    model_types: Sequence[str]
+    architectures: Sequence[str]
+    keys: Sequence[str] = ()
+    supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    look_back: Literal[0, 1] = 0
+    block_length: int | None = None
+    block_key: str = "block_size"
+    block_in_name: str | None = None
+    blocks_from: Literal["row", "prompt"] = "row"
+    mask_id: int | None = None
+    turn_ends: Sequence[str] = ("<|im_end|>",)
+    tokenizer: str = "Qwen2Tokenizer"
+
+    def claims(self, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a checkpoint of this format."""
+        if str(config.get("model_type")).lower() not in [each.lower() for each in self.model_types]:
+            return False
+        named = config.get("architectures")
+        if isinstance(named, list) and named:
+            return named[0] in self.architectures
+        return all(key in config for key in self.keys)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is being loaded.
+
+    Attributes:
+        source: folder or hub id.
+        config: its config.json.
+        mask_id: id of its mask token.
+        tokenizer: its tokenizer, or None.
+    """
+
+    source: str
+    config: Mapping[str, Any]
+    mask_id: int
+    tokenizer: Any
+
+
+class CheckpointFamily(BackendFamily):
+    """A family whose hidden states a native class of transformers computes; weights are loaded strictly.
+
+    A subclass has a `format`, the entry of the table, and says what the class's config is. Families are frozen
+    dataclasses without fields. No remote code is ever run.
+    """
+
+    format: ClassVar[CheckpointFormat]
+
+    @abstractmethod
+    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
+        """The native config with `is_causal=False`, from config.json's keys; see `trunks`.
+
+        Raises `ModelError` for a missing key and for what the native class does not compute.
+        """
+
+    def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
+        """Change the loaded model where its native class computes something else. Nothing, unless overridden."""
+
+    def attention_blocks(self, config: Mapping[str, Any], source: str) -> AttentionBlocks | None:
+        """The blocks of block-causal attention, as config.json, the checkpoint's name or the format says; None if
+        attention is full.
+        """
+        from ..config import optional_field
+        from ..visibility import AttentionBlocks
+
+        form = self.format
+        if form.block_length is None:
+            return None
+        found = form.block_in_name and re.search(form.block_in_name, PurePath(source).name)
+        length = optional_field(config, form.block_key, source) or int(found[1] if found else form.block_length)
+        return AttentionBlocks(length, form.blocks_from)
+
+    def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
+        return config is not None and self.format.claims(config)
+
+    def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
+        import transformers
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+        from ..checkpoint import load_strictly, load_tokenizer
+        from ..config import refuse_unsupported
+        from ..files import read_generation_config
+        from ..text import find_eos_ids, find_mask_id
+        from ..transformer import TransformerBackend
+
+        config, form = config or {}, self.format
+        refuse_unsupported(config, form.supported, source)
+        native = self.native_config(config, source)
+        blocks = self._blocks(config, source, options.attention_block)
+        generation = read_generation_config(source, options.revision)
+        tokenizer = load_tokenizer(getattr(transformers, form.tokenizer), source, options.revision)
+        mask_id = find_mask_id(options.mask_id, config, form.mask_id, tokenizer, native.vocab_size, source)
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(native)]
+        model = load_strictly(model_class, source, native, config, options, dict(form.weights))
+        self.adapt(model, Checkpoint(source, config, mask_id, tokenizer))
+        return TransformerBackend(
+            model,
+            mask_id,
+            look_back=form.look_back,
+            attention_block=blocks,
+            eos_ids=find_eos_ids(config, generation, tokenizer, form.turn_ends),
+            tokenizer=tokenizer,
+        )
+
+    def _blocks(self, config: Mapping[str, Any], source: str, option: int | None) -> AttentionBlocks | None:
+        """The attention blocks; the option's length, of which 0 means full attention, comes first."""
+        from ..visibility import AttentionBlocks
+
+        if option is None:
+            return self.attention_blocks(config, source)
+        if self.format.block_length is None:
+            raise ModelError(f"{source}: attention_block={option} would be wrong: its attention is full")
+        return AttentionBlocks(option, self.format.blocks_from) if option else None
