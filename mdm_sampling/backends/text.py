@@ -279,16 +279,19 @@ def check_ids(mask_id: int, eos_ids: Sequence[int], vocab_size: int) -> None:
         raise ModelError(f"the mask id {mask_id} is also an end id, so a text would end at its first mask")
 
 
-def ids_without_token(tokenizer: Any, vocab_size: int, ends: Sequence[int]) -> tuple[range, ...]:
-    """The ids that the model has a row for and the tokenizer has no token for, as ranges in rising order.
+def ids_without_token(
+    tokenizer: Any, vocab_size: int, ends: Sequence[int], text_size: int | None = None
+) -> tuple[range, ...]:
+    """The ids that the model has a row for and that are no token of a text, as ranges in rising order.
 
     Embeddings often have more rows than there are tokens. An id that `ends` a text counts as a token, since nothing
-    has to be written for it. Without a tokenizer, or with one that does not list its tokens, there are none.
+    has to be written for it. Without a tokenizer, or with one that does not list its tokens, all below `text_size` are.
     """
+    size = vocab_size if text_size is None else min(text_size, vocab_size)
     vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
-    tokens = sorted(token for token in {*vocabulary.values(), *ends} if 0 <= token < vocab_size)
+    tokens = sorted(token for token in {*vocabulary.values(), *ends} if 0 <= token < size)
     if not vocabulary or not tokens:
-        return ()
+        return () if size == vocab_size else (range(size, vocab_size),)
     bounds = [-1, *tokens, vocab_size]
     gaps = (range(before + 1, after) for before, after in pairwise(bounds))
     return tuple(gap for gap in gaps if gap)

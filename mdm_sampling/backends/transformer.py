@@ -38,6 +38,8 @@ class TransformerBackend(ModelBackend):
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
+        text_size: the first id that is not text, such as an image's; it and those above are never predicted. None: all
+            ids are text.
         shares_slots: whether the candidates of a lookahead share their row's slots; if not, each gets a copy, one
             layer at a time, and the model's own attention does the rest. None shares them where the model's attention
             can be wrapped, which that of flash attention cannot.
@@ -53,6 +55,7 @@ class TransformerBackend(ModelBackend):
         eos_ids: tuple[int, ...] = (),
         tokenizer: Any = None,
         source: ModelSource | None = None,
+        text_size: int | None = None,
         shares_slots: bool | None = None,
     ) -> None:
         _check_model(model)
@@ -72,7 +75,7 @@ class TransformerBackend(ModelBackend):
         self.max_length = getattr(model.config, "max_position_embeddings", None)
         # Weights that are offloaded lie on `meta`; canvases go to the first that are not.
         self.device = next(p.device for p in model.parameters() if p.device.type != "meta")
-        self.unused_ids = ids_without_token(tokenizer, self.vocab_size, eos_ids)
+        self.unused_ids = ids_without_token(tokenizer, self.vocab_size, eos_ids, text_size)
         self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
         self.source = source
         self.shares_slots = not self.is_flash if shares_slots is None else shares_slots

@@ -1,8 +1,18 @@
 """The built-in parts, registered through the same hooks as everybody else's."""
 
-from ..backends.families.dream import Dream
 from ..backends.embedded import Embedded
+from ..backends.families.a2d import A2D
+from ..backends.families.adapted import DiffuLLaMA, OpenDCoder
+from ..backends.families.dream import Dream
+from ..backends.families.dream_reasoner import DreamReasoner
+from ..backends.families.fast_dllm import FastDLLM
+from ..backends.families.illada import ILLaDA
 from ..backends.families.llada import LLaDA
+from ..backends.families.llada_moe import LLaDAMoE
+from ..backends.families.mmada import MMaDA
+from ..backends.families.rnd1 import RND1
+from ..backends.families.sdar import SDAR, SDARMoE
+from ..backends.families.stable_diffcoder import StableDiffCoder
 from ..caches import DualCache, NoCache, PrefixCache, Refresh
 from ..planners.bounded_chain import BoundedChain
 from ..planners.bypass import Bypass
@@ -28,6 +38,18 @@ def register_backends(register: Register) -> None:
     register("embedded", Embedded)
     register("llada", LLaDA)
     register("dream", Dream)
+    register("sdar", SDAR)
+    register("sdar-moe", SDARMoE)
+    register("a2d", A2D)
+    register("llada-moe", LLaDAMoE)
+    register("mmada", MMaDA)
+    register("fast-dllm", FastDLLM)
+    register("dream-reasoner", DreamReasoner)
+    register("illada", ILLaDA)
+    register("stable-diffcoder", StableDiffCoder)
+    register("rnd1", RND1)
+    register("open-dcoder", OpenDCoder)
+    register("diffullama", DiffuLLaMA)
 
 
 @hookimpl

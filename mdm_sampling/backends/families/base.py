@@ -26,9 +26,10 @@ class CheckpointFormat:
 
     Args:
         checkpoints: the published ones that have it, for people.
-        model_types: the types that config.json may name.
-        architectures: the classes that it may name.
-        keys: what it must hold if it names no class.
+        model_types: the types that config.json may name, in small letters; none if its class alone decides.
+        architectures: the classes that it may name; none if its type alone decides. With neither of the two the user
+            has to name the family.
+        keys: what it must hold if it names no class; None if it must name one.
         supported: keys of config.json with the values that are computed; others are refused.
         weights: regular expressions of published weight names -> the native class's names.
         look_back: 1 if the model is right-shifted, see `TransformerBackend`.
@@ -43,9 +44,9 @@ class CheckpointFormat:
     """
 
     checkpoints: Sequence[str]
-    model_types: Sequence[str]
-    architectures: Sequence[str]
-    keys: Sequence[str] = ()
+    model_types: Sequence[str] = ()
+    architectures: Sequence[str] = ()
+    keys: Sequence[str] | None = ()
     supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     look_back: Literal[0, 1] = 0
@@ -59,12 +60,12 @@ class CheckpointFormat:
 
     def claims(self, config: Mapping[str, Any]) -> bool:
         """Whether config.json describes a checkpoint of this format."""
-        if str(config.get("model_type")).lower() not in [each.lower() for each in self.model_types]:
+        if self.model_types and str(config.get("model_type")).lower() not in self.model_types:
             return False
         named = config.get("architectures")
-        if isinstance(named, list) and named:
+        if isinstance(named, list) and named and (self.architectures or not self.model_types):
             return named[0] in self.architectures
-        return all(key in config for key in self.keys)
+        return bool(self.model_types) and self.keys is not None and all(key in config for key in self.keys)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ class CheckpointFamily(BackendFamily):
         length = optional_field(config, form.block_key, source) or int(found[1] if found else form.block_length)
         return AttentionBlocks(length, form.blocks_from)
 
+    def text_size(self, config: Mapping[str, Any], source: str) -> int | None:
+        """The first id that is not text, such as an image's; it and those above are never predicted. None: all are."""
+        return None
+
     def recognises(self, source: str, config: Mapping[str, Any] | None) -> bool:
         return config is not None and self.format.claims(config)
 
@@ -147,6 +152,7 @@ class CheckpointFamily(BackendFamily):
             attention_block=blocks,
             eos_ids=find_eos_ids(config, generation, tokenizer, form.turn_ends),
             tokenizer=tokenizer,
+            text_size=self.text_size(config, source),
         )
 
     def _blocks(self, config: Mapping[str, Any], source: str, option: int | None) -> AttentionBlocks | None:

@@ -73,11 +73,8 @@ class LLaDA(CheckpointFamily):
         return llama_config(config, source)
 
     def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
-        from ..config import flag
-
         _check_vocabulary(checkpoint)
-        if flag(checkpoint.config, "rope_full_precision", checkpoint.source, default=True):
-            _rotate_in_float32(model)
+        rotate_as_published(model, checkpoint)
 
 
 def llama_config(config: Mapping[str, Any], source: str) -> Any:
@@ -124,6 +121,14 @@ def _check_vocabulary(checkpoint: Checkpoint) -> None:
         raise ModelError(
             f"{source}: config.json says vocab_size={size} beside embedding_size={rows}, and the last token is {last}"
         )
+
+
+def rotate_as_published(model: Any, checkpoint: Checkpoint) -> None:
+    """Rotate queries and keys in float32, unless config.json says `rope_full_precision: false`."""
+    from ..config import flag
+
+    if flag(checkpoint.config, "rope_full_precision", checkpoint.source, default=True):
+        _rotate_in_float32(model)
 
 
 def _rotate_in_float32(model: Any) -> None:

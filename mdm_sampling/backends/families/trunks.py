@@ -22,14 +22,14 @@ def qwen2(config: Mapping[str, Any], source: str) -> Any:
     """A `Qwen2Config`: biases at queries, keys and values."""
     from transformers import Qwen2Config
 
-    return Qwen2Config(**_decoder(config, source), use_sliding_window=False)
+    return Qwen2Config(**decoder(config, source), use_sliding_window=False)
 
 
 def qwen3(config: Mapping[str, Any], source: str) -> Any:
     """A `Qwen3Config`: queries and keys are normed head by head."""
     from transformers import Qwen3Config
 
-    return Qwen3Config(**_decoder(config, source), **_heads(config, source), use_sliding_window=False)
+    return Qwen3Config(**decoder(config, source), **heads(config, source), use_sliding_window=False)
 
 
 def llama(config: Mapping[str, Any], source: str) -> Any:
@@ -37,7 +37,7 @@ def llama(config: Mapping[str, Any], source: str) -> Any:
     from transformers import LlamaConfig
 
     mlp_bias = flag(config, "mlp_bias", source, default=False)
-    return LlamaConfig(**_decoder(config, source), **_heads(config, source), mlp_bias=mlp_bias)
+    return LlamaConfig(**decoder(config, source), **heads(config, source), mlp_bias=mlp_bias)
 
 
 def qwen3_moe(config: Mapping[str, Any], source: str) -> Any:
@@ -46,8 +46,8 @@ def qwen3_moe(config: Mapping[str, Any], source: str) -> Any:
 
     refuse_unsupported(config, {"decoder_sparse_step": (1, None)}, source)
     return Qwen3MoeConfig(
-        **_decoder(config, source),
-        **_heads(config, source),
+        **decoder(config, source),
+        **heads(config, source),
         **experts(config, source, "moe_intermediate_size"),
         norm_topk_prob=_required_flag(config, "norm_topk_prob", source),
         mlp_only_layers=_layers(config, "mlp_only_layers", source),
@@ -67,18 +67,18 @@ def experts(config: Mapping[str, Any], source: str, width: str) -> dict[str, int
     }
 
 
-def _decoder(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+def decoder(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """What all of these configs have."""
     refuse_unsupported(config, _DECODER, source)
     _refuse_other_layers(config, source)
-    heads = field(config, "num_attention_heads", source)
+    count = field(config, "num_attention_heads", source)
     return {
         "vocab_size": field(config, "vocab_size", source),
         "hidden_size": field(config, "hidden_size", source),
         "intermediate_size": field(config, "intermediate_size", source),
         "num_hidden_layers": field(config, "num_hidden_layers", source),
-        "num_attention_heads": heads,
-        "num_key_value_heads": optional_field(config, "num_key_value_heads", source) or heads,
+        "num_attention_heads": count,
+        "num_key_value_heads": optional_field(config, "num_key_value_heads", source) or count,
         "max_position_embeddings": field(config, "max_position_embeddings", source),
         "rope_theta": rotary_base(config, source),
         "rms_norm_eps": epsilon(config, "rms_norm_eps", source),
@@ -88,12 +88,12 @@ def _decoder(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     }
 
 
-def _heads(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+def heads(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The width of a head, which is a share of the hidden size where config.json doesn't say it, and biases."""
     width = optional_field(config, "head_dim", source)
-    heads, hidden = (field(config, name, source) for name in ("num_attention_heads", "hidden_size"))
+    count, hidden = (field(config, name, source) for name in ("num_attention_heads", "hidden_size"))
     return {
-        "head_dim": width or hidden // heads,
+        "head_dim": width or hidden // count,
         "attention_bias": flag(config, "attention_bias", source, default=False),
     }
 

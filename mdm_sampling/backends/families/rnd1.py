@@ -1,0 +1,28 @@
+"""RND1 in a bidirectional `Qwen3MoeForCausalLM`, whose names of weights it has; right-shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from .base import CheckpointFamily, CheckpointFormat
+
+
+@final
+@dataclass(frozen=True)
+class RND1(CheckpointFamily):
+    """RND1-Base-0910, a base model."""
+
+    format = CheckpointFormat(
+        checkpoints=("radicalnumerics/RND1-Base-0910",),
+        model_types=("rnd1",),
+        keys=("num_experts",),
+        look_back=1,
+        mask_id=151669,
+    )
+
+    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
+        from .trunks import qwen3_moe
+
+        return qwen3_moe(config, source)
