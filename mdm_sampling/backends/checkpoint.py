@@ -14,7 +14,7 @@ from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
 from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
-from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
+from .stored import FLOATS, StoredWeight, each_expert, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -94,6 +94,8 @@ def load_strictly(
     model = model.to(device) if device is not None and not device_map else model
     if not quantization:
         _refuse_infinite_weights(model, source)
+    if dtype == torch.float64 and any(".experts." in name for name, _ in model.named_parameters()):
+        model.set_experts_implementation("eager")  # the grouped product of experts has no float64
     return model
 
 
@@ -106,11 +108,12 @@ def _refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWe
         )
     try:
         with torch.device("meta"):
-            shapes = {name: tuple(weight.shape) for name, weight in model_class(native).state_dict().items()}
+            weights = {name: tuple(weight.shape) for name, weight in model_class(native).state_dict().items()}
     except RuntimeError as error:  # a size with more than 64 bits
         raise ModelError(
             f"{source}: config.json describes weights that no memory can hold ({first_sentence(error)})"
         ) from error
+    shapes = each_expert(weights)
     base = f"{model_class.base_model_prefix}."
     found = {
         name if name in shapes or base + name not in shapes else base + name: each for name, each in stored.items()

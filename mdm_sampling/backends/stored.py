@@ -26,6 +26,9 @@ _HEADER_KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "
 _NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files of weights, in the order in which transformers looks for them."""
 
+_EXPERTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+"""Weights of all experts that transformers holds in one tensor, [e o i] -> the weights of each, along o."""
+
 
 @dataclass(frozen=True)
 class StoredWeight:
@@ -82,6 +85,21 @@ def main_kind(stored: Mapping[str, StoredWeight]) -> str | None:
 def size_in_bytes(stored: Mapping[str, StoredWeight], dtype: torch.dtype) -> int:
     """What the weights take in memory as numbers of this dtype."""
     return sum(prod(weight.shape) for weight in stored.values()) * dtype.itemsize
+
+
+def each_expert(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The weights of a model as checkpoints store them: each expert's apart, which transformers holds in one tensor."""
+    apart = {}
+    for name, shape in shapes.items():
+        layer, found, merged = name.rpartition(".experts.")
+        if found and merged in _EXPERTS:
+            count, outer, inner = shape
+            parts = _EXPERTS[merged]
+            each = (outer // len(parts), inner)
+            apart |= {f"{layer}.experts.{i}.{part}.weight": each for i in range(count) for part in parts}
+        else:
+            apart[name] = shape
+    return apart
 
 
 def _shards(source: str, index: Path, revision: str | None) -> list[Path]:

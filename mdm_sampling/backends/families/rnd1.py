@@ -25,4 +25,5 @@ class RND1(CheckpointFamily):
     def native_config(self, config: Mapping[str, Any], source: str) -> Any:
         from .trunks import qwen3_moe
 
-        return qwen3_moe(config, source)
+        switched_off = {name: None for name in ("rope_scaling", "sliding_window") if config.get(name) is False}
+        return qwen3_moe({**config, **switched_off}, source)

@@ -1,0 +1,334 @@
+"""Independent, deliberately plain forwards of the families in Qwen's, Llama's and their experts' weight names.
+
+They share nothing with the package: no cache, no span, one row at a time, loops over positions, heads and experts.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from naive import NaiveLLaDA, llada_tokenizer, rms_norm, rotate, save_dream_tokenizer, save_llada
+from safetensors.torch import save_file
+from torch import Tensor
+
+VOCAB, MASK = 264, 259
+WIDTH, HEADS, KV_HEADS, HEAD_DIM, LAYERS, INNER, EXPERT_INNER = 32, 4, 2, 12, 3, 48, 20
+THETA, EPS = 600_000.0, 1e-5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a family computes, and what its folder says.
+
+    Attributes:
+        family: as it is registered.
+        config: keys beside the ones that all have.
+        folder: name of the folder.
+        qk_norm: whether queries and keys are normed head by head.
+        qkv_bias: whether queries, keys and values have biases.
+        tied: whether the head is the embedding.
+        shift: whether row i predicts position i + 1.
+        block: length of attention blocks; None for full attention.
+        from_prompt: whether blocks are counted from the prompt's end.
+        experts: how many there are, and how many a token takes; None for none.
+        normed_experts: whether the weights of the experts that are taken sum to 1.
+        dense: layers without experts.
+        head_dim: width of a head.
+        tokenizer: writes its files.
+        named: whether the user has to name the family.
+    """
+
+    family: str
+    config: dict[str, Any]
+    folder: str = "checkpoint"
+    qk_norm: bool = False
+    qkv_bias: bool = False
+    tied: bool = False
+    shift: bool = False
+    block: int | None = None
+    from_prompt: bool = False
+    experts: tuple[int, int] | None = None
+    normed_experts: bool = True
+    dense: tuple[int, ...] = ()
+    head_dim: int = HEAD_DIM
+    tokenizer: Callable[[Path], object] = save_dream_tokenizer
+    named: bool = False
+
+
+def _llada_files(folder: Path) -> object:
+    return llada_tokenizer().save_pretrained(folder)
+
+
+_MOE = {"num_experts": 5, "num_experts_per_tok": 2}
+_QWEN3_MOE = {**_MOE, "moe_intermediate_size": EXPERT_INNER, "norm_topk_prob": True, "decoder_sparse_step": 1}
+_SDAR = {"auto_map": {"AutoModelForCausalLM": "modeling_sdar.SDARForCausalLM"}, "fuse_cross_entropy": False}
+PLANS = [
+    Plan(
+        "sdar",
+        {"model_type": "sdar", "architectures": ["SDARForCausalLM"], "attention_bias": False, **_SDAR},
+        qk_norm=True,
+        block=4,
+    ),
+    Plan(
+        "sdar-moe",
+        {"model_type": "sdar_moe", "architectures": ["SDARMoeForCausalLM"], "mlp_only_layers": [], **_QWEN3_MOE},
+        folder="SDAR-30B-A3B-Chat-b8",
+        qk_norm=True,
+        block=8,
+        experts=(5, 2),
+    ),
+    Plan(
+        "a2d",
+        {"model_type": "a2d-qwen3", "architectures": ["A2DQwen3LMHeadModel"], "tie_word_embeddings": True},
+        folder="Qwen3-0.6B-diffusion-mdlm-v0.1",
+        qk_norm=True,
+        tied=True,
+    ),
+    Plan(
+        "a2d",
+        {"model_type": "a2d-qwen2", "architectures": ["A2DQwen2LMHeadModel"], "block_size": 4, "head_dim": None},
+        folder="Qwen2.5-Coder-0.5B-Instruct-diffusion-bd3lm-v0.1",
+        qkv_bias=True,
+        block=4,
+        from_prompt=True,
+        head_dim=WIDTH // HEADS,
+    ),
+    Plan(
+        "a2d",
+        {"model_type": "a2d-llama", "architectures": ["A2DLlamaLMHeadModel"], "mlp_bias": False},
+        folder="llama-mdlm",
+    ),
+    Plan(
+        "llada-moe",
+        {
+            "model_type": "llada",
+            "architectures": ["LLaDAMoEModelLM"],
+            **_MOE,
+            "expert_intermediate_size": EXPERT_INNER,
+            "dense_intermediate_size": INNER,
+            "intermediate_size": None,
+            "moe_layer_freq": [0, 1, 1],
+            "qk_layernorm": True,
+            "moe_router_score_function": "softmax",
+            "moe_router_enable_expert_bias": False,
+            "shared_expert_intermediate_size": None,
+            "norm_topk_prob": None,
+            "clip_qkv": None,
+            "head_dim": None,
+        },
+        qk_norm=True,
+        experts=(5, 2),
+        normed_experts=False,
+        dense=(0,),
+        head_dim=WIDTH // HEADS,
+        tokenizer=_llada_files,
+    ),
+    Plan(
+        "fast-dllm",
+        {
+            "model_type": "Fast_dLLM_Qwen",
+            "architectures": ["Fast_dLLM_QwenForCausalLM"],
+            "bd_size": 4,
+            "head_dim": None,
+            "use_sliding_window": False,
+        },
+        qkv_bias=True,
+        shift=True,
+        block=4,
+        head_dim=WIDTH // HEADS,
+    ),
+    Plan(
+        "dream-reasoner",
+        {"model_type": "Dream", "architectures": ["DreamForCausalLM"], "block_size": 4, "head_dim": None},
+        qk_norm=True,
+        block=4,
+        head_dim=WIDTH // HEADS,
+    ),
+    Plan(
+        "illada",
+        {"model_type": "illada", "architectures": ["ILLaDAForCausalLM"], "tie_word_embeddings": True},
+        tied=True,
+        tokenizer=_llada_files,
+    ),
+    Plan(
+        "stable-diffcoder",
+        {"model_type": "llama", "architectures": ["StableDiffcoderForCausalLM"]},
+        block=4,
+        tokenizer=_llada_files,
+    ),
+    Plan(
+        "rnd1",
+        {
+            "model_type": "rnd1",
+            "architectures": ["RND1LM"],
+            "rope_scaling": False,
+            "sliding_window": False,
+            "attention_bias": False,
+            **_QWEN3_MOE,
+        },
+        qk_norm=True,
+        shift=True,
+        experts=(5, 2),
+    ),
+    Plan(
+        "open-dcoder",
+        {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "head_dim": None},
+        qkv_bias=True,
+        shift=True,
+        head_dim=WIDTH // HEADS,
+        named=True,
+    ),
+    Plan(
+        "diffullama",
+        {"model_type": "llama", "architectures": ["LlamaForCausalLM"]},
+        shift=True,
+        tokenizer=_llada_files,
+        named=True,
+    ),
+]
+
+
+@dataclass
+class NaiveDecoder:
+    """A decoder over a dict of weights with published names, in the way that a plan describes."""
+
+    plan: Plan
+    seed: int = 1
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    mask_id: ClassVar[int] = MASK
+
+    def __post_init__(self) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        for name, shape in self._shapes().items():
+            scale = 0.2 if len(shape) == 2 else 0.1
+            offset = 1.0 if len(shape) == 1 and "bias" not in name else 0.0
+            self.weights[name] = torch.randn(shape, generator=generator) * scale + offset
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        plan = self.plan
+        inner = {"q": HEADS * plan.head_dim, "k": KV_HEADS * plan.head_dim, "v": KV_HEADS * plan.head_dim}
+        shapes: dict[str, tuple[int, ...]] = {
+            "model.embed_tokens.weight": (VOCAB, WIDTH),
+            "model.norm.weight": (WIDTH,),
+        }
+        if not plan.tied:
+            shapes["lm_head.weight"] = (VOCAB, WIDTH)
+        for layer in range(LAYERS):
+            at = f"model.layers.{layer}."
+            shapes |= {at + "input_layernorm.weight": (WIDTH,), at + "post_attention_layernorm.weight": (WIDTH,)}
+            for each, width in inner.items():
+                shapes[f"{at}self_attn.{each}_proj.weight"] = (width, WIDTH)
+                if plan.qkv_bias:
+                    shapes[f"{at}self_attn.{each}_proj.bias"] = (width,)
+            shapes[at + "self_attn.o_proj.weight"] = (WIDTH, HEADS * plan.head_dim)
+            if plan.qk_norm:
+                shapes |= {f"{at}self_attn.{each}_norm.weight": (plan.head_dim,) for each in "qk"}
+            if plan.experts is None or layer in plan.dense:
+                shapes |= _mlp_shapes(at + "mlp.", INNER)
+            else:
+                shapes[at + "mlp.gate.weight"] = (plan.experts[0], WIDTH)
+                for expert in range(plan.experts[0]):
+                    shapes |= _mlp_shapes(f"{at}mlp.experts.{expert}.", EXPERT_INNER)
+        return shapes
+
+    def visible(self, length: int, prompt: int) -> Tensor:
+        """Whether position i attends to position j, bool [t t]."""
+        plan = self.plan
+        if plan.block is None:
+            return torch.ones(length, length, dtype=torch.bool)
+        numbers = [(i - (prompt if plan.from_prompt else 0)) // plan.block for i in range(length)]
+        return torch.tensor([[numbers[j] <= numbers[i] for j in range(length)] for i in range(length)])
+
+    def predict(self, tokens: Tensor, prompt: int) -> Tensor:
+        """What predicts each position of one sequence, [t] -> [t v], of which the first `prompt` are the prompt."""
+        w, plan = self.weights, self.plan
+        sees, positions = self.visible(len(tokens), prompt), torch.arange(len(tokens))
+        x = w["model.embed_tokens.weight"][tokens]
+        for layer in range(LAYERS):
+            at = f"model.layers.{layer}."
+            h = rms_norm(x, w[at + "input_layernorm.weight"], EPS)
+            x = x + self._attention(h, at + "self_attn.", sees, positions)
+            h = rms_norm(x, w[at + "post_attention_layernorm.weight"], EPS)
+            routed = plan.experts is not None and layer not in plan.dense
+            x = x + (self._experts(h, at + "mlp.") if routed else self._mlp(h, at + "mlp."))
+        out = (
+            rms_norm(x, w["model.norm.weight"], EPS)
+            @ w["model.embed_tokens.weight" if plan.tied else "lm_head.weight"].T
+        )
+        return torch.cat([out[:1], out[:-1]]) if plan.shift else out
+
+    def _attention(self, h: Tensor, at: str, sees: Tensor, positions: Tensor) -> Tensor:
+        w, wide, heads = self.weights, self.plan.head_dim, []
+        q, k, v = (h @ w[f"{at}{p}_proj.weight"].T + w.get(f"{at}{p}_proj.bias", torch.zeros(())) for p in "qkv")
+        for i in range(HEADS):
+            mine, shared = slice(i * wide, i * wide + wide), slice(i // 2 * wide, i // 2 * wide + wide)
+            qi, kj = q[:, mine], k[:, shared]
+            if self.plan.qk_norm:
+                qi, kj = rms_norm(qi, w[at + "q_norm.weight"], EPS), rms_norm(kj, w[at + "k_norm.weight"], EPS)
+            qi, kj = (rotate(x, positions, THETA, False) for x in (qi, kj))
+            scores = (qi @ kj.T / wide**0.5).masked_fill(~sees, -torch.inf)
+            heads.append(scores.softmax(-1) @ v[:, shared])
+        return torch.cat(heads, dim=-1) @ w[at + "o_proj.weight"].T
+
+    def _mlp(self, h: Tensor, at: str) -> Tensor:
+        gate, up, down = (self.weights[f"{at}{name}_proj.weight"] for name in ("gate", "up", "down"))
+        return (torch.nn.functional.silu(h @ gate.T) * (h @ up.T)) @ down.T
+
+    def _experts(self, h: Tensor, at: str) -> Tensor:
+        assert self.plan.experts is not None
+        out = torch.zeros_like(h)
+        for i, each in enumerate(h):
+            chances = (self.weights[at + "gate.weight"] @ each).softmax(0)
+            taken = chances.argsort(descending=True)[: self.plan.experts[1]].tolist()
+            total = sum(chances[e] for e in taken) if self.plan.normed_experts else torch.ones(())
+            for expert in taken:
+                out[i] += chances[expert] / total * self._mlp(each, f"{at}experts.{expert}.")
+        return out
+
+    def save(self, parent: Path, **changes: object) -> Path:
+        """Write a checkpoint folder in the family's published format, under the plan's name."""
+        folder = parent / self.plan.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "vocab_size": VOCAB,
+            "hidden_size": WIDTH,
+            "intermediate_size": INNER,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "num_key_value_heads": KV_HEADS,
+            "head_dim": HEAD_DIM,
+            "hidden_act": "silu",
+            "max_position_embeddings": 128,
+            "rms_norm_eps": EPS,
+            "rope_theta": THETA,
+            "tie_word_embeddings": False,
+            "mask_token_id": MASK,
+            "eos_token_id": 256,
+            "torch_dtype": "float32",
+        }
+        config |= self.plan.config | changes
+        (folder / "config.json").write_text(json.dumps(config))
+        self.plan.tokenizer(folder)
+        save_file(self.weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
+
+def _mlp_shapes(at: str, inner: int) -> dict[str, tuple[int, ...]]:
+    outward = {f"{at}{name}_proj.weight": (inner, WIDTH) for name in ("gate", "up")}
+    return outward | {at + "down_proj.weight": (WIDTH, inner)}
+
+
+def save_mmada(model: NaiveLLaDA, folder: Path, text_size: int) -> Path:
+    """Write a folder in MMaDA's format: LLaDA's, and ids of images above those of texts."""
+    return save_llada(
+        model,
+        folder,
+        model_type="mmada",
+        architectures=["MMadaModelLM"],
+        llm_vocab_size=text_size,
+        codebook_size=4,
+        num_vq_tokens=16,
+    )
