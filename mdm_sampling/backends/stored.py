@@ -89,7 +89,7 @@ def size_in_bytes(stored: Mapping[str, StoredWeight], dtype: torch.dtype) -> int
 
 def each_expert(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The weights of a model as checkpoints store them: each expert's apart, which transformers holds in one tensor."""
-    apart = {}
+    apart: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         layer, found, merged = name.rpartition(".experts.")
         if found and merged in _EXPERTS:
