@@ -85,7 +85,8 @@ def test_every_block_entry_equals_a_naive_forward(model: tuple[NaiveDecoder, Pat
 
 def test_it_conforms(model: tuple[NaiveDecoder, Path]) -> None:
     naive, folder = model
-    check_backend(loaded(naive.plan, folder, dtype="float64"), examples=3)
+    exact = not naive.plan.glm  # which routes in float32, whatever the dtype
+    check_backend(loaded(naive.plan, folder, dtype="float64" if exact else "float32"), examples=3)
 
 
 PLANNERS = [mdm.InfoGain(candidates=3), mdm.BoundedChain(), mdm.Speculate(mdm.Confidence())]

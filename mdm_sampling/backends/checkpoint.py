@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
 from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
-from .stored import FLOATS, StoredWeight, each_expert, main_kind, size_in_bytes, stored_weights
+from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -46,6 +46,7 @@ def load_strictly(
     config: Mapping[str, Any],
     options: LoadOptions,
     renamed: dict[str, str],
+    stored_shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]],
 ) -> Any:
     """`model_class.from_pretrained` that refuses missing, extra, wrongly shaped and other wrong weights, each by name.
 
@@ -56,6 +57,7 @@ def load_strictly(
         native: the translated config.
         config: the checkpoint's own config.json.
         renamed: regular expressions of published weight names -> the class's names.
+        stored_shapes: the shapes of the class's weights -> those of the weights that are stored.
     """
     if options.device is not None:
         check_device(options.device)
@@ -66,7 +68,7 @@ def load_strictly(
     dtype = _dtype_of(options.dtype, config, stored)
     quantization = options.quantization_config or config.get("quantization_config")
     if stored and not config.get("quantization_config"):
-        _refuse_misfits(model_class, native, stored, source)
+        _refuse_misfits(model_class, native, stored, source, stored_shapes)
     device, device_map = options.device, options.device_map
     if device is None and device_map is None and options.tp_plan is None and not quantization:
         device = choose_device(size_in_bytes(stored, dtype))
@@ -99,7 +101,13 @@ def load_strictly(
     return model
 
 
-def _refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWeight], source: str) -> None:
+def _refuse_misfits(
+    model_class: Any,
+    native: Any,
+    stored: Mapping[str, StoredWeight],
+    source: str,
+    stored_shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]],
+) -> None:
     """Raise `ModelError` where the stored weights are not those of the model, by their names, shapes and kinds."""
     if native.num_hidden_layers > len(stored):
         raise ModelError(
@@ -113,7 +121,7 @@ def _refuse_misfits(model_class: Any, native: Any, stored: Mapping[str, StoredWe
         raise ModelError(
             f"{source}: config.json describes weights that no memory can hold ({first_sentence(error)})"
         ) from error
-    shapes = each_expert(weights)
+    shapes = stored_shapes(weights)
     base = f"{model_class.base_model_prefix}."
     found = {
         name if name in shapes or base + name not in shapes else base + name: each for name, each in stored.items()

@@ -8,6 +8,7 @@ from ..backends.families.dream_reasoner import DreamReasoner
 from ..backends.families.fast_dllm import FastDLLM
 from ..backends.families.illada import ILLaDA
 from ..backends.families.llada import LLaDA
+from ..backends.families.llada2 import LLaDA2
 from ..backends.families.llada_moe import LLaDAMoE
 from ..backends.families.mmada import MMaDA
 from ..backends.families.rnd1 import RND1
@@ -41,6 +42,7 @@ def register_backends(register: Register) -> None:
     register("sdar", SDAR)
     register("sdar-moe", SDARMoE)
     register("a2d", A2D)
+    register("llada2", LLaDA2)
     register("llada-moe", LLaDAMoE)
     register("mmada", MMaDA)
     register("fast-dllm", FastDLLM)

@@ -36,6 +36,7 @@ class Plan:
         experts: how many there are, and how many a token takes; None for none.
         normed_experts: whether the weights of the experts that are taken sum to 1.
         dense: layers without experts.
+        glm: LLaDA2's names, half of each head rotated, experts chosen by sigmoids in two groups, one that all share.
         head_dim: width of a head.
         tokenizer: writes its files.
         named: whether the user has to name the family.
@@ -53,6 +54,7 @@ class Plan:
     experts: tuple[int, int] | None = None
     normed_experts: bool = True
     dense: tuple[int, ...] = ()
+    glm: bool = False
     head_dim: int = HEAD_DIM
     tokenizer: Callable[[Path], object] = save_dream_tokenizer
     named: bool = False
@@ -124,6 +126,36 @@ PLANS = [
         normed_experts=False,
         dense=(0,),
         head_dim=WIDTH // HEADS,
+        tokenizer=_llada_files,
+    ),
+    Plan(
+        "llada2",
+        {
+            "model_type": "llada2_moe",
+            "architectures": ["LLaDA2MoeModelLM"],
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": EXPERT_INNER,
+            "num_shared_experts": 1,
+            "n_group": 3,
+            "topk_group": 2,
+            "routed_scaling_factor": 2.5,
+            "score_function": "sigmoid",
+            "moe_router_enable_expert_bias": True,
+            "first_k_dense_replace": 1,
+            "partial_rotary_factor": 0.5,
+            "rope_scaling": None,
+            "use_qkv_bias": False,
+            "use_bias": False,
+            "norm_topk_prob": True,
+            "sliding_window": 4096,
+            "block_size": 4,
+        },
+        qk_norm=True,
+        block=4,
+        experts=(6, 2),
+        dense=(0,),
+        glm=True,
         tokenizer=_llada_files,
     ),
     Plan(
@@ -230,6 +262,9 @@ class NaiveDecoder:
                 shapes |= _mlp_shapes(at + "mlp.", INNER)
             else:
                 shapes[at + "mlp.gate.weight"] = (plan.experts[0], WIDTH)
+                if plan.glm:
+                    shapes[at + "mlp.gate.expert_bias"] = (plan.experts[0],)
+                    shapes |= _mlp_shapes(at + "mlp.shared_experts.", EXPERT_INNER)
                 for expert in range(plan.experts[0]):
                     shapes |= _mlp_shapes(f"{at}mlp.experts.{expert}.", EXPERT_INNER)
         return shapes
@@ -253,7 +288,8 @@ class NaiveDecoder:
             x = x + self._attention(h, at + "self_attn.", sees, positions)
             h = rms_norm(x, w[at + "post_attention_layernorm.weight"], EPS)
             routed = plan.experts is not None and layer not in plan.dense
-            x = x + (self._experts(h, at + "mlp.") if routed else self._mlp(h, at + "mlp."))
+            experts = self._glm_experts if plan.glm else self._experts
+            x = x + (experts if routed else self._mlp)(h, at + "mlp.")
         out = (
             rms_norm(x, w["model.norm.weight"], EPS)
             @ w["model.embed_tokens.weight" if plan.tied else "lm_head.weight"].T
@@ -268,7 +304,8 @@ class NaiveDecoder:
             qi, kj = q[:, mine], k[:, shared]
             if self.plan.qk_norm:
                 qi, kj = rms_norm(qi, w[at + "q_norm.weight"], EPS), rms_norm(kj, w[at + "k_norm.weight"], EPS)
-            qi, kj = (rotate(x, positions, THETA, False) for x in (qi, kj))
+            turned = wide // 2 if self.plan.glm else wide
+            qi, kj = (torch.cat([rotate(x[:, :turned], positions, THETA, False), x[:, turned:]], 1) for x in (qi, kj))
             scores = (qi @ kj.T / wide**0.5).masked_fill(~sees, -torch.inf)
             heads.append(scores.softmax(-1) @ v[:, shared])
         return torch.cat(heads, dim=-1) @ w[at + "o_proj.weight"].T
@@ -287,6 +324,38 @@ class NaiveDecoder:
             for expert in taken:
                 out[i] += chances[expert] / total * self._mlp(each, f"{at}experts.{expert}.")
         return out
+
+    def _glm_experts(self, h: Tensor, at: str) -> Tensor:
+        """Groups of two experts; a token may take two groups, those whose two scores sum to the most."""
+        out = self._mlp(h, at + "shared_experts.")
+        for i, each in enumerate(h):
+            chances = (self.weights[at + "gate.weight"] @ each).sigmoid()
+            ranked = chances + self.weights[at + "gate.expert_bias"]
+            groups = sorted(range(3), key=lambda g: -float(ranked[2 * g] + ranked[2 * g + 1]))[:2]
+            taken = sorted((e for g in groups for e in (2 * g, 2 * g + 1)), key=lambda e: -float(ranked[e]))[:2]
+            total = sum(chances[e] for e in taken)
+            for expert in taken:
+                out[i] += 2.5 * chances[expert] / total * self._mlp(each, f"{at}experts.{expert}.")
+        return out
+
+    def published(self) -> dict[str, Tensor]:
+        """The weights as they are stored."""
+        if not self.plan.glm:
+            return self.weights
+        w = dict(self.weights)
+        for layer in range(LAYERS):
+            at = f"model.layers.{layer}.self_attn."
+            w[f"{at}query_key_value.weight"] = torch.cat([w.pop(f"{at}{p}_proj.weight") for p in "qkv"])
+        names = {
+            "model.embed_tokens": "model.word_embeddings",
+            "self_attn.q_norm": "attention.query_layernorm",
+            "self_attn.k_norm": "attention.key_layernorm",
+            "self_attn.o_proj": "attention.dense",
+            "self_attn.": "attention.",
+        }
+        for ours, theirs in names.items():
+            w = {name.replace(ours, theirs): weight for name, weight in w.items()}
+        return w
 
     def save(self, parent: Path, **changes: object) -> Path:
         """Write a checkpoint folder in the family's published format, under the plan's name."""
@@ -312,7 +381,7 @@ class NaiveDecoder:
         config |= self.plan.config | changes
         (folder / "config.json").write_text(json.dumps(config))
         self.plan.tokenizer(folder)
-        save_file(self.weights, folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(self.published(), folder / "model.safetensors", metadata={"format": "pt"})
         return folder
 
 

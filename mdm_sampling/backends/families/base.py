@@ -16,6 +16,9 @@ from ..options import LoadOptions
 if TYPE_CHECKING:
     from ..visibility import AttentionBlocks
 
+Shapes = dict[str, tuple[int, ...]]
+"""The sizes of weights by their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFormat:
@@ -101,6 +104,18 @@ class CheckpointFamily(BackendFamily):
         Raises `ModelError` for a missing key and for what the native class does not compute.
         """
 
+    def model_class(self, native: Any) -> Any:
+        """The class of transformers for a native config."""
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+        return MODEL_FOR_CAUSAL_LM_MAPPING[type(native)]
+
+    def stored_shapes(self, shapes: Shapes) -> Shapes:
+        """The weights of the native class, as the checkpoint stores them once they are renamed: experts apart."""
+        from ..stored import each_expert
+
+        return each_expert(shapes)
+
     def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
         """Change the loaded model where its native class computes something else. Nothing, unless overridden."""
 
@@ -127,7 +142,6 @@ class CheckpointFamily(BackendFamily):
 
     def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
         import transformers
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
         from ..checkpoint import load_strictly, load_tokenizer
         from ..config import refuse_unsupported
@@ -142,8 +156,9 @@ class CheckpointFamily(BackendFamily):
         generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(getattr(transformers, form.tokenizer), source, options.revision)
         mask_id = find_mask_id(options.mask_id, config, form.mask_id, tokenizer, native.vocab_size, source)
-        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(native)]
-        model = load_strictly(model_class, source, native, config, options, dict(form.weights))
+        model = load_strictly(
+            self.model_class(native), source, native, config, options, dict(form.weights), self.stored_shapes
+        )
         self.adapt(model, Checkpoint(source, config, mask_id, tokenizer))
         return TransformerBackend(
             model,
