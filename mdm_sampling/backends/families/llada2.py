@@ -97,7 +97,10 @@ class LLaDA2(CheckpointFamily):
 
 
 def _without_partial_rotation(config: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """config.json without the keys that say that half of each head is rotated. Raises `ModelError` for another share."""
+    """config.json without the keys that say that half of each head is rotated.
+
+    Raises `ModelError` for another share.
+    """
     share = config.get("partial_rotary_factor", 0.5)
     described = config.get("rope_parameters") or config.get("rope_scaling") or {}
     shares = {share, described.get("partial_rotary_factor", 0.5) if isinstance(described, Mapping) else 0.5}
@@ -118,12 +121,19 @@ def _scaling(config: Mapping[str, Any], source: str) -> float:
 @cache
 def _trunk() -> Any:
     """`Glm4MoeForCausalLM` under a name of its own, with a mapping that splits what LLaDA2 stores in one weight."""
-    from transformers import Glm4MoeForCausalLM
+    from transformers import Glm4MoeForCausalLM, __version__
     from transformers.conversion_mapping import (
         get_checkpoint_conversion_mapping,
         register_checkpoint_conversion_mapping,
     )
-    from transformers.core_model_loading import Split, WeightConverter
+    from transformers.core_model_loading import WeightConverter
+
+    try:
+        from transformers.core_model_loading import Split
+    except ImportError as error:
+        raise ModelError(
+            f"LLaDA2 needs a transformers that splits weights, such as 5.24; this is {__version__}"
+        ) from error
 
     class LLaDA2Trunk(Glm4MoeForCausalLM):  # type: ignore[misc]
         pass
