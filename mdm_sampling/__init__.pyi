@@ -6,6 +6,10 @@ from .backends.base import BackendFamily as BackendFamily
 from .backends.base import ModelBackend as ModelBackend
 from .backends.base import Slots as Slots
 from .backends.embedded import Embedded as Embedded
+from .backends.facts import ModelFacts as ModelFacts
+from .backends.families.base import Checkpoint as Checkpoint
+from .backends.families.base import CheckpointFamily as CheckpointFamily
+from .backends.families.base import CheckpointFormat as CheckpointFormat
 from .backends.families.dream import Dream as Dream
 from .backends.families.llada import LLaDA as LLaDA
 from .backends.memory import CallableBackend as CallableBackend
@@ -13,6 +17,7 @@ from .backends.memory import wrap as wrap
 from .backends.options import LoadOptions as LoadOptions
 from .backends.tokenizers import load_tokenizer as load_tokenizer
 from .backends.transformer import TransformerBackend as TransformerBackend
+from .backends.visibility import AttentionBlocks as AttentionBlocks
 from .caches import CacheStrategy as CacheStrategy
 from .caches import DualCache as DualCache
 from .caches import NoCache as NoCache
@@ -32,6 +37,7 @@ from .history import RowCost as RowCost
 from .history import RowHistory as RowHistory
 from .history import Weighed as Weighed
 from .kinds import check_fields as check_fields
+from .loading import describe_model as describe_model
 from .loading import from_spec as from_spec
 from .loading import load as load
 from .loading import load_backend as load_backend

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
 from .at_work import at_work, printed_apart, told
 from .backends.base import BackendFamily, ModelBackend
+from .backends.facts import ModelFacts
 from .backends.options import Loading, LoadOptions, ModelSource
 from .errors import MDMError, ModelError, SpecError, nearest
 from .fields import is_whole
@@ -33,24 +35,56 @@ def load_backend(
 
     Raises `ModelError` with a sentence that says what is wrong.
     """
+    options = _options(family, loading)
+    found, name, config = _family_of(model, family, options)
+    return _loaded(found, name, config, options)
+
+
+def describe_model(
+    model: str | os.PathLike[str] = "embedded", *, family: str | None = None, **loading: Unpack[Loading]
+) -> ModelFacts:
+    """What a model is, without reading its weights: family, attention, special ids, size. Takes what `load_backend`
+    takes.
+
+    No remote code is run. Raises `ModelError` with a sentence that says what is wrong.
+    """
+    options = _options(family, loading)
+    found, name, config = _family_of(model, family, options)
+    with _quiet_transformers(), at_work("model family", found):
+        facts = found.facts(name, config, options)
+    return replace(facts, family=facts.family or registry().name_of("backends", type(found)) or "")
+
+
+def _family_of(
+    model: str | os.PathLike[str], family: str | None, options: LoadOptions
+) -> tuple[BackendFamily, str, dict[str, Any] | None]:
+    """A model's family, its name as text, and its config.json, if it has one."""
     from .backends.files import read_config
 
     name = _name_of(model)
-    options = _options(family, loading)
     if options.revision is not None and (name == "embedded" or Path(name).exists()):
         raise ModelError(f"revision {options.revision!r} would be ignored: {name} is not a hub repository")
     claims = registry().kind("backends") if family is None else [registry().get("backends", family)]
     families = {claim.name: _made(claim) for claim in claims}
     for candidate in families.values():
         if _recognises(candidate, name, None):
-            return _loaded(candidate, name, None, options)
+            return candidate, name, None
     config = read_config(name, options.revision)
     for candidate in families.values():
         if family is not None or _recognises(candidate, name, config):
-            return _loaded(candidate, name, config, options)
-    raise ModelError(
-        f"{name}: no backend reads the model_type {config.get('model_type')!r:.60} of its config.json; "
-        f"installed: {', '.join(families)}"
+            return candidate, name, config
+    raise ModelError(_unknown(name, config, families))
+
+
+def _unknown(name: str, config: Mapping[str, Any], families: Mapping[str, BackendFamily]) -> str:
+    """Why no family reads a checkpoint, and what can be done."""
+    from .backends.families.unsupported import reason_of
+
+    named = config.get("architectures")
+    architecture = f" with the class {named[0]!r:.60}" if isinstance(named, list) and named else ""
+    return (
+        f"{name}: no backend reads the model_type {config.get('model_type')!r:.60}{architecture} of its config.json"
+        f"{reason_of(config)}; installed: {', '.join(families)} (family=... (--family) names one)"
     )
 
 
@@ -93,16 +127,10 @@ def _options(family: object, loading: Loading) -> LoadOptions:
 
 def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, options: LoadOptions) -> ModelBackend:
     """The model, or a `ModelError`: what other libraries raise on a broken folder is not their users' to know."""
-    from transformers.utils import logging
-
     from .backends.files import first_sentence
 
-    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    if config is None or Path(model).exists():
-        logging.disable_progress_bar()  # but show downloads
-    logging.set_verbosity_error()  # transformers warns of every model_type that it does not know
     try:
-        with printed_apart():
+        with printed_apart(), _quiet_transformers(shows_downloads=config is not None and not Path(model).exists()):
             backend = family.load(model, config, options)
             name = registry().name_of("backends", type(family))
             if backend.source is None and name is not None:
@@ -120,6 +148,19 @@ def _loaded(family: BackendFamily, model: str, config: dict[str, Any] | None, op
                 f"reads; use python -O, or neither ({sentence})"
             ) from error
         raise ModelError(f"{model}: the model cannot be loaded: {sentence}") from error
+
+
+@contextmanager
+def _quiet_transformers(shows_downloads: bool = False) -> Iterator[None]:
+    """transformers without progress bars, but those of downloads, and without a warning of each unknown model_type."""
+    from transformers.utils import logging
+
+    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    if not shows_downloads:
+        logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
     finally:
         logging.set_verbosity(verbosity)
         if bar:

@@ -1,15 +1,20 @@
 """Every family in its published format against an independent naive forward, under every cache, alone and ragged."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers.core_model_loading
+from click.testing import CliRunner
 from naive import NaiveLLaDA
-from naive_families import MASK, PLANS, NaiveDecoder, Plan, save_mmada
+from naive_families import MASK, PLANS, VOCAB, NaiveDecoder, Plan, save_mmada
 
 import mdm_sampling as mdm
 from mdm_sampling.canvas import Canvas, Span
+from mdm_sampling.cli import main
+from mdm_sampling.registry.registry import registry
 from mdm_sampling.testing import check_backend
 
 CACHES = [mdm.NoCache(), mdm.PrefixCache(), mdm.DualCache()]
@@ -114,6 +119,21 @@ def test_a_row_is_decoded_in_a_batch_as_it_is_alone(model: tuple[NaiveDecoder, P
         assert together == sampler.replace(planner=mdm.Confidence()).fill(rows).sequences
 
 
+def test_what_it_is_is_told_without_its_weights(model: tuple[NaiveDecoder, Path], tmp_path: Path) -> None:
+    naive, folder = model
+    bare = tmp_path / folder.name
+    bare.mkdir()
+    for file in folder.iterdir():
+        if file.suffix != ".safetensors":
+            (bare / file.name).write_bytes(file.read_bytes())
+    facts = mdm.describe_model(bare, family=naive.plan.family if naive.plan.named else None)
+    assert (facts.family, facts.mask_id, facts.vocab_size) == (naive.plan.family, MASK, VOCAB)
+    assert facts.parameters == sum(weight.numel() for weight in naive.parameters())
+    assert facts.attention.startswith("full" if naive.plan.block is None else f"blocks of {naive.plan.block}, ")
+    assert ("prompt" in facts.attention) == naive.plan.from_prompt
+    assert facts.has_chat_template
+
+
 def test_mmada_predicts_text_alone(tmp_path: Path) -> None:
     naive = NaiveLLaDA(seed=1)
     backend = mdm.load_backend(save_mmada(naive, tmp_path, text_size=36))
@@ -127,3 +147,99 @@ def test_mmada_predicts_text_alone(tmp_path: Path) -> None:
     always_image = torch.zeros(1, 40).index_fill(1, torch.tensor([38]), 50.0)
     backend.head = lambda hidden: always_image.expand(len(hidden), -1)  # type: ignore[method-assign]
     assert max(mdm.Sampler(backend).fill([([5], [naive.mask_id] * 4)]).sequences[0]) < 36
+
+
+SDAR = next(plan for plan in PLANS if plan.family == "sdar")
+BD3LM = next(plan for plan in PLANS if plan.from_prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "options", "length"),
+    [
+        ("SDAR-4B-Chat", {}, {}, 4),
+        ("SDAR-4B-Chat-b16", {}, {}, 16),
+        ("SDAR-4B-Chat-b16", {"block_size": 8}, {}, 8),
+        ("SDAR-4B-Chat-b16", {"block_size": 8}, {"attention_block": 2}, 2),
+        ("SDAR-4B-Chat", {}, {"attention_block": 0}, None),
+    ],
+)
+def test_the_attention_block_is_the_options_the_configs_or_the_names(
+    name: str, changes: dict[str, object], options: dict[str, int], length: int | None, tmp_path: Path
+) -> None:
+    folder = NaiveDecoder(replace(SDAR, folder=name)).save(tmp_path, **changes)
+    blocks = loaded(SDAR, folder, **options).attention_blocks
+    assert (None if blocks is None else blocks.length) == length
+
+
+def test_the_published_mask_is_taken_where_nothing_names_one(tmp_path: Path) -> None:
+    """SDAR's tokenizer names a text that it does not have, and its config.json no id."""
+    folder = NaiveDecoder(SDAR).save(tmp_path, mask_token_id=None, vocab_size=151936)
+    assert mdm.describe_model(folder).mask_id == 151669
+    assert mdm.describe_model(folder, mask_id=7).mask_id == 7
+
+
+def test_a_name_that_does_not_say_what_a2d_attends_to_is_refused(tmp_path: Path) -> None:
+    folder = NaiveDecoder(replace(BD3LM, folder="my-model")).save(tmp_path)
+    with pytest.raises(mdm.ModelError, match=r"says neither mdlm nor bd3lm.*attention_block=0"):
+        mdm.load_backend(folder)
+    assert loaded(BD3LM, folder, attention_block=4).attention_blocks == mdm.AttentionBlocks(4, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        ("sdar", {"use_regular_causal": True}, "use_regular_causal=True"),
+        ("sdar", {"block_causal_prompt": False}, "block_causal_prompt=False"),
+        ("sdar", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type='yarn'"),
+        ("llada2", {"image_token_offset": 157184}, "image_token_offset"),
+        ("llada2", {"partial_rotary_factor": 1.0}, "partial_rotary_factor=1.0"),
+        ("llada2", {"num_shared_experts": None}, "lacks 'num_shared_experts'"),
+        ("llada-moe", {"shared_expert_intermediate_size": 64}, "shared_expert_intermediate_size"),
+        ("llada-moe", {"moe_router_enable_expert_bias": True}, "moe_router_enable_expert_bias"),
+        ("llada-moe", {"moe_layer_freq": [1, 1]}, "moe_layer_freq"),
+        ("llada-moe", {"num_experts_per_tok": 9}, "num_experts_per_tok=9 of num_experts=5"),
+        ("rnd1", {"norm_topk_prob": None}, "lacks 'norm_topk_prob'"),
+        ("illada", {"layer_norm_eps": 1e-5}, "layer_norm_eps"),
+        ("sdar", {"model_type": "wedlm"}, "depends on which tokens are known"),
+        ("sdar", {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, "autoregressive.*name its family"),
+        ("sdar", {"architectures": ["SomethingElse"]}, "'sdar' with the class 'SomethingElse'"),
+    ],
+)
+def test_what_is_not_computed_is_refused_before_weights_are_read(
+    family: str, changes: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    plan = next(plan for plan in PLANS if plan.family == family)
+    folder = NaiveDecoder(plan).save(tmp_path, **changes)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(mdm.ModelError, match=words):
+        mdm.load_backend(folder)
+    with pytest.raises(mdm.ModelError, match=words):
+        mdm.describe_model(folder)
+
+
+def test_full_attention_is_not_cut_into_blocks(tmp_path: Path) -> None:
+    plan = next(plan for plan in PLANS if plan.family == "illada")
+    with pytest.raises(mdm.ModelError, match="attention_block=4 would be wrong: its attention is full"):
+        mdm.load_backend(NaiveDecoder(plan).save(tmp_path), attention_block=4)
+
+
+def test_no_format_claims_what_another_claims(tmp_path: Path) -> None:
+    """Each published config is claimed by its own family alone, whatever order they are registered in."""
+    families = {claim.name: claim.part() for claim in registry().kind("backends")}
+    for plan in PLANS:
+        config = {"vocab_size": VOCAB} | plan.config
+        claims = [name for name, family in families.items() if family.recognises("somewhere", config)]
+        assert claims == ([] if plan.named else [plan.family])
+
+
+def test_show_tells_what_a_folder_is(tmp_path: Path) -> None:
+    folder = NaiveDecoder(SDAR).save(tmp_path)
+    shown = CliRunner().invoke(main, ["show", str(folder)])
+    assert shown.exit_code == 0, shown.output
+    assert "sdar, computed by Qwen3ForCausalLM" in shown.output
+    assert "blocks of 4, counted from a row's first token" in shown.output
+    facts = json.loads(CliRunner().invoke(main, ["show", str(folder), "--json"]).stdout)
+    assert facts["parameters"] * 2 == facts["bytes"]["bfloat16"]
+    broken = CliRunner().invoke(main, ["show", str(tmp_path)])
+    assert broken.exit_code == 1
+    assert "there is no config.json" in broken.output

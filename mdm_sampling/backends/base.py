@@ -16,6 +16,7 @@ from ..reductions import compiled_slice_statistics, slice_statistics
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .facts import ModelFacts
     from .options import LoadOptions, ModelSource
     from .text import TextCodec
 
@@ -143,3 +144,10 @@ class BackendFamily(ABC):
     @abstractmethod
     def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
         """Load the checkpoint. Raises `ModelError` with a sentence that says what is wrong with it."""
+
+    def facts(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelFacts:
+        """What the checkpoint is, without reading a weight; its `family` may be left empty.
+
+        Raises `ModelError`, as this does where a family does not override it.
+        """
+        raise ModelError(f"{source}: its family, {type(self).__name__}, tells nothing of a checkpoint; load it instead")

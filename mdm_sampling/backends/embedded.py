@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from .base import BackendFamily, ModelBackend
+from .facts import ModelFacts
 from .families.llada import LLaDA
 from .options import LoadOptions, ModelSource
 
@@ -31,3 +32,8 @@ class Embedded(BackendFamily):
             backend.codec = replace(backend.codec, hint=_HINT)
         backend.source = ModelSource(source, "embedded", options)
         return backend
+
+    def facts(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelFacts:
+        from .files import read_config
+
+        return replace(LLaDA().facts(str(FOLDER), read_config(str(FOLDER), None), options), model=source)

@@ -34,6 +34,10 @@ class AttentionBlocks:
         if self.counted_from not in ("row", "prompt"):
             raise ModelError(f"attention_block: counted_from must be row or prompt, got {self.counted_from!r:.60}")
 
+    def __str__(self) -> str:
+        counted = "a row's first token" if self.counted_from == "row" else "the prompt's end"
+        return f"blocks of {self.length}, counted from {counted}"
+
     def numbers(self, canvas: Canvas) -> Tensor:
         """Each position's block, int64 [b t]; they rise from left to right."""
         if self.counted_from == "row":

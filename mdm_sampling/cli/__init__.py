@@ -29,6 +29,7 @@ COMMANDS = {
     "results": "Show, filter, merge and export results folders.",
     "report": "Make a page that shows traces step by step.",
     "list": "Show the parts that are installed.",
+    "show": "Show what a model is, without reading its weights.",
     "plugins": "List, inspect, check and begin plug-ins.",
 }
 

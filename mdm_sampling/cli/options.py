@@ -58,6 +58,11 @@ MODEL_OPTIONS = under(
         cli_option("--revision", help="Branch, tag or commit of a hub repository."),
         cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
         cli_option(
+            "--attention-block",
+            type=Whole(min=0),
+            help="Positions of an attention block, for a checkpoint that does not say; 0 for full attention.",
+        ),
+        cli_option(
             "--compile",
             is_flag=True,
             help="Compile the model with torch.compile; the first steps take a minute longer.",

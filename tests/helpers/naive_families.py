@@ -269,6 +269,10 @@ class NaiveDecoder:
                     shapes |= _mlp_shapes(f"{at}mlp.experts.{expert}.", EXPERT_INNER)
         return shapes
 
+    def parameters(self) -> list[Tensor]:
+        """The weights that are learned; LLaDA2's bias of experts is a buffer of the native class."""
+        return [weight for name, weight in self.weights.items() if not name.endswith("expert_bias")]
+
     def visible(self, length: int, prompt: int) -> Tensor:
         """Whether position i attends to position j, bool [t t]."""
         plan = self.plan

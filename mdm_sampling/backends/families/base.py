@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...errors import ModelError
 from ..base import BackendFamily, ModelBackend
+from ..facts import ModelFacts
 from ..options import LoadOptions
 
 if TYPE_CHECKING:
@@ -73,18 +74,24 @@ class CheckpointFormat:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is being loaded.
+    """What a checkpoint's small files say.
 
     Attributes:
         source: folder or hub id.
         config: its config.json.
+        native: the config of the native class.
+        blocks: of its attention; None if that is full.
         mask_id: id of its mask token.
+        eos_ids: ids that end a text or a turn.
         tokenizer: its tokenizer, or None.
     """
 
     source: str
     config: Mapping[str, Any]
+    native: Any
+    blocks: AttentionBlocks | None
     mask_id: int
+    eos_ids: tuple[int, ...]
     tokenizer: Any
 
 
@@ -141,34 +148,65 @@ class CheckpointFamily(BackendFamily):
         return config is not None and self.format.claims(config)
 
     def load(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelBackend:
-        import transformers
-
-        from ..checkpoint import load_strictly, load_tokenizer
-        from ..config import refuse_unsupported
-        from ..files import read_generation_config
-        from ..text import find_eos_ids, find_mask_id
+        from ..checkpoint import load_strictly
         from ..transformer import TransformerBackend
 
-        config, form = config or {}, self.format
+        found, form = self._read(source, config or {}, options), self.format
+        model_class = self.model_class(found.native)
+        model = load_strictly(
+            model_class, source, found.native, found.config, options, dict(form.weights), self.stored_shapes
+        )
+        self.adapt(model, found)
+        return TransformerBackend(
+            model,
+            found.mask_id,
+            look_back=form.look_back,
+            attention_block=found.blocks,
+            eos_ids=found.eos_ids,
+            tokenizer=found.tokenizer,
+            text_size=self.text_size(found.config, source),
+        )
+
+    def facts(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelFacts:
+        import torch
+
+        found = self._read(source, config or {}, options)
+        model_class = self.model_class(found.native)
+        with torch.device("meta"):
+            weights = model_class(found.native).parameters()
+        return ModelFacts(
+            model=source,
+            family="",
+            trunk=model_class.__name__,
+            parameters=sum(weight.numel() for weight in weights),
+            attention=str(found.blocks or "full"),
+            look_back=self.format.look_back,
+            mask_id=found.mask_id,
+            eos_ids=found.eos_ids,
+            vocab_size=found.native.vocab_size,
+            max_length=getattr(found.native, "max_position_embeddings", None),
+            has_chat_template=bool(getattr(found.tokenizer, "chat_template", None)),
+        )
+
+    def _read(self, source: str, config: Mapping[str, Any], options: LoadOptions) -> Checkpoint:
+        """All that the small files say. Raises `ModelError` for what cannot be used."""
+        import transformers
+
+        from ..checkpoint import load_tokenizer
+        from ..config import refuse_unsupported
+        from ..files import read_generation_config
+        from ..text import check_ids, find_eos_ids, find_mask_id
+
+        form = self.format
         refuse_unsupported(config, form.supported, source)
         native = self.native_config(config, source)
         blocks = self._blocks(config, source, options.attention_block)
         generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(getattr(transformers, form.tokenizer), source, options.revision)
         mask_id = find_mask_id(options.mask_id, config, form.mask_id, tokenizer, native.vocab_size, source)
-        model = load_strictly(
-            self.model_class(native), source, native, config, options, dict(form.weights), self.stored_shapes
-        )
-        self.adapt(model, Checkpoint(source, config, mask_id, tokenizer))
-        return TransformerBackend(
-            model,
-            mask_id,
-            look_back=form.look_back,
-            attention_block=blocks,
-            eos_ids=find_eos_ids(config, generation, tokenizer, form.turn_ends),
-            tokenizer=tokenizer,
-            text_size=self.text_size(config, source),
-        )
+        eos_ids = find_eos_ids(config, generation, tokenizer, form.turn_ends)
+        check_ids(mask_id, eos_ids, native.vocab_size)
+        return Checkpoint(source, config, native, blocks, mask_id, eos_ids, tokenizer)
 
     def _blocks(self, config: Mapping[str, Any], source: str, option: int | None) -> AttentionBlocks | None:
         """The attention blocks; the option's length, of which 0 means full attention, comes first."""
