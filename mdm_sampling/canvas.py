@@ -137,6 +137,10 @@ class Canvas:
         """A few neighbouring rows, without copying."""
         return replace(self, tokens=self.tokens[first:stop], valid=self.valid[first:stop])
 
+    def until(self, stop: int) -> Canvas:
+        """The canvas cut off before the column `stop`, without copying."""
+        return self if stop == self.length else replace(self, tokens=self.tokens[:, :stop], valid=self.valid[:, :stop])
+
     def row(self, i: int) -> list[int]:
         """The token ids of row i without its padding."""
         ids: list[int] = self.tokens[i][self.valid[i]].tolist()

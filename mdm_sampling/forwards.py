@@ -30,18 +30,21 @@ class _BlockSpans:
     Attributes:
         cache: chooses the spans.
         block: the block.
-        length: of the canvas.
+        length: of the canvas, as far as the model sees it.
+        written: positions at the canvas's start whose slots hold what the forward would write, and are left out.
     """
 
     cache: CacheStrategy
     block: Span
     length: int
+    written: int
 
     def of(self, forward: int) -> Span:
         """The span of a forward. Raises `ContractError`, naming the cache, for one that does not cover the block."""
         with at_work("cache", self.cache):
             span = self.cache.span(self.block, self.length, forward)
-        return check_span(self.cache, span, self.block, self.length, forward)
+        span = check_span(self.cache, span, self.block, self.length, forward)
+        return Span(max(span.start, self.written), span.stop)
 
     def writes_for_later(self, forward: int) -> bool:
         """Whether a later forward reads what this one writes, which then must be done: a lookahead writes nothing."""
@@ -64,6 +67,29 @@ class _BlockSpans:
         return self.writes_for_later(forward), now.start, now.stop, then.start, then.stop
 
 
+@dataclass(frozen=True, eq=False)
+class KeptSlots:
+    """Slots that outlive their block, in a model in which no position sees what comes after its attention block.
+
+    Attributes:
+        slots: of the rows.
+        numbers: which rows of the run they are, rising, int64 [n].
+        written: positions at the canvas's start whose slots are final: those before the block that was filled last.
+    """
+
+    slots: Slots
+    numbers: Tensor
+    written: int
+
+    def of(self, numbers: Tensor) -> Slots | None:
+        """The slots of these rows, rising, int64 [b]; None unless all of them are here."""
+        if not bool(torch.isin(numbers, self.numbers).all()):
+            return None
+        if len(numbers) == len(self.numbers):
+            return self.slots
+        return self.slots.select(torch.searchsorted(self.numbers, numbers))
+
+
 class BlockForwards:
     """Computes the predictions of one block's rows, and keeps what a later step may find again.
 
@@ -71,16 +97,32 @@ class BlockForwards:
         sampler: its backend, cache and lookahead_batch are used.
         head: turns hidden states into distributions.
         block: the block.
-        length: of the canvas.
+        length: of the canvas, as far as the model sees it.
+        numbers: which rows of the run are filled, int64 [b].
+        kept: slots of an earlier block, or None.
+        keeps: whether slots outlive the block.
     """
 
-    def __init__(self, sampler: Sampler, head: Head, block: Span, length: int) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        head: Head,
+        block: Span,
+        length: int,
+        numbers: Tensor,
+        kept: KeptSlots | None,
+        keeps: bool,
+    ) -> None:
         self.sampler = sampler
         self.backend = sampler.backend
         self.head = head
         self.block = block
-        self.spans = _BlockSpans(sampler.cache, block, length)
-        self.slots = self._allocated() if reads_slots(sampler.cache) else None
+        reads = reads_slots(sampler.cache)
+        found = None if kept is None else kept.of(numbers)
+        written = 0 if kept is None or found is None else kept.written
+        self.spans = _BlockSpans(sampler.cache, block, length, written)
+        self.slots = found if found is not None else self._allocated() if reads else None
+        self.kept = KeptSlots(self.slots, numbers, block.start) if keeps and self.slots is not None else None
         self.foreseen: Foreseen | None = None
 
     def _allocated(self) -> Slots:
@@ -89,7 +131,9 @@ class BlockForwards:
 
     def keep_rows(self, keep: Tensor) -> None:
         """Only the rows with the indices `keep`, [n], go on. What was foreseen of others is never found."""
-        self.slots = None if self.slots is None else self.slots.select(keep)
+        if self.slots is not None:
+            is_kept = self.kept is not None and self.slots is self.kept.slots
+            self.slots = self.slots.copied(keep) if is_kept else self.slots.select(keep)
 
     def together(self, rows: BlockRows) -> Tensor | None:
         """The rows of the next step, int64 [n]; None for all.
@@ -174,14 +218,14 @@ class BlockForwards:
     def _written(self, canvas: Canvas, span: Span) -> Tensor:
         """Hidden states of all rows over a span, [b s d], from a forward that writes slots."""
         with at_work("model", self.backend):
-            return self.backend.trunk(canvas, span, self.slots)
+            return self.backend.trunk(canvas.until(self.spans.length), span, self.slots)
 
     def _read_only(self, rows: Tensor, canvas: Canvas, span: Span, seen: Span) -> Tensor:
         """Hidden states of canvases that write no slots, [n s d] over `seen`; each reads the slots of its row, [n]."""
         size = self.sampler.lookahead_batch or len(rows)
         hidden = []
         for first in range(0, len(rows), size):
-            part = canvas.slice(first, first + size)
+            part = canvas.slice(first, first + size).until(self.spans.length)
             with at_work("model", self.backend):
                 states = self.backend.trunk(part, span, self.slots, rows[first : first + size])
             states = states[:, seen.start - span.start : seen.stop - span.start]

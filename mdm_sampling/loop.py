@@ -22,7 +22,7 @@ from .backends.base import ModelBackend
 from .block_rows import BlockRows, Turn
 from .canvas import Canvas, Span
 from .contract import Unchanged, check_logits, check_memory, check_plan, check_proposal, check_quota, needs_of
-from .forwards import BlockForwards
+from .forwards import BlockForwards, KeptSlots
 from .planners.base import Step
 from .prediction import Prediction
 from .processors import Processor
@@ -60,6 +60,10 @@ class Run:
         self.steps_left = torch.full((canvas.batch,), sampler.steps, device=canvas.tokens.device)
         processors = tuple(_built(processor, sampler.backend) for processor in sampler.processors)
         self.head = self.backend.distributions(processors)
+        blocks = self.backend.attention_blocks
+        # Then no position sees what comes after its block: it is not computed, and what was written stays true.
+        self.sees_no_later_block = blocks is not None and blocks.end_with_blocks(canvas, sampler.block_size)
+        self.kept: KeptSlots | None = None
 
     def fill_block(self, block: Span) -> Iterator[StepRecord]:
         """Fill one block of all rows that have masks in it; rows leave as they finish."""
@@ -67,7 +71,9 @@ class Run:
         rows = self.canvas.masked[:, block.positions].any(1).nonzero()[:, 0]
         if not len(rows):
             return
-        for record in BlockWork(self, block, rows, steps[rows]).records():
+        work = BlockWork(self, block, rows, steps[rows])
+        self.kept = work.forwards.kept
+        for record in work.records():
             yield record
             self.step += 1
 
@@ -102,7 +108,9 @@ class BlockWork:
             filled=Filled.nothing(canvas.tokens[:, block.positions]),
             history=(),
         )
-        self.forwards = BlockForwards(run.sampler, run.head, block, run.canvas.length)
+        alone = run.sees_no_later_block
+        length = block.stop if alone else run.canvas.length
+        self.forwards = BlockForwards(run.sampler, run.head, block, length, numbers, run.kept, keeps=alone)
 
     @property
     def masked(self) -> Tensor:

@@ -96,16 +96,24 @@ class Collector:
         codec: decodes the texts, if there is a tokenizer.
         until_eos: whether a row's text ends at its first end token, or is its whole body, as in infilling.
         stops: strings before which a row's text ends.
+        heads: tokens of each row's prompt that stand in its body; none if not given.
     """
 
     def __init__(
-        self, canvas: Canvas, seeds: list[int], codec: TextCodec | None, until_eos: bool, stops: Sequence[str] = ()
+        self,
+        canvas: Canvas,
+        seeds: list[int],
+        codec: TextCodec | None,
+        until_eos: bool,
+        stops: Sequence[str] = (),
+        heads: Sequence[int] = (),
     ) -> None:
         self.canvas = canvas
         self.seeds = seeds
         self.codec = codec
         self.until_eos = until_eos
         self.stops = stops
+        self.heads = heads or [0] * canvas.batch
         self.given = ~canvas.masked[:, canvas.start :]
         self.history = HistoryKeeper(canvas)
         self.seconds = [0.0] * canvas.batch
@@ -146,5 +154,6 @@ class Collector:
     def _text(self, row: int) -> str:
         if self.codec is None:
             return ""
-        given = set(self.given[row].nonzero()[:, 0].tolist())
-        return before_stops(self.codec.decode(self.canvas.body(row), self.until_eos, given), self.stops)
+        head = self.heads[row]
+        given = set(self.given[row, head:].nonzero()[:, 0].tolist())
+        return before_stops(self.codec.decode(self.canvas.body(row)[head:], self.until_eos, given), self.stops)

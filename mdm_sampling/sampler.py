@@ -158,8 +158,8 @@ class Sampler:
         rows, codec, stops = self.prompt_rows(prompt, chat, system), self._codec, checked_stops(stop)
         if len(rows) != 1:
             raise CanvasError(f"`stream` takes one prompt, got {len(rows)}")
-        steps = self.iterate(self.canvas(rows), seed)
-        return (before_stops(codec.decode(record.canvas.body(0)), stops) for record in steps)
+        steps, head = self.iterate(self.canvas(rows), seed), self._head_of_body(rows[0].prefix)
+        return (before_stops(codec.decode(record.canvas.body(0)[head:]), stops) for record in steps)
 
     def infill(
         self,
@@ -206,7 +206,8 @@ class Sampler:
         canvas = self._laid_out(rows)
         for observer in observers:
             observer.begin(canvas, seeds)
-        collector = Collector(canvas, seeds, self.backend.codec, until_eos, stops)
+        heads = [self._head_of_body(prefix) for prefix, _ in rows]
+        collector = Collector(canvas, seeds, self.backend.codec, until_eos, stops, heads)
         for record in self.iterate(canvas, seeds):
             collector.add(record)
             for observer in observers:
@@ -245,13 +246,27 @@ class Sampler:
         check_rows(self.backend, rows)
 
     def canvas(self, rows: Rows) -> Canvas:
-        """A batch of (prefix, body) token ids as a canvas for `iterate`."""
+        """A batch of (prefix, body) token ids as a canvas for `iterate`.
+
+        In a block-causal model the last tokens of a prefix may share an attention block with the body. They become the
+        first of the body, so that blocks end where attention blocks do.
+        """
         self.check(rows)
         return self._laid_out(rows)
 
     def _laid_out(self, rows: Rows) -> Canvas:
         backend = self.backend
+        heads = [self._head_of_body(prefix) for prefix, _ in rows]
+        if any(heads):
+            cuts = [len(prefix) - head for (prefix, _), head in zip(rows, heads, strict=True)]
+            pairs = zip(rows, cuts, strict=True)
+            rows = [(prefix[:cut], [*prefix[cut:], *body]) for (prefix, body), cut in pairs]
         return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
+
+    def _head_of_body(self, prefix: Sequence[int]) -> int:
+        """How many tokens of a prefix stand in the canvas's body."""
+        blocks = self.backend.attention_blocks
+        return 0 if blocks is None else blocks.head_of_body(len(prefix))
 
     def iterate(self, canvas: Canvas, seed: _Seeds = 0) -> Iterator[StepRecord]:
         """Fill a canvas step by step; each record holds what was filled and the canvas after it."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .facts import ModelFacts
     from .options import LoadOptions, ModelSource
     from .text import TextCodec
+    from .visibility import AttentionBlocks
 
 
 class Slots(ABC):
@@ -27,6 +28,10 @@ class Slots(ABC):
     @abstractmethod
     def select(self, rows: Tensor) -> Slots:
         """The slots of the rows with the indices `rows`, [n]. They replace these slots, which may be emptied."""
+
+    def copied(self, rows: Tensor) -> Slots:
+        """The same beside these slots, which stay. Asked of models with attention blocks alone."""
+        raise NotImplementedError
 
 
 class ModelBackend(ABC):
@@ -42,6 +47,7 @@ class ModelBackend(ABC):
         codec: encodes and decodes text, or None for a model without a tokenizer.
         source: where the model came from, or None for a model that was passed in memory.
         compiled: whether `compile` was called.
+        attention_blocks: of a block-causal model; None if attention is full.
         unused_ids: ids below `vocab_size` that have no token, as ranges; they are never predicted.
         module: the module that computes, in evaluation mode while a run lasts; None if there is none to be seen.
     """
@@ -55,6 +61,7 @@ class ModelBackend(ABC):
     codec: TextCodec | None = None
     source: ModelSource | None = None
     compiled: bool = False
+    attention_blocks: AttentionBlocks | None = None
     unused_ids: tuple[range, ...] = ()
     module: torch.nn.Module | None = None
 

@@ -38,6 +38,12 @@ class TransformerSlots(Slots):
                 old.pop()
         return chosen
 
+    def copied(self, rows: Tensor) -> TransformerSlots:
+        chosen = TransformerSlots()
+        chosen.keys = [key[rows.to(key.device)] for key in self.keys]
+        chosen.values = [value[rows.to(value.device)] for value in self.values]
+        return chosen
+
 
 def cache_argument(model: Any) -> str:
     """What this version of transformers calls the cache among the arguments of a model's forward.
@@ -45,6 +51,13 @@ def cache_argument(model: Any) -> str:
     Versions from 5.24 on say `cache`, and announce that `past_key_values` goes away in 5.40.
     """
     return "cache" if "cache" in signature(type(model).forward).parameters else "past_key_values"
+
+
+def _grown(slots: Tensor, length: int) -> Tensor:
+    """Slots for `length` positions, the first of them as they were: [b h t d] -> [b h length d]."""
+    grown = slots.new_empty(*slots.shape[:2], length, slots.shape[3])
+    grown[:, :, : slots.shape[2]] = slots
+    return grown
 
 
 class _SlotCache(Cache):  # type: ignore[misc]
@@ -79,6 +92,9 @@ class WritingCache(_SlotCache):
                 values.append(value)
             keys[layer_idx], values[layer_idx] = key, value
         else:
+            if keys[layer_idx].shape[2] < self.length:  # a block is reached
+                keys[layer_idx] = _grown(keys[layer_idx], self.length)
+                values[layer_idx] = _grown(values[layer_idx], self.length)
             keys[layer_idx][:, :, self.span.positions] = key
             values[layer_idx][:, :, self.span.positions] = value
         return keys[layer_idx], values[layer_idx]

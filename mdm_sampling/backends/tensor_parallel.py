@@ -79,6 +79,11 @@ class _LedSlots(Slots):
         self.leader.tell("select", self.number, chosen.number, rows.cpu())
         return chosen
 
+    def copied(self, rows: Tensor) -> _LedSlots:
+        chosen = _LedSlots(self.leader, self.own.copied(rows))
+        self.leader.tell("copied", self.number, chosen.number, rows.cpu())
+        return chosen
+
 
 @final
 class Leader(ModelBackend):
@@ -155,6 +160,9 @@ class Follower:
 
     def select(self, of: int, number: int, rows: Tensor) -> None:
         self.slots[number] = self.slots[of].select(rows.to(self.backend.device))
+
+    def copied(self, of: int, number: int, rows: Tensor) -> None:
+        self.slots[number] = self.slots[of].copied(rows.to(self.backend.device))
 
     def trunk(self, canvas: Canvas, span: Span, number: int | None, rows: Tensor | None) -> None:
         device = self.backend.device

@@ -38,6 +38,17 @@ class AttentionBlocks:
         counted = "a row's first token" if self.counted_from == "row" else "the prompt's end"
         return f"blocks of {self.length}, counted from {counted}"
 
+    def head_of_body(self, prefix: int) -> int:
+        """How many tokens of a prefix of this length share an attention block with what comes after it."""
+        return prefix % self.length if self.counted_from == "row" else 0
+
+    def end_with_blocks(self, canvas: Canvas, block_size: int) -> bool:
+        """Whether all blocks of so many positions, counted from the bodies' start, end where attention blocks do."""
+        if block_size % self.length:
+            return False
+        prefixes = canvas.valid[:, : canvas.start].sum(1)
+        return self.counted_from == "prompt" or not bool((prefixes % self.length).any())
+
     def numbers(self, canvas: Canvas) -> Tensor:
         """Each position's block, int64 [b t]; they rise from left to right."""
         if self.counted_from == "row":

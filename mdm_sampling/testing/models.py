@@ -15,6 +15,7 @@ from torch import Tensor
 from ..backends.base import ModelBackend
 from ..backends.memory import wrap
 from ..backends.transformer import TransformerBackend
+from ..backends.visibility import AttentionBlocks
 
 START = torch.tensor([0.62, 0.27, 0.11], dtype=torch.float64)
 """P(first token) of the known distribution, a Markov chain over three tokens."""
@@ -29,7 +30,7 @@ def random_llama(
     look_back: int = 0,
     vocab: int = 13,
     shares_slots: bool = True,
-    attention_block: int | None = None,
+    attention_block: AttentionBlocks | int | None = None,
 ) -> TransformerBackend:
     """A bidirectional Llama in float64 with random weights; end token 0, mask 12."""
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -13,7 +13,7 @@ VOCAB, MASK, EOS = 13, 12, 0
 
 @cache
 def toy_transformer(
-    look_back: int = 0, shares_slots: bool = True, attention_block: int | None = None
+    look_back: int = 0, shares_slots: bool = True, attention_block: mdm.AttentionBlocks | int | None = None
 ) -> mdm.TransformerBackend:
     """A two-layer `random_llama`, the same object for the same arguments."""
     return random_llama(2, 0, look_back, shares_slots=shares_slots, attention_block=attention_block)
