@@ -109,7 +109,7 @@ class BlockWork:
             history=(),
         )
         alone = run.sees_no_later_block
-        length = block.stop if alone else run.canvas.length
+        length = block.stop if alone or run.sampler.growing else run.canvas.length
         self.forwards = BlockForwards(run.sampler, run.head, block, length, numbers, run.kept, keeps=alone)
 
     @property

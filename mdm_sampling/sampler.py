@@ -65,6 +65,9 @@ class Sampler:
             planner takes more: a block's last step fills all that is left.
         eos: "off", or "finish" to end a row as soon as everything before its first new end token is final; the
             positions after it are then filled with the end token, without a forward and without an entropy that counts.
+        growing: whether the canvas ends with the block at work, and what comes after it does not exist yet. It costs
+            less. A model with full attention then predicts other tokens. A block-causal model predicts the same, and
+            its canvas grows anyway where blocks end with its attention blocks.
         lookahead_batch: most candidates in one forward; None for all at once. Lower it to save memory.
     """
 
@@ -78,6 +81,7 @@ class Sampler:
     block_size: int = 32
     steps: int = 512
     eos: Literal["off", "finish"] = "off"
+    growing: bool = False
     lookahead_batch: int | None = None
 
     def __post_init__(self) -> None:

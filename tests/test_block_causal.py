@@ -165,3 +165,23 @@ def test_the_text_of_an_answer_begins_after_the_prompt(tmp_path: Path) -> None:
 def test_an_attention_block_below_one_is_refused() -> None:
     with pytest.raises(mdm.ModelError, match="attention_block must be at least 1, got 0"):
         random_llama(layers=1, seed=0, attention_block=0)
+
+
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+@pytest.mark.parametrize("planner", ["confidence", "info-gain:3", "speculate"])
+def test_a_growing_canvas_ends_with_the_block_at_work(cache: str, planner: str) -> None:
+    """A block is filled as if the canvas ended with it: block after block, each from what the last one left."""
+    backend = toy_transformer(1)
+    sampler = mdm.Sampler(backend, planner=planner, cache=cache, block_size=3, steps=64, schedule="constant:1")
+    rows = [([1, 2], [MASK] * 8), ([3], [MASK] * 5)]
+    grown = sampler.replace(growing=True).fill(rows).sequences
+    for (prefix, body), found in zip(rows, grown, strict=True):
+        row = list(prefix)
+        for first in range(0, len(body), 3):
+            masks = [MASK] * min(3, len(body) - first)
+            row += sampler.fill([(row, masks)]).sequences[0][len(row) :]
+        assert row == found
+    assert grown != sampler.fill(rows).sequences
+    forwards = spy_on_trunk(backend)
+    sampler.replace(growing=True).fill(rows)
+    assert max(forward.span.stop for forward in forwards[:3]) == 5

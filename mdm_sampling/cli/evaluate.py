@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ONLY_GENERATION = (
     "max_new_tokens", "planner", "cache", "threshold", "steps", "block_size", "schedule", "temperature", "top_k",
-    "top_p", "processors", "eos", "lookahead_batch", "engine",
+    "top_p", "processors", "eos", "growing", "lookahead_batch", "engine",
 )  # fmt: skip
 _ONLY_LIKELIHOOD = ("samples",)
 _EVALUATED = (

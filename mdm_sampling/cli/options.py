@@ -176,6 +176,9 @@ ROW_OPTIONS = under(
             show_default=True,
             help="finish: end a row once everything before its end token is final.",
         ),
+        cli_option(
+            "--growing", is_flag=True, help="End the canvas with the block at work; a model may then answer otherwise."
+        ),
         cli_option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
         PLUGIN_OPTION,
     ],

@@ -249,6 +249,7 @@ def _manifest_of(base: Sampler, task: Task, item_seed: int, chat: bool | None, l
         "max_new_tokens": base.max_new_tokens,
         "longest": longest,
         "eos": base.eos,
+        "growing": base.growing,
     }
 
 

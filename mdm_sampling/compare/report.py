@@ -74,6 +74,8 @@ def about(manifest: dict[str, Any], lines: Sequence[Line]) -> str:
         shared += f", processors {', '.join(manifest['processors'])}"
     if manifest["eos"] != "off":
         shared += f", eos {manifest['eos']}"
+    if manifest["growing"]:
+        shared += ", growing canvases"
     seeds = ", ".join(map(str, manifest["seeds"]))
     largest = max(line["batch_size"] for line in lines)
     return (

@@ -118,6 +118,7 @@ _SPEC: dict[str, _Check] = {
     **dict.fromkeys(("planner", "cache", "token_sampler", "schedule", "eos"), _is_text),
     "processors": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     **dict.fromkeys(("max_new_tokens", "block_size", "steps"), _is_size),
+    "growing": lambda value: isinstance(value, bool),
     "lookahead_batch": _or_none(_is_size),
 }
 _FIELDS: dict[str, _Check] = {
