@@ -247,3 +247,36 @@ def test_show_tells_what_a_folder_is(tmp_path: Path) -> None:
     broken = CliRunner().invoke(main, ["show", str(tmp_path)])
     assert broken.exit_code == 1
     assert "there is no config.json" in broken.output
+
+
+@pytest.mark.parametrize("family", ["sdar", "fast-dllm", "stable-diffcoder"])
+def test_the_command_line_takes_it(family: str, tmp_path: Path) -> None:
+    """Prompts of several lengths in the chat template, texts with masks, and a job of them."""
+    folder = NaiveDecoder(next(plan for plan in PLANS if plan.family == family)).save(tmp_path)
+    few = ["--model", str(folder), "--block-size", "4", "--steps", "8"]
+    asked = CliRunner().invoke(main, ["generate", *few, "--max-new-tokens", "6", "--json", "ab", "abc", "abcd"])
+    assert asked.exit_code == 0, asked.output
+    rows = [json.loads(line) for line in asked.stdout.splitlines()]
+    codec = mdm.load_backend(folder).codec
+    assert codec is not None
+    for prompt, row in zip(("ab", "abc", "abcd"), rows, strict=True):
+        assert row["tokens"][:-6] == codec.encode(prompt)
+        assert row["text"] == codec.decode(row["tokens"][-6:])
+    filled = CliRunner().invoke(main, ["infill", *few, "ab[MASK:3]cd"])
+    assert filled.exit_code == 0, filled.output
+    assert filled.stdout.startswith("ab")
+    (tmp_path / "prompts.txt").write_text("ab\nabc\nabcd\n")
+    job = [
+        "run",
+        "--input",
+        str(tmp_path / "prompts.txt"),
+        "--output",
+        str(tmp_path / "out.jsonl"),
+        *few,
+        "--max-new-tokens",
+        "6",
+    ]
+    ran = CliRunner().invoke(main, job)
+    assert ran.exit_code == 0, ran.output
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {line["text"] for line in lines} == {row["text"] for row in rows}
