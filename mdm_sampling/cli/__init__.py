@@ -22,14 +22,14 @@ except KeyboardInterrupt:  # before there is a command to tell it
 COMMANDS = {
     "generate": "Continue prompts.",
     "infill": "Fill the masks of a text.",
-    "watch": "Watch a canvas being decoded, one planner or several side by side.",
-    "run": "Decode a file of prompts; a job that is stopped goes on.",
-    "compare": "Compare planners, caches and tokens a step on a task.",
+    "watch": "Watch a text being decoded, with one planner or several side by side.",
+    "run": "Decode a file of prompts. A stopped job can be resumed.",
+    "compare": "Compare planners, caches and tokens per step on a task.",
     "evaluate": "Run lm-evaluation-harness tasks.",
     "results": "Show, filter, merge and export results folders.",
     "report": "Make a page that shows traces step by step.",
-    "list": "Show the parts that are installed.",
-    "plugins": "List, inspect, check and begin plug-ins.",
+    "list": "Show the installed parts.",
+    "plugins": "List, inspect, check and create plug-ins.",
 }
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
 
 T = TypeVar("T")
-_KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
+_KIND_OPTION = click.option("--kind", metavar="KIND", help="Kind of the part, if several kinds have this name.")
 
 
 @click.group("plugins")
 def command() -> None:
-    """List, inspect, check and begin plug-ins.
+    """List, inspect, check and create plug-ins.
 
     A plug-in is a distribution with an entry point in the group mdm_sampling; see docs/tutorial-plugin.md.
     """
@@ -110,19 +110,21 @@ def _show_command(name: str, kind: str | None) -> None:
 @command.command("check")
 @click.argument("name")
 @_KIND_OPTION
-@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
-@click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
-@click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
+@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Number of random cases for each rule.")
+@click.option(
+    "--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Time limit for each rule, in seconds."
+)
+@click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="Checkpoint with which to check a model family.")
 @PLUGIN_OPTION
 def _check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
-    """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
+    """Check a part's contract on small exact models. NAME may be a spec, or a plug-in to check all of its parts.
 
     \b
     mdm-sampling plugins check top-mass:k=3
     mdm-sampling plugins check mdm-top-mass
 
-    The exit code is 1 if a rule is broken, or does not come to its end in time. A note says what is done in vain. The
-    same checks are functions of mdm_sampling.testing, for tests.
+    The exit code is 1 if a rule is broken or takes too long. A note names work without effect. Tests can make the
+    same checks with mdm_sampling.testing.
     """
     from ..at_work import no_way_out
     from ..registry.registry import COMMANDS
@@ -263,10 +265,10 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="Kind of the part.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder to write it to.")
 def _new_command(name: str, kind: str, into: Path) -> None:
-    """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
+    """Write a distribution with a part or command called NAME: pyproject.toml, module, test and README."""
     with plain_errors():
         from ..registry.registry import COMMANDS, NAME, registry
         from . import COMMANDS as OWN_COMMANDS
