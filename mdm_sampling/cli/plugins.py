@@ -82,7 +82,7 @@ def _show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
         from ..registry.registry import COMMANDS, registry
-        from ..registry.specs import build, parameters
+        from ..registry.specs import build, in_full
 
         claims, plugin = _named(name, kind)
         if plugin is None and name != claims[0].name:
@@ -102,9 +102,7 @@ def _show_command(name: str, kind: str | None) -> None:
             click.echo(f"  {claim.part.__module__}.{claim.part.__qualname__}\n")
             for line in (claim.part.__doc__ or "It has no documentation.").strip().splitlines():
                 click.echo(f"  {line.removeprefix('    ')}".rstrip())
-            given = parameters(claim.part)
-            spec = claim.name + (":" + ",".join(f"{key}={default}" for key, _, default in given) if given else "")
-            click.echo(f"\n  Spec: {spec}")
+            click.echo(f"\n  Spec: {in_full(claim.name, claim.part)}")
 
 
 @command.command("check")
