@@ -288,7 +288,7 @@ USAGE = [
     (["--planner", "xyz"], ["--planner", "'xyz'", "confidence"]),
     (["--planner", ""], ["--planner", "not a spec"]),
     (["--planner", "info-gain:candidate=3"], ["'candidate'", "did you mean 'candidates'"]),
-    (["--planner", "info-gain:scope=block,candidates"], ["key=value"]),
+    (["--planner", "info-gain:scope=block,candidates"], ["parameter=value"]),
     (["--planner", "info-gain:candidates=0"], ["candidates must be at least 1"]),
     (["--planner", "info-gain:candidates=2.5"], ["whole number", "'2.5'"]),
     (["--planner", "info-gain:candidates=99999999999"], ["candidates", "2147483647"]),
@@ -345,6 +345,10 @@ USAGE = [
     (["--planner", "bypass", "--threshold", "0.5"], ["--threshold would be ignored"]),
     (["--planner", "entropy", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored", "never looks ahead"]),
     (["--planner", "bypass", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored"]),
+    *(
+        (["--planner", planner, "--schedule", "cosine"], [f"--schedule would be ignored by --planner {planner}: it"])
+        for planner in ("eb", "factor", "bounded-chain", "bypass:otherwise=eb", "speculate:eb")
+    ),
     # outputs
     (["--trace", ""], ["--trace"]),
     (["--trace", "-"], ["--trace", "standard output"]),
