@@ -89,6 +89,10 @@ def test_specs_read_as_one_would_expect(text: str, part: mdm.PositionPlanner) ->
     ("text", "message"),
     [
         ("infogain", "unknown name 'infogain' in planners; did you mean 'info-gain'?"),
+        ("plugins/mdm-info-gain/", "did you mean 'info-gain'?"),
+        ("mdm-defere", "`pip install --no-deps FOLDER` installs a plug-in, and `mdm-sampling plugins list` shows"),
+        ("plugins/entropi", "`pip install --no-deps FOLDER` installs a plug-in"),
+        ("origin", "unknown name 'origin' in planners; known: "),
         ("zzz", "unknown name 'zzz' in planners; known: random, "),
         ("info-gain:candidate=4", "info-gain: unknown parameter 'candidate'; did you mean 'candidates'?"),
         ("random:x=1", "random: unknown parameter 'x'; it has none"),

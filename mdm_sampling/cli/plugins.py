@@ -224,8 +224,8 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
 
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
-    from ..errors import SpecError, nearest
-    from ..registry.registry import KINDS, registry
+    from ..errors import SpecError
+    from ..registry.registry import KINDS, near_part, registry
     from ..registry.specs import Spec
     from .list import kind_named
 
@@ -242,7 +242,7 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     if plugins:
         return list(plugins[0].parts), plugins[0]
     known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
-    hint = nearest(name, known, "`mdm-sampling plugins list` shows what is")
+    hint = near_part(name, known, "`mdm-sampling plugins list` shows what is")
     raise SpecError(f"nothing installed is called {name!r}; {hint}")
 
 
