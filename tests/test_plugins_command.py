@@ -311,5 +311,6 @@ def test_a_missing_hypothesis_is_told(tmp_path: Path) -> None:
     (tmp_path / "hypothesis.py").write_text("raise ImportError('no hypothesis here')\n")
     result = cli(tmp_path, "plugins", "check", "entropy")
     assert result.returncode == 1
+    assert result.stderr.startswith("Checking entropy; half a minute"), "said before anything slow is imported"
     assert "pip install 'mdm-sampling[testing]'" in result.stderr
     assert "Traceback" not in result.stderr

@@ -119,12 +119,14 @@ def _check_command(name: str, kind: str | None, examples: int, timeout: float, m
     mdm-sampling plugins check top-mass:k=3
     mdm-sampling plugins check mdm-top-mass
 
-    The exit code is 1 if a rule is broken, or does not come to its end in time. A note says what is done in vain. The
-    same checks are functions of mdm_sampling.testing, for tests.
+    It needs the extra `testing`, and half a minute for each part. The exit code is 1 if a rule is broken, or does not
+    come to its end in time. A note says what is done in vain. The same checks are functions of mdm_sampling.testing,
+    for tests.
     """
     from ..at_work import no_way_out
     from ..registry.registry import COMMANDS
 
+    click.echo(f"Checking {name}; half a minute for each part, more on a busy machine.", err=True)
     with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
         if plugin is not None and plugin.problem is not None:
