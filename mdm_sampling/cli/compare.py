@@ -111,7 +111,7 @@ def command(**options: Any) -> None:
     """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy, forwards and time.
 
     Every setting decodes the same items with the same seeds, without a bypass unless a planner names one. Without
-    options it is 6x6 Sudoku with the small model inside this package, for a minute on two cores:
+    options it is 6x6 Sudoku with the small model inside this package, for two minutes of a free core:
 
     \b
       mdm-sampling compare
