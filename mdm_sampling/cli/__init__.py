@@ -88,6 +88,13 @@ class _LazyGroup(click.Group):
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:  # click knows only commands that are loaded, and none is
+            known = self.list_commands(ctx)
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from None
+
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command. Whatever happens to the streams, and whenever it is interrupted, ends in one sentence."""
         with patient_interrupts():

@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..progress import show_progress
 from .assembly import follow_leader, make_part, make_sampler
@@ -119,7 +120,7 @@ def command(**options: Any) -> None:
     """Compare planners, caches and tokens per step on a task, by accuracy with intervals, entropy, forwards and time.
 
     Every setting decodes the same items with the same seeds. There is no bypass unless a planner's spec names one.
-    The default is 6x6 Sudoku with the small model inside this package. It takes a minute on two cores:
+    The default is 6x6 Sudoku with the small model inside this package. It takes two minutes of a free core:
 
     \b
       mdm-sampling compare
@@ -171,7 +172,8 @@ def _make_settings(options: dict[str, Any]) -> list[Setting]:
         tokens_per_step=options["tokens_per_step"],
         block_sizes=options["block_size"] or (None,),
     )
-    if all(setting.tokens_per_step is None for setting in settings):
+    typed = click.get_current_context().get_parameter_source("tokens_per_step") is ParameterSource.COMMANDLINE
+    if typed and all(setting.tokens_per_step is None for setting in settings):  # a file may be for other planners, too
         refuse_given(["tokens_per_step"], "as these planners choose how many positions a step fills")
     return settings
 

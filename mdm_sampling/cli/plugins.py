@@ -82,7 +82,7 @@ def _show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
         from ..registry.registry import COMMANDS, registry
-        from ..registry.specs import build, parameters
+        from ..registry.specs import build, in_full
 
         claims, plugin = _named(name, kind)
         if plugin is None and name != claims[0].name:
@@ -102,9 +102,7 @@ def _show_command(name: str, kind: str | None) -> None:
             click.echo(f"  {claim.part.__module__}.{claim.part.__qualname__}\n")
             for line in (claim.part.__doc__ or "It has no documentation.").strip().splitlines():
                 click.echo(f"  {line.removeprefix('    ')}".rstrip())
-            given = parameters(claim.part)
-            spec = claim.name + (":" + ",".join(f"{key}={default}" for key, _, default in given) if given else "")
-            click.echo(f"\n  Spec: {spec}")
+            click.echo(f"\n  Spec: {in_full(claim.name, claim.part)}")
 
 
 @command.command("check")
@@ -123,12 +121,13 @@ def _check_command(name: str, kind: str | None, examples: int, timeout: float, m
     mdm-sampling plugins check top-mass:k=3
     mdm-sampling plugins check mdm-top-mass
 
-    The exit code is 1 if a rule is broken or takes too long. A note names work without effect. Tests can make the
-    same checks with mdm_sampling.testing.
+    It needs the extra `testing`, and half a minute for each part. The exit code is 1 if a rule is broken or takes too
+    long. A note names work without effect. Tests can make the same checks with mdm_sampling.testing.
     """
     from ..at_work import no_way_out
     from ..registry.registry import COMMANDS
 
+    click.echo(f"Checking {name}; half a minute for each part, more on a busy machine.", err=True)
     with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
         if plugin is not None and plugin.problem is not None:
@@ -228,8 +227,8 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
 
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
-    from ..errors import SpecError, nearest
-    from ..registry.registry import KINDS, registry
+    from ..errors import SpecError
+    from ..registry.registry import KINDS, near_part, registry
     from ..registry.specs import Spec
     from .list import kind_named
 
@@ -246,7 +245,7 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     if plugins:
         return list(plugins[0].parts), plugins[0]
     known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
-    hint = nearest(name, known, "`mdm-sampling plugins list` shows what is")
+    hint = near_part(name, known, "`mdm-sampling plugins list` shows what is")
     raise SpecError(f"nothing installed is called {name!r}; {hint}")
 
 

@@ -51,7 +51,7 @@ def command(prompt: str | None, **options: Any) -> None:
       mdm-sampling watch --planner confidence --planner info-gain "1... ..3. .1.. ...4"
 
     Keys: space pauses, the arrows step back and forth, + and - change the speed. The last step stays until
-    q is pressed. Without a terminal, each step is printed as a line.
+    q is pressed. Without a terminal, each step is printed as a line. At the end the text is printed.
     """
     follow_leader(options)
     if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
@@ -85,6 +85,7 @@ def show(text: str, options: dict[str, Any]) -> None:
         lanes = watch(samplers, rows[0], options["seed"], screen)
         screen.stay()
     codec = sampler.backend.codec
-    if screen.live is None and codec is not None:
+    if codec is not None:
         for lane in lanes:
-            click.echo(f"{lane.title}: {codec.decode(lane.film.canvas, until_eos=not options['infill'])}")
+            text = codec.decode(lane.film.canvas, until_eos=not options["infill"])
+            click.echo(text if len(lanes) == 1 else f"{lane.title}: {text}")
