@@ -1,7 +1,7 @@
 """What does block-causal decoding cost here, beside a plain implementation of the published loop?
 
-Random weights in Qwen3's shape, one row, one position a step, the most confident one (SDAR, arXiv:2510.06303). The plain
-loop keeps keys and values in transformers' own cache: it writes the prompt's whole blocks once, computes a block's
+Random weights in Qwen3's shape, one row, one position a step, the most confident one (SDAR, arXiv:2510.06303). The
+plain loop keeps keys and values in transformers' own cache. It writes the prompt's blocks once, computes a block's
 positions at each step, and once more when the block is done. Both sides run in turns; times are medians.
 
     python benchmarks/block_causal.py                       # blocks of 4, 88 + 256 positions
@@ -107,7 +107,8 @@ def main(block: int, prompt: int, new: int, width: int, layers: int, repeats: in
     same = sum(a == b for a, b in zip(found.sequences[0], expected, strict=True))  # type: ignore[attr-defined, call-overload]
     median = {side: statistics.median(times) for side, times in seconds.items()}
     click.echo(
-        f"blocks of {block}, {prompt} + {new} positions, width {width}, {layers} layers, {torch.get_num_threads()} threads, "
+        f"blocks of {block}, {prompt} + {new} positions, width {width}, {layers} layers, "
+        f"{torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, {device}: ours {median['ours']:.2f} s, plain {median['plain']:.2f} s "
         f"({median['plain'] / median['ours']:.2f} times faster), {row.token_forwards / (new // block):.1f} positions a "
         f"block, {same} of {prompt + new} tokens equal"

@@ -16,9 +16,10 @@ from mdm_sampling.cli import COMMANDS, main
 PAGE = Path(__file__).parent / "help.md"
 BEGINNING = """# Commands
 
-Every command with all its options, as `--help` tells them. Options that take a value may be written with underscores in
-place of hyphens, as `--block_size`.
-This page is written by `python docs/make_help.py`.
+This page lists every command with all its options, as `--help` does. [Concepts](concepts.md) defines the words. A
+*spec* is the text of a part with its parameters, such as `info-gain:candidates=4`: see
+[specs](composing.md#specs-parts-as-text). Options with a value may also be written with underscores, such as
+`--block_size`. `python docs/make_help.py` writes this page.
 """
 
 

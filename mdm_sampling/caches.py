@@ -41,7 +41,7 @@ class CacheStrategy(ABC):
 @final
 @dataclass(frozen=True)
 class NoCache(CacheStrategy):
-    """Recompute the whole canvas at every step: exact, and the slowest."""
+    """Recompute the whole canvas at every step. This is exact, and the slowest."""
 
     @property
     def reads_slots(self) -> bool:
@@ -54,7 +54,7 @@ class NoCache(CacheStrategy):
 @final
 @dataclass(frozen=True)
 class PrefixCache(CacheStrategy):
-    """Recompute everything on entering a block, then from the block's start to the end of the canvas."""
+    """Recompute everything at a block's first step, then from the block's start to the end of the canvas."""
 
     def span(self, block: Span, length: int, step: int) -> Span:
         return Span(0 if step == 0 else block.start, length)
@@ -63,7 +63,7 @@ class PrefixCache(CacheStrategy):
 @final
 @dataclass(frozen=True)
 class DualCache(CacheStrategy):
-    """Recompute everything on entering a block, then the block alone."""
+    """Recompute everything at a block's first step, then only the block."""
 
     def span(self, block: Span, length: int, step: int) -> Span:
         return Span(0, length) if step == 0 else block

@@ -56,8 +56,11 @@ def repr_of(value: Any) -> str:
 _LONGEST_NAME = 100
 """Longer ones resemble no name, and comparing them takes long."""
 
+_NEAR = 0.7
+"""How alike two names are, of 1; a typing error in four letters leaves more, and `origin` is not `margin`."""
+
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """What to say of a name that is not known: the nearest one that is, or something else where none is near."""
-    near = get_close_matches(name, list(known), n=1) if len(name) < _LONGEST_NAME else []
+    near = get_close_matches(name, list(known), n=1, cutoff=_NEAR) if len(name) < _LONGEST_NAME else []
     return f"did you mean {near[0]!r}?" if near else otherwise

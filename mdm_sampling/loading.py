@@ -30,10 +30,10 @@ def load_backend(
 
     Args:
         family: registered name of the model's family; None to recognise it from config.json.
-        loading: see `LoadOptions`. The device is such as "cuda". "auto" or None: a CUDA device that has room for the
-            model, else MPS if it works, else the CPU.
+        loading: see `LoadOptions`. A device is, for example, "cuda". "auto" and None take a CUDA device with room for
+            the model, else MPS if it works, else the CPU.
 
-    Raises `ModelError` with a sentence that says what is wrong.
+    Raises `ModelError` with a message that says what is wrong.
     """
     options = _options(family, loading)
     found, name, config = _family_of(model, family, options)
@@ -184,7 +184,7 @@ def load(
 
     Args:
         model: see `load_backend`, which takes the same options.
-        max_new_tokens: positions to generate; None for the checkpoint's generation config, else 128.
+        max_new_tokens: number of tokens to generate; None for the checkpoint's generation config, else 128.
     """
     backend = load_backend(model, family=family, **loading)
     if max_new_tokens is None:
@@ -221,7 +221,7 @@ def from_spec(spec: Mapping[str, Any], backend: ModelBackend | None = None) -> S
         backend: the model, if it was not loaded from a checkpoint or is loaded already.
 
     Raises:
-        SpecError: for what is not such a spec; the sentence names the setting.
+        SpecError: for anything else than such a spec; the message names the setting.
     """
     settings = _settings_in(spec)
     if backend is None:

@@ -25,7 +25,7 @@ class Result:
     """What a run produced.
 
     Attributes:
-        texts: the generated text of each row, up to its first end token and before the first stop string; "" where the
+        texts: the generated text of each row, up to its first end token and before the first stop string; "" if the
             backend has no tokenizer.
         sequences: each row's token ids without padding, prompt included.
         rows: what each row cost.

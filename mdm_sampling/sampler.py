@@ -56,19 +56,19 @@ class Sampler:
         backend: the model.
         planner: which positions a step fills.
         cache: which positions a forward recomputes.
-        token_sampler: what a position would be filled with.
+        token_sampler: which token is proposed for each position.
         schedule: how many positions a step fills.
         processors: change logits before anything reads them.
-        max_new_tokens: positions to generate after a prompt.
-        block_size: positions of a block; blocks are filled one after the other, the last may be shorter.
-        steps: steps for the whole body, shared out over its blocks by their masks; at least one for each block. No
-            planner takes more: a block's last step fills all that is left.
-        eos: "off", or "finish" to end a row as soon as everything before its first new end token is final; the
-            positions after it are then filled with the end token, without a forward and without an entropy that counts.
-        growing: whether the canvas ends with the block at work, and what comes after it does not exist yet. It costs
+        max_new_tokens: number of tokens to generate after a prompt.
+        block_size: positions of a block. Blocks are filled one after the other. The last may be shorter.
+        steps: steps for the whole body, divided over its blocks by their masks; at least one for each block. No planner
+            takes more: a block's last step fills all positions that are left.
+        eos: "off", or "finish" to end a row when everything before its first new end token is filled. The positions
+            after it are then filled with the end token, without a forward, and their entropy does not count.
+        growing: whether the canvas ends with the present block, so that later positions do not exist yet. It costs
             less. A model with full attention then predicts other tokens. A block-causal model predicts the same, and
-            its canvas grows anyway where blocks end with its attention blocks.
-        lookahead_batch: most candidates in one forward; None for all at once. Lower it to save memory.
+            its canvas grows anyway where blocks end with attention blocks.
+        lookahead_batch: maximum number of candidates in one forward; None for all. Lower it to save memory.
     """
 
     backend: ModelBackend
@@ -126,15 +126,15 @@ class Sampler:
         Args:
             prompts: one text or one list of chat messages, or a list of several of them.
             seed: one whole number for every row, or one for each: a list, an array or a tensor. A row's tokens depend
-                on its prompt and its seed alone, up to the rounding of the model's kernels, which may differ with the
-                batch: rarely in float32, now and then in half precision.
+                only on its prompt and its seed. The limit is the rounding of the model's kernels, which may differ with
+                the batch: it rarely changes tokens in float32, and sometimes in half precision.
             chat: whether to apply the chat template; None applies it if the model has one.
-            system: a message to put before each prompt, as its system message. It needs a chat template, and prompts
-                that begin with no such message themselves.
-            stop: a text or several; a row's text ends before the first that stands in it. Its tokens are those that
-                were decoded, and no step is saved.
+            system: a system message to put before each prompt. It needs a chat template, and prompts without a system
+                message of their own.
+            stop: a text or several. A row's text is cut before the first of them. Its tokens are not cut, and no step
+                is saved.
             batch_size: prompts decoded together; their lengths may differ.
-            observers: told of every step.
+            observers: get every step.
         """
         rows = self.prompt_rows(prompts, chat, system)
         return self.fill(rows, seed, batch_size=batch_size, observers=observers, until_eos=True, stop=stop)
@@ -148,12 +148,12 @@ class Sampler:
         system: str | None = None,
         stop: str | Sequence[str] = (),
     ) -> Iterator[str]:
-        """Continue one prompt, and yield the text as it stands after each step; `_` is a token that is not filled yet.
+        """Continue one prompt, and yield the text after each step; `_` is a token that is not filled yet.
 
-        The last text is that of `generate`. A token that is filled stays, and so does its place in the text; only a
-        planner that remasks may take back tokens of the block at work. So a text is final up to its first `_` where
-        nothing remasks, and else up to the block at work. It grows in the middle, since positions are not filled from
-        left to right, and it is cut at the first end token, and before the first stop string, that stands in it.
+        The last text is that of `generate`. A filled token stays, and keeps its position in the text. Only a planner
+        that remasks may reopen tokens of the present block. So a text is final up to its first `_`, or with such a
+        planner up to the present block. The text grows in the middle, because positions are not filled from left to
+        right. It is cut at the first end token and before the first stop string.
 
         Args:
             prompt: a text or a list of chat messages.
@@ -246,7 +246,7 @@ class Sampler:
         return [Row(*codec.encode_masked(text, self.backend.max_length)) for text in texts]
 
     def check(self, rows: Rows) -> None:
-        """Raise `CanvasError`, naming the row, for one that cannot be sampled: so no other is decoded in vain."""
+        """Raise `CanvasError`, naming the row, for a row that cannot be sampled, before any row is decoded."""
         check_rows(self.backend, rows)
 
     def canvas(self, rows: Rows) -> Canvas:

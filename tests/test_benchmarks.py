@@ -55,6 +55,12 @@ def test_a_benchmark_reports_a_line_for_each_setting(script: str, options: list[
     assert report["machine"]["torch"]
 
 
+def test_block_causal_decoding_is_timed_beside_the_published_loop() -> None:
+    done = subprocess.run([sys.executable, BENCHMARKS / "block_causal.py", "--quick"], capture_output=True, text=True)
+    assert "16 of 16 tokens equal" in done.stdout
+    assert "22.0 positions a block" in done.stdout  # 12 for the first block and its prompt's blocks, 20 for the next
+
+
 def test_the_corpus_is_text_that_the_small_model_may_train_on() -> None:
     done = subprocess.run([sys.executable, BENCHMARKS / "corpus.py", "--quick"], capture_output=True, text=True)
     lines = done.stdout.splitlines()

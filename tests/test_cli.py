@@ -288,7 +288,7 @@ USAGE = [
     (["--planner", "xyz"], ["--planner", "'xyz'", "confidence"]),
     (["--planner", ""], ["--planner", "not a spec"]),
     (["--planner", "info-gain:candidate=3"], ["'candidate'", "did you mean 'candidates'"]),
-    (["--planner", "info-gain:scope=block,candidates"], ["key=value"]),
+    (["--planner", "info-gain:scope=block,candidates"], ["parameter=value"]),
     (["--planner", "info-gain:candidates=0"], ["candidates must be at least 1"]),
     (["--planner", "info-gain:candidates=2.5"], ["whole number", "'2.5'"]),
     (["--planner", "info-gain:candidates=99999999999"], ["candidates", "2147483647"]),
@@ -345,6 +345,10 @@ USAGE = [
     (["--planner", "bypass", "--threshold", "0.5"], ["--threshold would be ignored"]),
     (["--planner", "entropy", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored", "never looks ahead"]),
     (["--planner", "bypass", "--lookahead-batch", "2"], ["--lookahead-batch would be ignored"]),
+    *(
+        (["--planner", planner, "--schedule", "cosine"], [f"--schedule would be ignored by --planner {planner}: it"])
+        for planner in ("eb", "factor", "bounded-chain", "bypass:otherwise=eb", "speculate:eb")
+    ),
     # outputs
     (["--trace", ""], ["--trace"]),
     (["--trace", "-"], ["--trace", "standard output"]),
@@ -402,7 +406,8 @@ def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
         (["generate", PUZZLE, "--max-new-tokens", "2000000000"], ["context of 256", "max_new_tokens"]),
         (["generate", "1_.. ...."], ["row 0", "mask token", "infill"]),
         (["generate", PUZZLE, "--chat"], ["no chat template", "--no-chat"]),
-        (["infill", "1234"], ["nothing to fill", "'1234'", "[MASK]"]),
+        (["infill", "1234"], ["nothing to fill", "'1234'", "write _ or [MASK:5] where", "as in '1234_'"]),
+        (["infill", "no masks"], ["nothing to fill", "as in 'no masks_'"]),
         (["infill", "1_", "1234"], ["nothing to fill", "'1234'"]),
         (["infill", "1[MASK:0]_"], ["[MASK:0]", "whole number"]),
         (["infill", "1[MASK:x]_"], ["[MASK:x]", "whole number"]),

@@ -154,6 +154,8 @@ def test_a_toml_file_gives_the_options_and_the_command_line_comes_first(tmp_path
     assert len(lines) == 3 * 3 * 2
     assert {line["batch_size"] for line in lines} == {6}
     assert {line["planner"] for line in lines} == {"info-gain:candidates=2", "info-gain:candidates=3", "confidence"}
+    other = run_compare("--config", config, "--out", tmp_path / "b", "--items", "1", "--planner", "eb")
+    assert other.exit_code == 0, "the file's tokens a step are for other planners"
 
 
 @pytest.mark.parametrize(

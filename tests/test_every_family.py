@@ -265,11 +265,12 @@ def test_the_command_line_takes_it(family: str, tmp_path: Path) -> None:
     filled = CliRunner().invoke(main, ["infill", *few, "ab[MASK:3]cd"])
     assert filled.exit_code == 0, filled.output
     assert filled.stdout.startswith("ab")
-    (tmp_path / "prompts.txt").write_text("ab\nabc\nabcd\n")
+    prompts = [json.dumps({"prompt": prompt}) for prompt in ("ab", "abc", "abcd")]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(prompts))
     job = [
         "run",
         "--input",
-        str(tmp_path / "prompts.txt"),
+        str(tmp_path / "prompts.jsonl"),
         "--output",
         str(tmp_path / "out.jsonl"),
         *few,

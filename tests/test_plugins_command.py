@@ -262,6 +262,7 @@ def cases_of(file: Path) -> Iterator[Callable[[], None]]:
         (["new", "true"], "would make a class True, which is Python's own name"),
         (["new", "prefix"], "'prefix' in caches is already taken by mdm-sampling"),
         (["show", "info-gian"], "nothing installed is called 'info-gian'; did you mean 'info-gain'?"),
+        (["check", "mdm-samplers"], "nothing installed is called 'mdm-samplers'; `pip install --no-deps FOLDER`"),
         (["show", "xyzzy"], "`mdm-sampling plugins list` shows what is"),
         (["check", "info-gain:candidate=3"], "unknown parameter 'candidate'; did you mean 'candidates'?"),
         (["check", "info-gain", "--kind", "caches"], "unknown name 'info-gain' in caches"),
@@ -310,5 +311,6 @@ def test_a_missing_hypothesis_is_told(tmp_path: Path) -> None:
     (tmp_path / "hypothesis.py").write_text("raise ImportError('no hypothesis here')\n")
     result = cli(tmp_path, "plugins", "check", "entropy")
     assert result.returncode == 1
+    assert result.stderr.startswith("Checking entropy; half a minute"), "said before anything slow is imported"
     assert "pip install 'mdm-sampling[testing]'" in result.stderr
     assert "Traceback" not in result.stderr

@@ -380,6 +380,7 @@ def test_a_real_terminal_is_given_back_as_it_was() -> None:
             assert b"info-gain" in seen
             assert b"Traceback" not in seen
             assert b"quit" not in seen.split(b"all steps taken")[-1]
+            assert (b"1342\r\n2431" in seen.split(b"all steps taken")[-1]) == (ending == "q")
             assert seen.rindex(b"all steps taken") > seen.rindex(b"q quit")
     finally:
         for process in processes:

@@ -54,6 +54,14 @@ def test_an_unknown_option_that_is_nobodys_word_is_told_as_before() -> None:
     assert "Here it is" not in output
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, "plugins check"])
+def test_a_misspelt_command_is_answered_with_the_nearest(command: str) -> None:
+    code, output = output_of(*(command[:-2] + command[-1]).split())
+    assert code == 2
+    assert "id you mean" in output
+    assert f"'{command.split()[-1]}'" in output.split("id you mean")[1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_parts_may_be_written_in_the_singular(kind: str) -> None:
     expected = output_of("list", kind, "--json")

@@ -104,14 +104,19 @@ class TextCodec:
         """
         if not isinstance(text, str):
             raise CanvasError(f"a text with masks is needed, got {text!r:.80}")
+        parts = parts_of(text, self._mask_text, limit)
+        if parts in ([], [text]) and self.mask_id not in (self._known_ids(text, special=False) or []):
+            own, start = self._mask_text or "[MASK]", text[:40]
+            raise CanvasError(
+                f"there is nothing to fill in {start!r}; write {own} or [MASK:5] where one token or five are missing, "
+                f"as in {start + own!r}"
+            )
         body: list[int] = []
-        for part in parts_of(text, self._mask_text, limit):
+        for part in parts:
             if isinstance(part, int):
                 body += [self.mask_id] * part
             else:
                 body += self._following(part) if body else self.ids(part, special=False)
-        if self.mask_id not in body:
-            raise CanvasError(f"there is nothing to fill in {text[:40]!r}; write [MASK] where a token is missing")
         before, after = ([], []) if self._is_opened(body) else self._around()
         return before + after, body
 

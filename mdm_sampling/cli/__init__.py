@@ -22,15 +22,15 @@ except KeyboardInterrupt:  # before there is a command to tell it
 COMMANDS = {
     "generate": "Continue prompts.",
     "infill": "Fill the masks of a text.",
-    "watch": "Watch a canvas being decoded, one planner or several side by side.",
-    "run": "Decode a file of prompts; a job that is stopped goes on.",
-    "compare": "Compare planners, caches and tokens a step on a task.",
+    "watch": "Watch a text being decoded, with one planner or several side by side.",
+    "run": "Decode a file of prompts. A stopped job can be resumed.",
+    "compare": "Compare planners, caches and tokens per step on a task.",
     "evaluate": "Run lm-evaluation-harness tasks.",
     "results": "Show, filter, merge and export results folders.",
     "report": "Make a page that shows traces step by step.",
-    "list": "Show the parts that are installed.",
+    "list": "Show the installed parts.",
     "show": "Show what a model is, without reading its weights.",
-    "plugins": "List, inspect, check and begin plug-ins.",
+    "plugins": "List, inspect, check and create plug-ins.",
 }
 
 
@@ -88,6 +88,13 @@ class _LazyGroup(click.Group):
             return found.get(name)
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:  # click knows only commands that are loaded, and none is
+            known = self.list_commands(ctx)
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from None
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command. Whatever happens to the streams, and whenever it is interrupted, ends in one sentence."""

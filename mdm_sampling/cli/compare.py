@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..progress import show_progress
 from .assembly import follow_leader, make_part, make_sampler
@@ -71,25 +72,34 @@ def _repeatable(*names: str, **settings: Any) -> Any:
 
 
 _COMPARE_OPTIONS = [
-    cli_option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
-    _repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
-    _repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
-    _repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
+    cli_option("--task", default="sudoku:6", show_default=True, help="Spec of the task; see `list tasks`."),
+    _repeatable("--planner", default=PLANNERS, help="Spec of a planner; see `list planners`. Repeatable."),
+    _repeatable("--cache", "--use_cache", "cache", default=("none",), help="Spec of a cache. Repeatable."),
+    _repeatable(
+        "--tokens-per-step",
+        "-k",
+        "tokens_per_step",
+        type=Whole(min=1),
+        default=(1, 2, 4),
+        help="Positions to fill at a step. Repeatable.",
+    ),
     _repeatable(
         "--block-size",
         type=Whole(min=1),
         help="Positions of a block. Repeatable.  [default: the whole answer is one block]",
     ),
-    _repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
-    cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
-    cli_option("--item-seed", type=int, default=0, show_default=True, help="Draws items."),
+    _repeatable(
+        "--seed", type=int, default=(0,), help="Random seed. Every item is decoded with each seed. Repeatable."
+    ),
+    cli_option("--items", type=Whole(min=1), help="Number of items.  [default: the task's, or all of a file]"),
+    cli_option("--item-seed", type=int, default=0, show_default=True, help="Random seed of the items."),
     max_new_tokens_option("the task's, else the checkpoint's"),
     CHAT_OPTION,
     batch_size_option(16),
     cli_option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
+        help="Results folder, from which a stopped comparison resumes.  [default: compare/TASK-MODEL]",
     ),
     cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
     OVERWRITE_OPTION,
@@ -99,7 +109,7 @@ _COMPARE_OPTIONS = [
         is_eager=True,
         expose_value=False,
         callback=read_config,
-        help="A TOML file with any of these options, such as planner = [...]; the command line takes precedence.",
+        help="TOML file with any of these options, such as planner = [...]. The command line takes precedence.",
     ),
 ]
 
@@ -107,10 +117,10 @@ _COMPARE_OPTIONS = [
 @click.command("compare", cls=LaidOutCommand)
 @with_options(_COMPARE_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
-    """Compare planners, caches and tokens a step on a task: accuracy with intervals, entropy, forwards and time.
+    """Compare planners, caches and tokens per step on a task, by accuracy with intervals, entropy, forwards and time.
 
-    Every setting decodes the same items with the same seeds, without a bypass unless a planner names one. Without
-    options it is 6x6 Sudoku with the small model inside this package, for a minute on two cores:
+    Every setting decodes the same items with the same seeds. There is no bypass unless a planner's spec names one.
+    The default is 6x6 Sudoku with the small model inside this package. It takes two minutes of a free core:
 
     \b
       mdm-sampling compare
@@ -162,7 +172,8 @@ def _make_settings(options: dict[str, Any]) -> list[Setting]:
         tokens_per_step=options["tokens_per_step"],
         block_sizes=options["block_size"] or (None,),
     )
-    if all(setting.tokens_per_step is None for setting in settings):
+    typed = click.get_current_context().get_parameter_source("tokens_per_step") is ParameterSource.COMMANDLINE
+    if typed and all(setting.tokens_per_step is None for setting in settings):  # a file may be for other planners, too
         refuse_given(["tokens_per_step"], "as these planners choose how many positions a step fills")
     return settings
 

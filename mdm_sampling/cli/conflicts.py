@@ -50,6 +50,12 @@ def _some_look_ahead(written: Any) -> bool:
     return any(not isinstance(found[-1], ScorePlanner) for found in _planners_within(written))
 
 
+def _some_have_quotas(written: Any) -> bool:
+    from ..contract import needs_of
+
+    return any(needs_of(found[0]).quota for found in _planners_within(written))
+
+
 def _none_has_a_bypass(written: Any) -> bool:
     from ..planners.bypass import Bypass
 
@@ -76,6 +82,7 @@ RULES = (
     _ReadingRule(("fewshot_as_multiturn",), "apply_chat_template", bool, "without --apply-chat-template"),
     _ReadingRule(("threshold",), "planner", _none_has_a_bypass, "by --planner {}: it already has a bypass"),
     _ReadingRule(("lookahead_batch",), "planner", _some_look_ahead, "by --planner {}: it never looks ahead"),
+    _ReadingRule(("schedule",), "planner", _some_have_quotas, "by --planner {}: it chooses how many positions to fill"),
     *(
         _ReadingRule(
             (name,), "planner", _leaves_open(parameter), f"by --planner {{}}: write {parameter} into info-gain"

@@ -30,7 +30,7 @@ def batch_size_option(default: int) -> Any:
         type=BatchSize(),
         default=str(default),
         show_default=True,
-        help="Most rows decoded together; auto for as many as fit into memory, found by halving.",
+        help="Maximum batch size. auto: as many rows as fit into memory, found by halving.",
     )
 
 
@@ -42,11 +42,11 @@ ENGINE_OPTIONS = under(
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="ray decodes on many devices or machines.",
+            help="ray: decode on many devices or machines.",
         ),
-        cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
-        cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
-        cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
+        cli_option("--workers", type=Whole(min=1), help="Number of Ray workers. Each loads the model.  [default: 1]"),
+        cli_option("--gpus-per-worker", type=Finite(min=0), help="Number of GPUs for each worker.  [default: 0]"),
+        cli_option("--ray-address", help="Address of a running Ray cluster.  [default: start one]"),
     ],
 )
 

@@ -36,19 +36,19 @@ _EVALUATED = (
 """The options that are arguments of `evaluation.evaluate` as they are."""
 
 _EVALUATE_OPTIONS = [
-    cli_option("--tasks", multiple=True, required=True, help="Names of tasks, with commas between them. Repeatable."),
+    cli_option("--tasks", multiple=True, required=True, help="Comma-separated task names. Repeatable."),
     cli_option(
         "--include-path",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="A folder of your own tasks, as YAML files.",
+        help="Folder of your own tasks (YAML files).",
     ),
-    cli_option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
-    cli_option("--limit", type=Finite(min=0, min_open=True), help="Items of each task, or a fraction below 1."),
-    cli_option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
+    cli_option("--num-fewshot", type=Whole(min=0), help="Number of examples in a prompt.  [default: the task's]"),
+    cli_option("--limit", type=Finite(min=0, min_open=True), help="Number of items per task, or a fraction below 1."),
+    cli_option("--apply-chat-template", is_flag=True, help="Apply the model's chat template to prompts."),
     cli_option(
         "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
         default=None,
-        help="Whether each example is a turn of the chat, or all are in one message.  [default: turns]",
+        help="Make each example a turn of the chat, or put all in one message.  [default: turns]",
     ),
     max_new_tokens_option("the task's, else the checkpoint's"),
     cli_option(
@@ -56,15 +56,15 @@ _EVALUATE_OPTIONS = [
         type=Whole(min=1),
         default=128,
         show_default=True,
-        help="Masks that a log-likelihood is taken from.",
+        help="Number of random masks for a log-likelihood.",
     ),
-    cli_option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
+    cli_option("--confirm-run-unsafe-code", is_flag=True, help="Allow tasks to run the code that the model writes."),
     cli_option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("evaluations"),
         show_default=True,
-        help="Results folder; a call adds files to it, and one that was stopped goes on from it.",
+        help="Results folder, from which a stopped evaluation resumes.",
     ),
 ]
 
@@ -72,7 +72,7 @@ _EVALUATE_OPTIONS = [
 @click.command("evaluate", cls=LaidOutCommand)
 @with_options(_EVALUATE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, [batch_size_option(8)], ENGINE_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
-    """Run tasks of lm-evaluation-harness (extra `lm-eval`) with a sampler: generation and likelihoods.
+    """Run tasks of lm-evaluation-harness (extra `lm-eval`), both generation and likelihoods.
 
     \b
       mdm-sampling evaluate --model GSAI-ML/LLaDA-8B-Instruct --device cuda --tasks gsm8k --apply-chat-template

@@ -21,7 +21,7 @@ from .targets import trace_output
 def command(prompts: tuple[str, ...], file: str | None, chat: bool | None, **options: Any) -> None:
     """Continue prompts, from the arguments, a file or standard input.
 
-    Without --model it is the small model inside this package, which solves small Sudokus and Countdown:
+    Without --model it uses the small model inside this package, which solves small Sudokus and Countdown:
 
       mdm-sampling generate "1... ..3. .1.. ...4"
     """

@@ -20,7 +20,7 @@ from .targets import trace_output
 @SAMPLES_OPTION
 @shared_options
 def command(texts: tuple[str, ...], file: str | None, **options: Any) -> None:
-    """Fill the masks of texts: [MASK] is one token, [MASK:5] five, and the model's own mask token counts too.
+    """Fill the masks of texts. [MASK] is one token and [MASK:5] is five. The model's own mask token works too.
 
     \b
       mdm-sampling infill $'1__4\\n__1_\\n_1__\\n___1'

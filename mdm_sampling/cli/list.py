@@ -31,8 +31,8 @@ class _Kind(click.Choice[str]):
 def command(kind: str | None, as_json: bool) -> None:
     """Show the installed parts: rule, parameters with defaults, and the distribution that each comes from.
 
-    KIND is backends, caches, planners, draft-shapes, token-samplers, schedules, processors or tasks; without it all of
-    them are shown.
+    KIND is backends, caches, planners, draft-shapes, token-samplers, schedules, processors or tasks. The default is all
+    of them.
     """
     with plain_errors():
         for name in [kind] if kind else KINDS:

@@ -34,7 +34,7 @@ MODEL_OPTIONS = under(
             "model",
             default="embedded",
             show_default=True,
-            help="Checkpoint folder, hub id, or the small model inside this package.",
+            help="Checkpoint folder, hub id, or `embedded`: the small model inside this package.",
         ),
         cli_option(
             "--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"
@@ -44,19 +44,19 @@ MODEL_OPTIONS = under(
             type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
             default="auto",
             show_default=True,
-            help="Number format of the model; auto for the checkpoint's own.",
+            help="Number format of the model. auto: the checkpoint's own.",
         ),
         cli_option(
             "--device",
             default="auto",
             show_default=True,
-            help="Such as cuda or cuda:1; auto for a GPU that has room for the model, else the CPU.",
+            help="Device, such as cuda:1. auto: a GPU with room for the model, else the CPU.",
         ),
-        cli_option("--device-map", help="Such as auto, to spread the model over devices."),
-        cli_option("--tp-plan", help="Such as auto, to split each layer over the processes that torchrun started."),
-        cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
+        cli_option("--device-map", help="Spread the layers of the model over devices, such as auto."),
+        cli_option("--tp-plan", help="Split each layer over the processes of torchrun, such as auto."),
+        cli_option("--attn-implementation", help="Attention code, such as sdpa, eager or flash_attention_2."),
         cli_option("--revision", help="Branch, tag or commit of a hub repository."),
-        cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
+        cli_option("--mask-id", type=Whole(min=0), help="Id of the mask token, if the checkpoint does not name it."),
         cli_option(
             "--attention-block",
             type=Whole(min=0),
@@ -65,7 +65,7 @@ MODEL_OPTIONS = under(
         cli_option(
             "--compile",
             is_flag=True,
-            help="Compile the model with torch.compile; the first steps take a minute longer.",
+            help="Compile the model with torch.compile. The first steps take a minute longer.",
         ),
     ],
 )
@@ -73,7 +73,7 @@ MODEL_OPTIONS = under(
 
 def planning_options(several: bool = False) -> list[Any]:
     """Which positions a step fills, and what is recomputed; `--planner` may be repeated where there may be several."""
-    text = "Which positions a step fills; a spec, which stands for itself."
+    text = "Spec of the planner, which chooses the positions to fill; see `list planners`."
     return under(
         "Planning",
         [
@@ -88,13 +88,13 @@ def planning_options(several: bool = False) -> list[Any]:
                 "cache",
                 default="prefix",
                 show_default=True,
-                help="What is not recomputed: none, prefix, dual, or a spec.",
+                help="Spec of the cache, such as none, prefix or dual.",
             ),
             cli_option(
                 "--threshold",
                 type=Threshold(),
-                help="Fill all positions whose top-1 probability reaches it at once, without planning; none to plan "
-                "always.  [default: 0.9 without --planner, else none]",
+                help="Fill all positions predicted with at least this probability, without asking the planner. none: "
+                "always ask the planner.  [default: 0.9 without --planner, else none]",
             ),
         ],
     )
@@ -108,30 +108,37 @@ _INFO_GAIN_OPTIONS = under(
             type=Whole(min=1),
             default=8,
             show_default=True,
-            help="Moves that info-gain tries at a step.",
+            help="Number of moves that info-gain compares at a step.",
         ),
         cli_option(
             "--position-temperature",
             type=Finite(min=0),
             default=0.1,
             show_default=True,
-            help="How far info-gain's candidates stray from the most confident positions.",
+            help="How random the positions of info-gain's candidates are.",
         ),
     ],
 )
 PACE_OPTIONS = under(
     "Planning",
     [
-        cli_option("--steps", type=Whole(min=1), default=512, show_default=True, help="Steps for all positions."),
+        cli_option(
+            "--steps", type=Whole(min=1), default=512, show_default=True, help="Total number of denoising steps."
+        ),
         cli_option(
             "--block-size",
             type=Whole(min=1),
             default=32,
             show_default=True,
-            help="Positions in a block; blocks are filled left to right.",
+            help="Positions of a block. Blocks are filled from left to right.",
         ),
-        cli_option("--schedule", default="uniform", show_default=True, help="How many positions a step fills; a spec."),
-        cli_option("--seed", type=int, default=0, show_default=True, help="Seed of every row."),
+        cli_option(
+            "--schedule",
+            default="uniform",
+            show_default=True,
+            help="Spec of the schedule: how many positions a step fills.",
+        ),
+        cli_option("--seed", type=int, default=0, show_default=True, help="Random seed."),
     ],
 )
 SAMPLING_OPTIONS = [*planning_options(), *PACE_OPTIONS]
@@ -139,7 +146,9 @@ SAMPLING_OPTIONS = [*planning_options(), *PACE_OPTIONS]
 
 def max_new_tokens_option(default: str) -> Any:
     """`--max-new-tokens`; its help tells this default."""
-    return cli_option("--max-new-tokens", type=Whole(min=1), help=f"Positions to generate.  [default: {default}]")
+    return cli_option(
+        "--max-new-tokens", type=Whole(min=1), help=f"Number of tokens to generate.  [default: {default}]"
+    )
 
 
 CHAT_OPTION = cli_option(
@@ -147,13 +156,11 @@ CHAT_OPTION = cli_option(
 )
 PROMPT_OPTIONS = [max_new_tokens_option("the checkpoint's, else 128"), CHAT_OPTION]
 ANSWER_OPTIONS = [
-    cli_option("--system", help="A system message before each prompt; needs a chat template."),
-    cli_option("--stop", multiple=True, help="End the text before this one. Repeatable."),
+    cli_option("--system", help="Put a system message before each prompt. Needs a chat template."),
+    cli_option("--stop", multiple=True, help="Cut the text before this string. Repeatable."),
 ]
-INFILL_OPTION = cli_option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
-_BATCH_OPTION = cli_option(
-    "--batch-size", type=Whole(min=1), default=8, show_default=True, help="Prompts decoded together, at most."
-)
+INFILL_OPTION = cli_option("--infill", is_flag=True, help="Fill the [MASK] tokens of the texts.")
+_BATCH_OPTION = cli_option("--batch-size", type=Whole(min=1), default=8, show_default=True, help="Maximum batch size.")
 ROW_OPTIONS = under(
     "Tokens and rows",
     [
@@ -162,24 +169,36 @@ ROW_OPTIONS = under(
             type=Finite(min=0),
             default=0.0,
             show_default=True,
-            help="Token temperature; 0 takes the likeliest token.",
+            help="Token temperature. 0: take the likeliest token.",
         ),
         cli_option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
-        cli_option("--top-p", type=Finite(0, 1, min_open=True), default=1.0, help="Draw from the top-p tokens."),
         cli_option(
-            "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
+            "--top-p",
+            type=Finite(0, 1, min_open=True),
+            default=1.0,
+            help="Draw from the likeliest tokens whose probabilities add up to p.",
+        ),
+        cli_option(
+            "--processor",
+            "processors",
+            multiple=True,
+            help="Spec of a logits processor, such as penalise:by=4. Repeatable.",
         ),
         cli_option(
             "--eos",
             type=click.Choice(["off", "finish"]),
             default="off",
             show_default=True,
-            help="finish: end a row once everything before its end token is final.",
+            help="finish: end a row when everything before its end token is filled.",
         ),
         cli_option(
-            "--growing", is_flag=True, help="End the canvas with the block at work; a model may then answer otherwise."
+            "--lookahead-batch", type=Whole(min=1), help="Maximum number of candidates in one forward, to save memory."
         ),
-        cli_option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
+        cli_option(
+            "--growing",
+            is_flag=True,
+            help="End the canvas with the present block. The model may then answer otherwise.",
+        ),
         PLUGIN_OPTION,
     ],
 )
@@ -188,21 +207,21 @@ SAMPLES_OPTION = cli_option(
     type=Whole(min=1),
     default=1,
     show_default=True,
-    help="Texts for each prompt, with seeds that count up from --seed.",
+    help="Number of texts for each prompt. Their seeds count up from --seed.",
 )
 FILE_OPTION = cli_option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="Read one text a line, skipping empty lines; - for standard input.",
+    help="Read one text per line and skip empty lines. Use - for standard input.",
 )
 OVERWRITE_OPTION = cli_option(
-    "--overwrite", is_flag=True, help="Write even over a file that is there and was not written by the same call."
+    "--overwrite", is_flag=True, help="Overwrite an existing file that this command did not write."
 )
 JSON_OPTION = cli_option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _OUTPUT_OPTIONS = under(
     "Output",
     [
-        cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
+        cli_option("--watch", is_flag=True, help="Show the text step by step on stderr; see `mdm-sampling watch`."),
         JSON_OPTION,
         cli_option(
             "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."

@@ -24,7 +24,7 @@ PLUGIN_OPTION = click.option(
     is_eager=True,  # so that --help shows the commands of the files before it
     expose_value=False,
     callback=_remember,
-    help="Use the parts that a file's hooks register, as if it were installed. Repeatable.",
+    help="File with hooks to use like an installed plug-in. Repeatable.",
 )
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
 
 T = TypeVar("T")
-_KIND_OPTION = click.option("--kind", metavar="KIND", help="Where a name stands for parts of several kinds: which.")
+_KIND_OPTION = click.option("--kind", metavar="KIND", help="Kind of the part, if several kinds have this name.")
 
 
 @click.group("plugins")
 def command() -> None:
-    """List, inspect, check and begin plug-ins.
+    """List, inspect, check and create plug-ins.
 
     A plug-in is a distribution with an entry point in the group mdm_sampling; see docs/tutorial-plugin.md.
     """
@@ -82,7 +82,7 @@ def _show_command(name: str, kind: str | None) -> None:
     """Show a plug-in or a part: its documentation, parameters and where it comes from."""
     with plain_errors():
         from ..registry.registry import COMMANDS, registry
-        from ..registry.specs import build, parameters
+        from ..registry.specs import build, in_full
 
         claims, plugin = _named(name, kind)
         if plugin is None and name != claims[0].name:
@@ -102,31 +102,32 @@ def _show_command(name: str, kind: str | None) -> None:
             click.echo(f"  {claim.part.__module__}.{claim.part.__qualname__}\n")
             for line in (claim.part.__doc__ or "It has no documentation.").strip().splitlines():
                 click.echo(f"  {line.removeprefix('    ')}".rstrip())
-            given = parameters(claim.part)
-            spec = claim.name + (":" + ",".join(f"{key}={default}" for key, _, default in given) if given else "")
-            click.echo(f"\n  Spec: {spec}")
+            click.echo(f"\n  Spec: {in_full(claim.name, claim.part)}")
 
 
 @command.command("check")
 @click.argument("name")
 @_KIND_OPTION
-@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
-@click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
-@click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
+@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Number of random cases for each rule.")
+@click.option(
+    "--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Time limit for each rule, in seconds."
+)
+@click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="Checkpoint with which to check a model family.")
 @PLUGIN_OPTION
 def _check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
-    """Check that a part keeps its contract, on small exact models; NAME may be a spec, or a plug-in for all its parts.
+    """Check a part's contract on small exact models. NAME may be a spec, or a plug-in to check all of its parts.
 
     \b
     mdm-sampling plugins check top-mass:k=3
     mdm-sampling plugins check mdm-top-mass
 
-    The exit code is 1 if a rule is broken, or does not come to its end in time. A note says what is done in vain. The
-    same checks are functions of mdm_sampling.testing, for tests.
+    It needs the extra `testing`, and half a minute for each part. The exit code is 1 if a rule is broken or takes too
+    long. A note names work without effect. Tests can make the same checks with mdm_sampling.testing.
     """
     from ..at_work import no_way_out
     from ..registry.registry import COMMANDS
 
+    click.echo(f"Checking {name}; half a minute for each part, more on a busy machine.", err=True)
     with no_way_out(), plain_errors():  # from before plug-ins are loaded, which may take hold of os._exit
         claims, plugin = _named(name, kind)
         if plugin is not None and plugin.problem is not None:
@@ -226,8 +227,8 @@ def _part(claim: Registration, spec: str, model: str | None) -> Any:
 
 def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | None]:
     """The part of this name (of a spec, its first word), or all parts of the plug-in or distribution of this name."""
-    from ..errors import SpecError, nearest
-    from ..registry.registry import KINDS, registry
+    from ..errors import SpecError
+    from ..registry.registry import KINDS, near_part, registry
     from ..registry.specs import Spec
     from .list import kind_named
 
@@ -244,7 +245,7 @@ def _named(name: str, kind: str | None) -> tuple[list[Registration], Plugin | No
     if plugins:
         return list(plugins[0].parts), plugins[0]
     known = sorted({claim.name for k in KINDS for claim in registry().kind(k)} | {p.name for p in registry().plugins})
-    hint = nearest(name, known, "`mdm-sampling plugins list` shows what is")
+    hint = near_part(name, known, "`mdm-sampling plugins list` shows what is")
     raise SpecError(f"nothing installed is called {name!r}; {hint}")
 
 
@@ -263,10 +264,10 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="Kind of the part.")
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder to write it to.")
 def _new_command(name: str, kind: str, into: Path) -> None:
-    """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
+    """Write a distribution with a part or command called NAME: pyproject.toml, module, test and README."""
     with plain_errors():
         from ..registry.registry import COMMANDS, NAME, registry
         from . import COMMANDS as OWN_COMMANDS

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     "--output",
     "-o",
     type=OutputFile(dir_okay=False, path_type=Path),
-    help="The page to write.  [default: the first trace's name with .html]",
+    help="HTML file to write.  [default: the first trace's name with .html]",
 )
 @cli_option("--title", default="Decoding traces", show_default=True, help="The page's heading.")
 @OVERWRITE_OPTION
 def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite: bool) -> None:
-    """Make a page that shows traces step by step: one HTML file, which needs nothing else.
+    """Make a page that shows traces step by step, in one self-contained HTML file.
 
     \b
     mdm-sampling generate --planner info-gain --trace steps.jsonl "1... ..3. .1.. ...4"

@@ -48,19 +48,19 @@ class _Condition(click.ParamType[tuple[str, str]]):
     "--where",
     type=_Condition(),
     multiple=True,
-    help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
+    help="Only rows with this value, such as planner=confidence. Repeatable: values of one column are alternatives.",
 )
 @cli_option(
     "--export",
     "export_file",
     type=OutputFile(dir_okay=False, path_type=Path),
-    help="Write the rows: .csv, .jsonl, .parquet.",
+    help="Write the rows to this file: .csv, .jsonl or .parquet.",
 )
 @cli_option(
     "--merge",
     "merge_into",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Put the results of folders that ask the same into one, which goes on like any other.",
+    help="Join folders of the same comparison or job into this new folder.",
 )
 @OVERWRITE_OPTION
 def command(

@@ -47,36 +47,36 @@ _JOB_OPTIONS = [
     cli_option(
         "--input",
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-        help="The prompts: .jsonl, .csv or .parquet; - for JSON lines on standard input.",
+        help="File of prompts: .jsonl, .csv or .parquet. Use - for JSON lines from standard input.",
     ),
     cli_option(
         "--output",
         type=OutputFile(path_type=Path),
-        help="The file to write, .jsonl or .parquet: a row for each prompt, in their order.",
+        help="File to write, .jsonl or .parquet, with one row for each prompt in the same order.",
     ),
-    cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
-    cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
+    cli_option("--column", help="Column of the prompts (texts or chat messages).  [default: prompt or messages]"),
+    cli_option("--id-column", help="Column of the row ids.  [default: id, else the row's number]"),
     cli_option(
         "--keep-columns",
         multiple=True,
         callback=_names_in,
         metavar="A,B",
-        help="Columns of the input that the output gets as well. Repeatable.",
+        help="Columns of the input to copy to the output. Repeatable.",
     ),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
     *ANSWER_OPTIONS,
     batch_size_option(8),
-    cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
+    cli_option("--batch-tokens", type=Whole(min=1), help="Maximum number of positions in a batch, padding included."),
     cli_option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
+        help="Folder of finished rows, from which a stopped job resumes.  [default: OUTPUT.job]",
     ),
     cli_option(
         "--changed",
         is_flag=True,
-        help="Go on although the input or the settings have changed: rows that are the same are kept.",
+        help="Accept a changed input or changed settings, and keep the rows that did not change.",
     ),
     OVERWRITE_OPTION,
 ]
@@ -94,9 +94,9 @@ _JOB_OPTIONS = [
 )
 @with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
-    """Decode a file of prompts into a file of texts. However a job was stopped, the same command resumes it.
+    """Decode a file of prompts into a file of texts. To resume a stopped job, run the same command again.
 
-    JOB.toml holds any of the options, such as input = "prompts.jsonl"; the command line takes precedence.
+    JOB.toml may hold any option, such as input = "prompts.jsonl". The command line takes precedence.
 
     The exit code is 3 if some rows have an error instead of a text.
     """

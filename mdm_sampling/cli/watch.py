@@ -29,7 +29,11 @@ from .types import Finite
 
 _WATCH_OPTIONS = [
     cli_option(
-        "--speed", type=Finite(min=0.25, max=64), default=4.0, show_default=True, help="Most steps shown in a second."
+        "--speed",
+        type=Finite(min=0.25, max=64),
+        default=4.0,
+        show_default=True,
+        help="Maximum number of steps per second.",
     ),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
@@ -40,14 +44,14 @@ _WATCH_OPTIONS = [
 @click.argument("prompt", required=False)
 @with_options(_WATCH_OPTIONS, MODEL_OPTIONS, planning_options(several=True), PACE_OPTIONS, ROW_OPTIONS)
 def command(prompt: str | None, **options: Any) -> None:
-    """Watch a canvas being decoded, step by step: what is filled, how sure the model is, and which moves are weighed.
+    """Watch a text being decoded step by step: filled positions, the model's confidence, and the moves it compares.
 
     \b
       mdm-sampling watch "1... ..3. .1.. ...4"
       mdm-sampling watch --planner confidence --planner info-gain "1... ..3. .1.. ...4"
 
-    In the terminal: space pauses, the arrows step back and forth, + and - change the speed. The last step stays until
-    q is pressed. Without a terminal it prints a line for each step.
+    Keys: space pauses, the arrows step back and forth, + and - change the speed. The last step stays until
+    q is pressed. Without a terminal, each step is printed as a line. At the end the text is printed.
     """
     follow_leader(options)
     if prompt is None and (sys.stdin is None or sys.stdin.isatty()):
@@ -81,6 +85,7 @@ def show(text: str, options: dict[str, Any]) -> None:
         lanes = watch(samplers, rows[0], options["seed"], screen)
         screen.stay()
     codec = sampler.backend.codec
-    if screen.live is None and codec is not None:
+    if codec is not None:
         for lane in lanes:
-            click.echo(f"{lane.title}: {codec.decode(lane.film.canvas, until_eos=not options['infill'])}")
+            text = codec.decode(lane.film.canvas, until_eos=not options["infill"])
+            click.echo(text if len(lanes) == 1 else f"{lane.title}: {text}")

@@ -48,10 +48,9 @@ class Needs:
     Args:
         history: how many predictions of earlier steps of the block are kept for it.
         remasking: whether it may reopen positions that were filled in this block.
-        drafts: whether all that it looks ahead at is kept, and rows that come to stand on it are stepped on without a
-            forward, see `Step.may_wait`.
-        quota: whether the schedule's quota plays a part; False for a planner that chooses by itself how many positions
-            a step fills.
+        drafts: whether rows may take steps without a forward, on canvases that were computed in an earlier lookahead;
+            see `Step.may_wait`.
+        quota: whether it uses the schedule's quota; False if it chooses by itself how many positions a step fills.
     """
 
     history: int = 0
@@ -86,32 +85,32 @@ class Step:
         masked: the positions that may be chosen, bool [b l].
         fixed: positions that a wrapper already decided to fill in this step; not in `masked`, bool [b l].
         proposal: one draw for each position, tokens and confidence [1 b l].
-        quota: how many positions the schedule asks for in each row, int64 [b]. It is 0 where a wrapper decided, and at
-            most the number of masked positions.
+        quota: how many positions the schedule asks for in each row, int64 [b]. It is 0 in rows that a wrapper decided,
+            and at most the number of masked positions.
         memory: what the planner returned as memory at the previous step of this block; empty at the first.
         noise: `noise.uniform(n)` and `noise.gumbel(n)` are n random numbers for each position, float64 [n b l].
-        offset: positions of the rows' bodies before the block.
+        offset: the number of body positions before the block.
         taken: steps that each row has taken in this block before this one, int64 [b].
-        steps: steps that each row may take in this block, int64 [b]. At the last one, see `is_last`, the quota is all
-            that is left, and the loop demands that all of it is filled.
-        valid: False at padding, that is after the end of a row that is shorter than its neighbours, bool [b l].
-        block_tokens: the tokens that stand in the block, the mask's where it is masked, int64 [b l].
+        steps: steps that each row may take in this block, int64 [b]. At the last one (see `is_last`) the quota is all
+            positions that are left, and the plan must fill all of them.
+        valid: False at padding, that is, after the end of a row that is shorter than others, bool [b l].
+        block_tokens: the tokens in the block, with the mask token at masked positions, int64 [b l].
         filled: when and how surely the loop filled the block's positions.
         reopenable: the positions that a plan may mask again, bool [b l]: those filled in this block, until the row's
             last step. All False unless the planner's `needs` ask for remasking.
-        history: the predictions of the block's earlier steps, the latest first; as many as the planner's `needs` ask
-            for, once there are so many.
+        history: the predictions of the block's earlier steps, the latest first; at most as many as the planner's
+            `needs` ask for.
         eos_ids: the model's end tokens.
-        may_wait: whether the step costs no forward, since each row stands on a canvas that was looked at. A plan may
-            then leave a row without any position: it waits for a step that may look ahead, which this one may not.
+        may_wait: whether the step costs no forward, because each row's canvas was computed in advance. The planner may
+            not look ahead then. It may leave a row without any position: the row waits for a step with a lookahead.
             Always False unless the planner's `needs` ask for drafts.
         propose: `propose(n)` draws n more proposals, [n b l], of tokens that may be filled in this step.
         lookahead: predicts one step ahead, see `Lookahead`.
-        foreseen: `foreseen(unmask, tokens)` says which rows would come to stand on a canvas that was looked at: bool
-            [b l], int64 [b l] -> bool [b].
-        imagine: `imagine(plan, rows)` is the step that would come after a plan if the model's prediction stayed as it
-            is, with the noise, the quota and the proposal of that step, for the rows with the indices `rows`, int64
-            [n]. A mask must be left in each of them.
+        foreseen: `foreseen(unmask, tokens)` says for which rows the canvas after this move was computed in advance:
+            bool [b l], int64 [b l] -> bool [b].
+        imagine: `imagine(plan, rows)` is the next step after a plan, if the model's prediction did not change. It has
+            that step's noise, quota and proposal, and only the rows with the indices `rows`, int64 [n]. At least one
+            mask must be left in each of them.
     """
 
     prediction: Prediction

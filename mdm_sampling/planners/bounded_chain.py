@@ -33,26 +33,29 @@ if TYPE_CHECKING:
 class BoundedChain(PositionPlanner):
     """Take the chain of bounded moves, all looked at in one forward, that leaves the least uncertainty.
 
-    A step keeps to the bound if the entropies of its positions, without the largest, sum to `bound` at most, and the
-    largest exceeds the lowest entropy of all masked positions by `slack` at most. The first move takes the positions of
-    lowest entropy as far as that goes, as EB-Sampler does. Beside it `drafts` moves are looked at that are larger than
-    a step may be, and `candidates` moves that take the positions in a perturbed order. One move leads to another if the
-    positions between them are a step that keeps to the bound under the prediction after the first of the two, and its
-    likeliest tokens are the drafted ones. Of all moves that a chain of such links leads to, the one with the largest
-    J = -C - H is taken: C is the sum of the entropies of the positions filled, each under the prediction that allowed
-    it, and H the sum of those that are left. The links are steps of their own, of which only the first costs a forward.
+    A step *keeps to the bound* under two conditions. The entropies of its positions, without the largest, sum to at
+    most `bound`. The largest exceeds the lowest entropy of all masked positions by at most `slack`.
 
-    The schedule's quota plays no part but for the size of drafts. A row's last step of a block fills all that is left.
+    The first move fills the positions of lowest entropy, as many as keep to the bound (as in EB-Sampler). `drafts` more
+    moves are larger than a step may be. `candidates` more moves take the positions in a perturbed order. All of them
+    are computed in one forward. One move *leads to* another if the positions between them are a step that keeps to the
+    bound under the prediction after the first move, and its likeliest tokens are the drafted ones.
+
+    Of all moves that a chain of such links leads to, the one with the largest J = -C - H is taken. C is the sum of the
+    entropies of the filled positions, each under the prediction that allowed it. H is the sum of the entropies that are
+    left. Each link is a step, and only the first costs a forward.
+
+    The schedule's quota only sets the size of drafts. A row's last step of a block fills all positions that are left.
 
     Args:
         bound: in nats, 0 or more; the larger it is, the fewer steps.
         slack: in nats, 0 or more: how much less sure than the surest masked position the others of a step may be. The
-            larger it is, the fewer steps. With `inf` any single position is a step, however unsure it is.
-        drafts: larger moves that are looked at in each row. They save forwards.
-        candidates: perturbed moves that are looked at in each row. With neither these nor drafts, and a slack of `inf`,
-            this is EB-Sampler, whose next prediction comes from a lookahead.
-        position_temperature: how far the perturbed orders stray: Gumbel noise, that many times, lowers the entropies.
-        shape: which the drafts are.
+            larger it is, the fewer steps. With `inf`, one position of each step may have any entropy.
+        drafts: how many larger moves are computed for each row. They save forwards.
+        candidates: how many perturbed moves are computed for each row. Without these and drafts, and with a slack of
+            `inf`, this is EB-Sampler, whose next prediction comes from a lookahead.
+        position_temperature: how random the perturbed orders are: Gumbel noise times this number lowers the entropies.
+        shape: which canvases are drafts.
     """
 
     bound: float = 0.1

@@ -20,16 +20,16 @@ from .scores import Confidence
 @final
 @dataclass(frozen=True)
 class Bypass(PositionPlanner):
-    """Unmask every position whose top-1 probability reaches the threshold; where there is none, ask another planner.
+    """Unmask every position whose likeliest token reaches the threshold; if there is none, ask another planner.
 
-    What is filled is the proposed token. At a token temperature that may be another than the likeliest one, by which
-    the threshold is met, and an unlikely one: tokens are drawn before positions are chosen. (Fast-dLLM's code tests the
-    drawn token's own probability.) A row's last step of a block, which fills all that is left, is the other planner's.
+    The proposed token is filled. Tokens are drawn before positions are chosen. So at a token temperature it may be an
+    unlikely token, although the likeliest one reaches the threshold. (Fast-dLLM's code tests the probability of the
+    drawn token.) The other planner plans a row's last step of a block, which fills all positions that are left.
 
     Args:
         threshold: probability in (0, 1].
         otherwise: plans the rows in which no position reaches the threshold.
-        capped: fill at most the step's quota of such positions, as the published code does; it then saves no steps.
+        capped: fill at most the step's quota of such positions, as the published code does. This saves no steps.
     """
 
     threshold: float = 0.9

@@ -19,14 +19,14 @@ from .scores import Confidence
 @final
 @dataclass(frozen=True)
 class Defer(PositionPlanner):
-    """Plan only positions that do not propose an end token, for as long as a row has any.
+    """Let another planner choose only positions that do not propose an end token, while a row has any.
 
-    Nor does one of them propose an end token when the other planner asks for more draws: where such a draw is an end
-    token, it is the position's first draw again. A row's last step of a block fills all that is left.
+    If the other planner asks for more draws, end tokens are replaced by the position's first draw. A row's last step of
+    a block fills all positions that are left.
 
     Args:
-        otherwise: plans the positions that are left.
-        ids: the tokens to position last; empty for the model's own end tokens.
+        otherwise: the other planner.
+        ids: the tokens to fill last; empty for the model's own end tokens.
     """
 
     otherwise: PositionPlanner = field(default_factory=Confidence)

@@ -69,12 +69,12 @@ def groups(step: Step, plan: Plan, order: _Order, chosen: Sequence[Sequence[int]
 @final
 @dataclass(frozen=True)
 class Prefixes(DraftShape):
-    """Longer and longer prefixes of the masked positions, the surest first.
+    """Prefixes of growing length of the masked positions, the surest first.
 
     Each is longer than the one before by the schedule's quota.
 
     Args:
-        order: what is sure: "confidence" of the proposed token, or low "entropy".
+        order: how sureness is measured: by "confidence" of the proposed token, or by low "entropy".
     """
 
     order: _Order = "confidence"
@@ -89,14 +89,14 @@ class Prefixes(DraftShape):
 @final
 @dataclass(frozen=True)
 class Lattice(DraftShape):
-    """Prefixes, and beside them those in which the last positions are swapped for the next ones in the order.
+    """Prefixes, and also prefixes whose last positions are swapped for the next ones in the order.
 
-    So a planner that fills two positions the other way round still ends on a canvas that was looked at. A draft is
-    named by the groups that it is long and by how far its last group is swapped; those come first for which the length
-    plus twice the swap is small.
+    So if a planner fills two positions in the other order, its canvas is still a draft. A draft has a length, in
+    groups of positions, and a swap, the distance by which its last group is swapped. Drafts are sorted by the length
+    plus twice the swap, the smallest first.
 
     Args:
-        order: what is sure: "confidence" of the proposed token, or low "entropy".
+        order: how sureness is measured: by "confidence" of the proposed token, or by low "entropy".
     """
 
     order: _Order = "confidence"
@@ -117,10 +117,10 @@ def lattice(count: int) -> list[list[int]]:
 @final
 @dataclass(frozen=True)
 class OwnSteps(DraftShape):
-    """The steps that the planner itself would take next if the model's prediction stayed as it is (FreeDave).
+    """The planner's own next steps, if the model's prediction did not change (FreeDave).
 
-    Each is planned with the quota, the noise and the drawn tokens of the step that it stands for. The planner is asked
-    once for each draft, which costs no forward.
+    Each is planned with the quota, the noise and the drawn tokens of that later step. The planner is asked once for
+    each draft, without a forward.
     """
 
     def drafts(self, step: Step, plan: Plan, planner: PositionPlanner, count: int) -> tuple[Tensor, Tensor]:

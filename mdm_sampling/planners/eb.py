@@ -27,15 +27,14 @@ if TYPE_CHECKING:
 class EBSampler(PositionPlanner):
     """Unmask the longest prefix of the best positions whose entropies, without the largest, sum to gamma at most.
 
-    One position always fits, since nothing is left of its sum. The schedule's quota plays no part: gamma alone decides
-    how many positions a step fills. At the last of the steps that a row may take in a block, all that is left is
-    filled, so that the sampler's `steps` remain the bound that they are for every planner.
+    One position always fits, because its sum is empty. The schedule's quota is not used: gamma alone decides how many
+    positions a step fills. A row's last step of a block fills all positions that are left.
 
     Args:
-        gamma: the bound in nats, 0 or more; the larger it is, the fewer steps. At 0 only positions that are certain
-            ride along with the best one.
-        proxy: what is called best: the lowest "entropy", the highest "confidence" (the probability of the proposed
-            token) or the largest "margin" between the two likeliest tokens. Ties go to the left.
+        gamma: the bound in nats, 0 or more; the larger it is, the fewer steps. At 0 only certain positions are filled
+            besides the best one.
+        proxy: which positions are best: those with the lowest "entropy", the highest "confidence" (the probability of
+            the proposed token) or the largest "margin" between the two likeliest tokens. Ties go to the left.
     """
 
     gamma: float = 0.1

@@ -24,14 +24,12 @@ from .base import Needs, PositionPlanner, Step, top_positions
 class Factor(PositionPlanner):
     """Unmask the n most confident positions for the largest n with (n + 1)(1 - c(n)) < factor, and at least one.
 
-    c(n) is the n-th largest confidence, the probability of the proposed token. As n grows the left side never falls, so
-    the rule stops at the first position that fails it. The inequality is strict, as in the paper: a position with
-    (n + 1)(1 - c(n)) equal to the factor is not filled, while the published code, which asks for
-    c(n) >= 1 - factor / (n + 1), fills it. (That code also fills the last masked position when it alone fails. This one
-    does not.)
+    c(n) is the n-th largest confidence (the probability of the proposed token). The left side never falls as n grows,
+    so the rule stops at the first position that fails it. The inequality is strict, as in the paper. (The published
+    code asks for c(n) >= 1 - factor / (n + 1), so it also fills a position with equality. It also fills the last masked
+    position if that alone fails the rule.)
 
-    The schedule's quota plays no part. At the last of the steps that a row may take in a block, all that is left is
-    filled, so that the sampler's `steps` remain the bound that they are for every planner.
+    The schedule's quota is not used. A row's last step of a block fills all positions that are left.
 
     Args:
         factor: above 0; the larger it is, the more positions a step fills.

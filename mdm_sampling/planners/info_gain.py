@@ -25,18 +25,17 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class InfoGain(PositionPlanner):
-    """Unmask the candidate set of positions that minimises its own entropy plus the mean entropy it leaves behind.
+    """Unmask the candidate whose own entropy plus the mean entropy that it leaves is smallest.
 
-    Candidate 0 is the `quota` most confident positions. Each other draws its tokens by the token sampler and its
-    positions by Gumbel-perturbed top-k of confidence / position_temperature. Equal moves are evaluated once. With one
-    candidate, or at position temperature 0, this is the confidence planner.
+    Candidate 0 is the `quota` most confident positions. For each other candidate the token sampler draws the tokens,
+    and the positions are the Gumbel-perturbed top-k of confidence / position_temperature. Equal moves are evaluated
+    once. With one candidate, or at position temperature 0, this is the confidence planner.
 
     Args:
-        candidates: moves tried at a step.
-        position_temperature: how far the positions may stray from the most confident ones.
-        scope: mean next entropy over the masked positions of the "block" (the paper), or of the "canvas", that is of
-            every masked position of the recomputed span: under a cache whose span changes from step to step
-            (`refresh`) so does what the mean is over.
+        candidates: number of moves compared at a step.
+        position_temperature: how random the positions are; at 0 they are the most confident ones.
+        scope: take the mean next entropy over the masked positions of the "block" (the paper), or of the "canvas", that
+            is, of the whole recomputed span. Under `refresh` the span changes from step to step, and so does the mean.
         variant: "info-gain" maximises -C - w H; "lookum" drops C and maximises -H (LookUM, arXiv:2511.05563).
         future: w, the weight of the mean next entropy H: "mean" is 1 (the paper), "step" the positions k that the move
             fills, "half-step" k/2, and "sum" the positions left, so that w H is the sum of their entropies.

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Speculate(PositionPlanner):
-    """Take the steps of another planner, several of them after one forward where its drafts foresaw them.
+    """Take the steps of another planner, and several of them after one forward if they were drafted.
 
-    At each step the canvas that the planner moves to is looked at, and `drafts` others that it may come to stand on
-    soon. While it moves to a canvas that was looked at, its next steps cost no forward. Tokens, order and entropies
-    are those of the planner alone; only the forwards differ: fewer of them one after the other, more rows in each.
+    Each forward computes the planner's next canvas and `drafts` more that it may reach soon. As long as the planner
+    moves to one of these canvases, its next steps cost no forward. Tokens, order and entropies are those of the planner
+    alone. Only the forwards differ: there are fewer of them, with more canvases in each.
 
     Args:
-        planner: whose steps are taken. It must not look ahead itself.
-        drafts: canvases that are looked at beside the planner's next one, in each row.
-        shape: which they are.
+        planner: the planner whose steps are taken. It must not look ahead itself.
+        drafts: how many canvases are computed for each row besides the planner's next one.
+        shape: which canvases these are.
     """
 
     planner: PositionPlanner = field(default_factory=Confidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint
@@ -259,7 +259,7 @@ class Registry:
             raise SpecError(f"{name!r} in {kind} is claimed by {claimants}; uninstall one of them")
         if not claims:
             known = [n for k, n in self.parts if k == kind]
-            hint = nearest(name, known, f"known: {', '.join(known)}")
+            hint = near_part(name, known, f"known: {', '.join(known)}")
             hint = f"name a class in the file, as {name:.80}:Class" if name.endswith(".py") else hint
             raise SpecError(f"unknown name {name!r:.80} in {kind}; {hint}")
         return claims[0]
@@ -267,6 +267,17 @@ class Registry:
     def name_of(self, kind: str, part: type[Any]) -> str | None:
         """The name under which a part is registered."""
         return next((claim.name for claim in self.kind(kind) if claim.part is part), None)
+
+
+def near_part(name: str, known: Collection[str], otherwise: str) -> str:
+    """What to say of an unknown part, see `nearest`; of one called as a plug-in's folder, how that is installed."""
+    folder, _, last = name.rstrip("/").rpartition("/")
+    part = last.removeprefix("mdm-")
+    if part in known:
+        return f"did you mean {part!r}?"
+    if part != last or folder:
+        return "`pip install --no-deps FOLDER` installs a plug-in, and `mdm-sampling plugins list` shows its parts"
+    return nearest(name, known, otherwise)
 
 
 def _check_part(kind: str, name: str, part: object) -> None:

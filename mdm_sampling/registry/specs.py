@@ -32,6 +32,7 @@ from .registry import KINDS, registry
 MOST_DEPTH = 32
 """How deep the brackets of a spec may nest. Useful ones nest two or three deep."""
 NOT_REGISTERED = "not registered:"
+_FORM = "name:parameter=value,parameter=value"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Spec:
             class_name, colon, rest = rest.partition(":")
             name = f"{name}:{class_name.strip()}"
         if not name or (colon and not rest.strip()):
-            raise SpecError(f"{_shown(text)} is not a spec; write a name, or name:key=value,key=value")
+            raise SpecError(f"{_shown(text)} is not a spec; write a name, or {_FORM}")
         return cls(name.strip(), _parameters_in(rest, text) if colon else {})
 
     @classmethod
@@ -87,7 +88,9 @@ class Spec:
             return self
         if not fields(part):
             raise SpecError(f"{self.name} has no parameters, got {_shown(self.given[''])}")
-        first = fields(part)[0].name
+        first, text = fields(part)[0].name, self.given[""]
+        if text in [field.name for field in fields(part)]:
+            raise SpecError(f"{self.name}: {_shown(text)} has no value; write it as in {in_full(self.name, part)}")
         if first in self.given:
             raise SpecError(f"{_shown(str(self))} names {first!r} twice, the first time without its name")
         return Spec(self.name, {key or first: text for key, text in self.given.items()})
@@ -105,7 +108,8 @@ class Spec:
         values = {}
         for key, text in given.items():
             if key not in known:
-                hint = nearest(key, known, f"it has {', '.join(known) or 'none'}")
+                form = f"write them as in {in_full(name, part)}" if known else "it has none"
+                hint = nearest(key, known, form) if key.isidentifier() else form
                 raise SpecError(f"{name}: unknown parameter {_shown(key)}; {hint}")
             values[key] = _value(hints[key], text, f"{name}: {key}")
         missing = [name for name in required_of(part) if name not in values]
@@ -180,6 +184,11 @@ def parameters(part: type[Any]) -> list[tuple[str, str, str]]:
     return [(f.name, _type_text(f.type), text_of(default_of(f))) for f in fields(part)]
 
 
+def in_full(name: str, part: type[Any]) -> str:
+    """The spec of a part with all its parameters at their defaults, which shows how one is written."""
+    return name + (":" + ",".join(f"{key}={default}" for key, _, default in parameters(part)) if fields(part) else "")
+
+
 def _type_text(hint: Any) -> str:
     if isinstance(hint, type) and not get_args(hint):
         return hint.__name__
@@ -194,7 +203,7 @@ def _parameters_in(text: str, spec: str) -> dict[str, str]:
         if not equals and i == 0:
             key, value = "", item
         if not value.strip() or (equals and not key.strip()) or (not equals and i > 0):
-            raise SpecError(f"{_shown(item)} in {_shown(spec)} must be key=value")
+            raise SpecError(f"{_shown(item)} in {_shown(spec)} must be parameter=value, as in {_FORM}")
         key = key.strip()
         if key in given:
             raise SpecError(f"{_shown(spec)} names {_shown(key)} twice")
