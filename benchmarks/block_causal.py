@@ -11,16 +11,18 @@ positions at each step, and once more when the block is done. Both sides run in 
 
 import statistics
 import time
+from inspect import signature
 
 import click
 import torch
-from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM
+from transformers import DynamicCache, Qwen3Config, Qwen3ForCausalLM, Qwen3Model
 
 import mdm_sampling as mdm
-from mdm_sampling.backends.slots import cache_argument
 
 VOCABULARY = 4096
 MASK = VOCABULARY - 1
+CACHE = "cache" if "cache" in signature(Qwen3Model.forward).parameters else "past_key_values"
+"""What this version of transformers calls it."""
 
 
 def make_model(width: int, layers: int, device: str) -> Qwen3ForCausalLM:
@@ -45,9 +47,7 @@ def plain_loop(model: Qwen3ForCausalLM, prompt: list[int], new: int, block: int)
     device, cache = model.device, DynamicCache()
     row = torch.tensor([prompt], device=device)
     for start in range(0, len(prompt), block):  # a block sees those before it, so blocks can be written in turn
-        model.model(
-            row[:, start : start + block], **{cache_argument(model.model): cache}, use_cache=True, is_causal=False
-        )
+        model.model(row[:, start : start + block], **{CACHE: cache}, use_cache=True, is_causal=False)
     for start in range(len(prompt), len(prompt) + new, block):
         active = torch.full((1, block), MASK, device=device)
         for _ in range(block):
@@ -66,9 +66,7 @@ def plain_loop(model: Qwen3ForCausalLM, prompt: list[int], new: int, block: int)
 def forward(model: Qwen3ForCausalLM, active: torch.Tensor, cache: DynamicCache, start: int) -> torch.Tensor:
     """Logits of a block that sees itself and all that is in the cache."""
     positions = torch.arange(start, start + active.shape[1], device=active.device)[None]
-    found = model(
-        active, position_ids=positions, **{cache_argument(model.model): cache}, use_cache=True, is_causal=False
-    )
+    found = model(active, position_ids=positions, **{CACHE: cache}, use_cache=True, is_causal=False)
     return found.logits
 
 

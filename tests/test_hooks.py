@@ -24,6 +24,10 @@ METHODS = [
     for kind in INTERFACES
     for name, method in vars(kind).items()
     if getattr(method, "__isabstractmethod__", False)
+] + [
+    (f"CheckpointFamily.{name}", method)
+    for name, method in vars(mdm.CheckpointFamily).items()
+    if callable(method) and not name.startswith("_") and name not in vars(mdm.BackendFamily)
 ]
 
 

@@ -47,7 +47,7 @@ class CheckpointFormat:
         tokenizer: transformers' class for it.
     """
 
-    checkpoints: Sequence[str]
+    checkpoints: Sequence[str] = ()
     model_types: Sequence[str] = ()
     architectures: Sequence[str] = ()
     keys: Sequence[str] | None = ()

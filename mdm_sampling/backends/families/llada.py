@@ -16,7 +16,7 @@ from ..attention import is_flash, wrap_attention
 from .base import Checkpoint, CheckpointFamily, CheckpointFormat
 
 _BLOCK = r"^model\.transformer\.blocks\.(\d+)\."
-WEIGHTS = {
+_WEIGHTS = {
     r"^model\.transformer\.wte\.": "model.embed_tokens.",
     r"^model\.transformer\.ln_f\.": "model.norm.",
     r"^model\.transformer\.ff_out\.": "lm_head.",
@@ -64,7 +64,7 @@ class LLaDA(CheckpointFamily):
         model_types=("llada",),
         keys=("d_model",),
         supported=_SUPPORTED,
-        weights=WEIGHTS,
+        weights=_WEIGHTS,
         turn_ends=("<|eot_id|>",),
         tokenizer="PreTrainedTokenizerFast",
     )
