@@ -192,6 +192,7 @@ def test_a_name_that_does_not_say_what_a2d_attends_to_is_refused(tmp_path: Path)
 @pytest.mark.parametrize(
     ("family", "changes", "words"),
     [
+        ("sdar", {"num_key_value_heads": 3}, "4 attention heads, and 3 of keys and values"),
         ("sdar", {"use_regular_causal": True}, "use_regular_causal=True"),
         ("sdar", {"block_causal_prompt": False}, "block_causal_prompt=False"),
         ("sdar", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "rope_type='yarn'"),

@@ -85,6 +85,9 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
 
     width = field(config, "d_model", source)
     heads = field(config, "n_heads", source)
+    shared = optional_field(config, "n_kv_heads", source) or heads
+    if heads % shared:
+        raise ModelError(f"{source}: config.json says {heads} attention heads, and {shared} of keys and values")
     return LlamaConfig(
         vocab_size=optional_field(config, "embedding_size", source) or field(config, "vocab_size", source),
         hidden_size=width,
@@ -92,7 +95,7 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
         or field(config, "mlp_ratio", source) * width,
         num_hidden_layers=field(config, "n_layers", source),
         num_attention_heads=heads,
-        num_key_value_heads=optional_field(config, "n_kv_heads", source) or heads,
+        num_key_value_heads=shared,
         max_position_embeddings=field(config, "max_sequence_length", source),
         rope_theta=rotary_base(config, source),
         rms_norm_eps=epsilon(config, "rms_norm_eps", source),

@@ -72,13 +72,16 @@ def decoder(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     refuse_unsupported(config, _DECODER, source)
     _refuse_other_layers(config, source)
     count = field(config, "num_attention_heads", source)
+    shared = optional_field(config, "num_key_value_heads", source) or count
+    if count % shared:
+        raise ModelError(f"{source}: config.json says {count} attention heads, and {shared} of keys and values")
     return {
         "vocab_size": field(config, "vocab_size", source),
         "hidden_size": field(config, "hidden_size", source),
         "intermediate_size": field(config, "intermediate_size", source),
         "num_hidden_layers": field(config, "num_hidden_layers", source),
         "num_attention_heads": count,
-        "num_key_value_heads": optional_field(config, "num_key_value_heads", source) or count,
+        "num_key_value_heads": shared,
         "max_position_embeddings": field(config, "max_position_embeddings", source),
         "rope_theta": rotary_base(config, source),
         "rms_norm_eps": epsilon(config, "rms_norm_eps", source),
