@@ -153,7 +153,7 @@ def test_a_size_must_be_a_whole_number(tmp_path: Path, value: object) -> None:
         ({"model_type": None}, ["None"]),
         ({"block_type": "olmo"}, ["block_type='olmo'", "'llama'"]),
         ({"activation_type": "gelu"}, ["activation_type='gelu'", "'silu'"]),
-        ({"n_heads": 7}, ["(7)"]),
+        ({"n_heads": 7}, ["7 attention heads, and 4 of keys and values"]),
         ({"n_kv_heads": 2}, ["wrongly shaped", "k_proj"]),
         ({"embedding_size": 39}, ["wrongly shaped", "embed_tokens"]),
         ({"torch_dtype": "float99"}, ["'float99'", "config.json", "bfloat16"]),
