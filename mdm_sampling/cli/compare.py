@@ -67,11 +67,11 @@ class _Target:
 
 
 def _repeatable(*names: str, **settings: Any) -> Any:
-    return cli_option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
+    return cli_option(*names, multiple=True, **settings)
 
 
 _COMPARE_OPTIONS = [
-    cli_option("--task", default="sudoku:6", show_default=True, help="What to decode; a spec, see `list tasks`."),
+    cli_option("--task", default="sudoku:6", help="What to decode; a spec, see `list tasks`."),
     _repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
     _repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
     _repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
@@ -82,7 +82,7 @@ _COMPARE_OPTIONS = [
     ),
     _repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
     cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
-    cli_option("--item-seed", type=int, default=0, show_default=True, help="Draws items."),
+    cli_option("--item-seed", type=int, default=0, help="Draws items."),
     max_new_tokens_option("the task's, else the checkpoint's"),
     CHAT_OPTION,
     batch_size_option(16),

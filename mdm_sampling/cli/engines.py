@@ -29,25 +29,21 @@ def batch_size_option(default: int) -> Any:
         "--batch-size",
         type=BatchSize(),
         default=str(default),
-        show_default=True,
         help="Most rows decoded together; auto for as many as fit into memory, found by halving.",
     )
 
 
 ENGINE_OPTIONS = under(
     "Engine",
-    [
-        cli_option(
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="ray decodes on many devices or machines.",
-        ),
-        cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
-        cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
-        cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
-    ],
+    cli_option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="ray decodes on many devices or machines.",
+    ),
+    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
+    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
+    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
 )
 
 

@@ -51,19 +51,12 @@ _EVALUATE_OPTIONS = [
         help="Whether each example is a turn of the chat, or all are in one message.  [default: turns]",
     ),
     max_new_tokens_option("the task's, else the checkpoint's"),
-    cli_option(
-        "--samples",
-        type=Whole(min=1),
-        default=128,
-        show_default=True,
-        help="Masks that a log-likelihood is taken from.",
-    ),
+    cli_option("--samples", type=Whole(min=1), default=128, help="Masks that a log-likelihood is taken from."),
     cli_option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
     cli_option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path("evaluations"),
-        show_default=True,
         help="Results folder; a call adds files to it, and one that was stopped goes on from it.",
     ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class SpelledOption(click.Option):
-    """An option that may be written with underscores, too, which the help does not repeat."""
+    """An option that may be written with underscores, too, which the help does not repeat. The help has its default."""
 
     heading = "Options"
 
@@ -36,7 +36,7 @@ class LaidOutCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def under(heading: str, options: Sequence[Callable[[Command], Command]]) -> list[Callable[[Command], Command]]:
+def under(heading: str, *options: Callable[[Command], Command]) -> list[Callable[[Command], Command]]:
     """The options, under a heading of the help."""
 
     def headed(option: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=OutputFile(dir_okay=False, path_type=Path),
     help="The page to write.  [default: the first trace's name with .html]",
 )
-@cli_option("--title", default="Decoding traces", show_default=True, help="The page's heading.")
+@cli_option("--title", default="Decoding traces", help="The page's heading.")
 @OVERWRITE_OPTION
 def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite: bool) -> None:
     """Make a page that shows traces step by step: one HTML file, which needs nothing else.

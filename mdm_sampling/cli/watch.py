@@ -28,9 +28,7 @@ from .streams import one_sign_each
 from .types import Finite
 
 _WATCH_OPTIONS = [
-    cli_option(
-        "--speed", type=Finite(min=0.25, max=64), default=4.0, show_default=True, help="Most steps shown in a second."
-    ),
+    cli_option("--speed", type=Finite(min=0.25, max=64), default=4.0, help="Most steps shown in a second."),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
 ]
