@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
+_OF_JOB = ("seed", "chat", "system", "stop", "infill", "batch_size", "batch_tokens", "changed", "overwrite")
+"""The options that are arguments of a `Job` as they are."""
+
 
 def _names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
     """The names in lists with commas, each once."""
@@ -119,23 +122,8 @@ def command(**options: Any) -> None:
         engine = make_engine(options)
         rows = read_rows(options["input"], options["column"], options["id_column"], options["keep_columns"])
         sampler = make_sampler(options, continues=not options["infill"])
-        job = Job(
-            sampler,
-            rows,
-            output,
-            folder,
-            seed=options["seed"],
-            chat=options["chat"],
-            system=options["system"],
-            stop=options["stop"],
-            infill=options["infill"],
-            batch_size=options["batch_size"],
-            batch_tokens=options["batch_tokens"],
-            changed=options["changed"],
-            engine=engine,
-            overwrite=options["overwrite"],
-            reads=reads,
-        )
+        asked = {name: options[name] for name in _OF_JOB}
+        job = Job(sampler, rows, output, folder, engine=engine, reads=reads, **asked)
         with resumable(named), show_progress() as show:
             outcome = job.run(show)
         _tell(outcome, options["output"])

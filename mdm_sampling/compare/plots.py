@@ -24,6 +24,7 @@ COLUMNS = 3  # panels beside each other
 _LONGEST_NAME = 44
 _WIDER = 1.15  # a cost's axis ends at so many times the highest
 _DASHES = ("-", "--", ":")
+_Look = dict[str, str]
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
 
@@ -74,7 +75,7 @@ def draw(
         **{name: against(summaries, axis) for name, axis in AXES.items()},
         "order": orders([summary.setting for summary in summaries], lines),
     }
-    drawn: dict[Path, bytes] = {}
+    drawn: dict[str, bytes] = {}
     with matplotlib.rc_context({"svg.hashsalt": "mdm-sampling"}):
         for name, figure in figures.items():
             _entitle(figure, PLOTS[name], manifest, summaries)
@@ -82,9 +83,9 @@ def draw(
                 file = BytesIO()
                 metadata = {"Date": None} if kind == "svg" else None
                 figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-                drawn[folder / f"{name}.{kind}"] = file.getvalue()
+                drawn[f"{name}.{kind}"] = file.getvalue()
     write_results(folder, drawn, overwrite=overwrite, reads=reads)
-    return list(drawn)
+    return [folder / name for name in drawn]
 
 
 def _entitle(figure: Any, title: str, manifest: dict[str, Any], summaries: Sequence[Summary]) -> None:
@@ -105,35 +106,18 @@ def _surroundings_name(cache: str, block_size: int | None) -> str:
     return f"cache {cache}, {f'blocks of {block_size}' if block_size else 'one block'}"
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How a curve differs from others: in colour and marker, and after the last colour in dashes and hollow markers."""
-
-    colour: str
-    marker: str
-    dashes: str
-    hollow: bool
-
-    def settings(self) -> dict[str, Any]:
-        """As matplotlib takes them."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "linestyle": self.dashes,
-            "markerfacecolor": "white" if self.hollow else self.colour,
-            "markersize": 6,
-            "linewidth": 1,
-            "elinewidth": 0.7,
-        }
-
-
 def looks(names: Sequence[str]) -> dict[str, _Look]:
-    """A look for each name, of which no two among 72 are alike."""
-    rounds = [i // len(COLOURS) for i in range(len(names))]
-    return {
-        name: _Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], _DASHES[turn % len(_DASHES)], turn % 2 == 1)
-        for i, (name, turn) in enumerate(zip(names, rounds, strict=True))
-    }
+    """How the curve of each name looks, as matplotlib takes it; no two among 72 are alike.
+
+    Curves differ in colour and marker, and after the last colour in dashes and hollow markers.
+    """
+    found = {}
+    for i, name in enumerate(names):
+        turn, colour = i // len(COLOURS), COLOURS[i % len(COLOURS)]
+        filling = "white" if turn % 2 else colour
+        how = {"marker": MARKERS[i % len(MARKERS)], "linestyle": _DASHES[turn % len(_DASHES)]}
+        found[name] = {"color": colour, "markerfacecolor": filling, **how}
+    return found
 
 
 def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
@@ -192,7 +176,7 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: 
         _bars([s.accuracy for s in mine]),
         _bars([axis.interval(s) for s in mine]) if axis.interval else None,
         label=shortened(mine[0].setting.family, _LONGEST_NAME),
-        **look.settings(),
+        **{"markersize": 6, "linewidth": 1, "elinewidth": 0.7, **look},
     )
     for s in mine:
         point = (axis.value(s), s.accuracy.mean)
