@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
+
+from .errors import SpecError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -38,6 +41,16 @@ def utf8_of(data: bytes) -> bytes:
         if len(high) > 1 and high.count(0) > 0.7 * len(high):
             raise ValueError("it looks like UTF-16 without a byte order mark; save it as UTF-8")
     return data
+
+
+def read_text(file: str | Path, whose: str = "") -> str:
+    """The text of a file. Raises `SpecError` if it cannot be read, which begins with `whose` file it is."""
+    try:
+        return text_of(Path(file).read_bytes())
+    except OSError as error:
+        raise SpecError(f"{whose}{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # of the text, or of a name that no file can have
+        raise SpecError(f"{whose}{file} cannot be read: {error}") from error
 
 
 def text_of(data: bytes) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..folders.lines import COUNTS
 from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
@@ -26,8 +27,6 @@ _HEADS = {
     "seconds": "s/row",
     "batch_seconds": "s/batch",
 }
-_COUNTED = ("steps", "sequential_forwards", "forwards", "token_forwards")
-"""Columns whose means are shown with one decimal, and without one where it is 0."""
 
 
 class _Condition(click.ParamType[tuple[str, str]]):
@@ -116,6 +115,6 @@ def show(lines: list[dict[str, Any]]) -> None:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in _COUNTED:
+    if name in COUNTS:  # with one decimal, and without one where it is 0
         return f"{value:,.1f}".removesuffix(".0")
     return f"{value:,.3f}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from ..canvas import Row
 from ..errors import SpecError, require
 from ..fields import HALF_A_PAIR, is_number, is_whole
 from ..folders.files import UNGRADED, new_file
-from ..folders.lines import Line, LineFormat, digest
+from ..folders.lines import COUNTS, Line, LineFormat, digest
 from ..folders.store import Store
 from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
@@ -32,13 +32,13 @@ from ..tasks.split import MOST_ITEMS
 from .comparison import Comparison
 from .settings import KEY, Setting, text_of_part
 
-_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards", "cumulative_entropy")
+_COSTS = (*COUNTS, "cumulative_entropy")
 """What a line has from the row's `RowCost` under the same name."""
 COMPARISON_LINES = LineFormat(
     kind="comparison",
     key=("digest", "seed", *KEY),
     required=("item", "digest", "seed", *KEY, "score", "answer"),
-    decoded=(*("text", "filled", "order", *_COSTS, "seconds", "spec", "machine"),),
+    decoded=("text", "filled", "order", *_COSTS, "seconds", "spec", "machine"),
 )
 
 

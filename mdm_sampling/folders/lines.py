@@ -15,6 +15,9 @@ Line = dict[str, Any]
 Key = tuple[Any, ...]
 _Check = Callable[[Any], bool]
 
+COUNTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
+"""What a row cost in whole numbers, as `RowCost` names it."""
+
 SHARED = ("spec", "machine")
 """Fields that are alike in many lines. A line holds a digest of each, and the folder each value once."""
 
@@ -125,7 +128,7 @@ _FIELDS: dict[str, _Check] = {
     **dict.fromkeys(("answer", "error"), _or_none(_is_text)),
     **dict.fromkeys(("tokens_per_step", "block_size"), _or_none(_is_size)),
     **dict.fromkeys(("number", "seed", "row_seed"), is_whole),
-    **dict.fromkeys(("steps", "sequential_forwards", "forwards", "token_forwards", "filled"), _is_count),
+    **dict.fromkeys((*COUNTS, "filled"), _is_count),
     **dict.fromkeys(("seconds", "batch_seconds"), _is_time),
     "batch": _is_batch,
     "batch_size": _is_size,

@@ -13,30 +13,13 @@ from typing import Any
 from ..errors import SpecError
 from ..fields import parse_json
 from .files import LINES, MANIFEST, Output, pyarrow_parquet, write_json_lines
-from .lines import Line, LineFormat, read_lines
+from .lines import COUNTS, Line, LineFormat, read_lines
 from .store import Store, read_shared
 
 COLUMNS = (
-    "folder",
-    "item",
-    "seed",
-    "planner",
-    "cache",
-    "tokens_per_step",
-    "block_size",
-    "score",
-    "error",
-    "steps",
-    "sequential_forwards",
-    "forwards",
-    "token_forwards",
-    "cumulative_entropy",
-    "seconds",
-    "batch_seconds",
-    "answer",
-    "text",
+    *("folder", "item", "seed", "planner", "cache", "tokens_per_step", "block_size", "score", "error"),
+    *(*COUNTS, "cumulative_entropy", "seconds", "batch_seconds", "answer", "text"),
 )
-_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
 SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_size")
 """The columns that tell settings apart; a summary has a row for each."""
 
@@ -135,7 +118,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in SETTINGS), []).append(row)
-    means = ("score", "cumulative_entropy", *_COSTS, "seconds", "batch_seconds")
+    means = ("score", "cumulative_entropy", *COUNTS, "seconds", "batch_seconds")
     found = []
     for key, group in groups.items():
         good = [row for row in group if row["error"] is None]

@@ -10,11 +10,11 @@ from typing import Any, Literal, final
 
 import regex  # type: ignore[import-untyped]
 
+from ..encoding import read_text
 from ..errors import SpecError, require
 from ..fields import parse_json
 from ..kinds import check_fields
 from .base import Grade, Item, Task
-from .files import read_text
 
 # Digits are the ten of ASCII: Python reads other scripts' as well, which no answer is meant to hold.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
@@ -62,7 +62,7 @@ class JSONLines(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """The file's first `count` questions, whatever the seed."""
-        lines = read_text(self.file, "jsonl").split("\n")
+        lines = read_text(self.file, "jsonl: ").split("\n")
         items = [self._item(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         if not items:
             raise SpecError(f"jsonl: {self.file} holds no question")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, final
 
+from ..encoding import read_text
 from ..errors import SpecError, require
 from ..kinds import check_fields
 from .base import Grade, Item, Task
-from .files import read_text
 from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
 from .split import draw_distinct, is_held_out
 
@@ -121,7 +121,7 @@ class Sudoku(Task):
 
     def _from_file(self) -> list[Cells]:
         assert self.file is not None
-        rows = csv.DictReader(read_text(self.file, "sudoku").split("\n"))
+        rows = csv.DictReader(read_text(self.file, "sudoku: ").split("\n"))
         try:
             if not {"Puzzle", "Solution"} <= set(rows.fieldnames or ()):
                 raise SpecError(f"sudoku: {self.file} needs the columns Puzzle and Solution, has {rows.fieldnames}")
