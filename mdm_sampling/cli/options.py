@@ -180,6 +180,11 @@ shared_options = with_options(
 )
 
 
+def names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
+    """The names in lists with commas, each once: a callback of options that may be repeated."""
+    return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",") if name.strip()))
+
+
 def was_given(option: str) -> bool:
     """Whether an option of the running command was written, on the command line or in a file of options."""
     source = click.get_current_context().get_parameter_source(option)

@@ -26,6 +26,7 @@ from .options import (
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
     cli_option,
+    names_in,
     with_options,
 )
 from .targets import files_read
@@ -39,11 +40,6 @@ _SOME_ROWS_FAILED = 3
 
 _OF_JOB = ("seed", "chat", "system", "stop", "infill", "batch_size", "batch_tokens", "changed", "overwrite")
 """The options that are arguments of a `Job` as they are."""
-
-
-def _names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
-    """The names in lists with commas, each once."""
-    return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",")))
 
 
 _JOB_OPTIONS = [
@@ -62,7 +58,7 @@ _JOB_OPTIONS = [
     cli_option(
         "--keep-columns",
         multiple=True,
-        callback=_names_in,
+        callback=names_in,
         metavar="A,B",
         help="Columns of the input that the output gets as well. Repeatable.",
     ),

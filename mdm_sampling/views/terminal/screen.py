@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -49,32 +50,23 @@ class Screen:
         self.row = 0
         self.lanes: Sequence[Lane] = ()
         self.live: Live | None = None
+        self.entered = ExitStack()
 
     def __enter__(self) -> Screen:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
-            self.keys.__enter__()
-            try:
-                self.live.start()
-            except BaseException:
-                self.keys.__exit__()
-                raise
+            with ExitStack() as stack:
+                stack.enter_context(self.keys)
+                stack.enter_context(self.live)
+                stack.callback(self._leave)
+                self.entered = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.live is None:
-            return
-        try:
-            self._leave()
-        finally:
-            try:
-                self.live.stop()
-            finally:
-                self.keys.__exit__(*error)
+        self.entered.close()
 
     def _leave(self) -> None:
         """The last picture stays on the terminal: it shows the latest step, and names no keys, for none is read."""
-        assert self.live is not None
         if self.lanes:
             self.back, self.closed, self.paused = 0, True, False
             self._draw(self.lanes)
