@@ -32,7 +32,7 @@ from .options import (
     with_options,
 )
 from .targets import files_read
-from .types import Whole
+from .types import FOLDER, GIVEN_FILE, Whole
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Setting
@@ -69,14 +69,14 @@ _COMPARE_OPTIONS = [
     batch_size_option(16),
     cli_option(
         "--out",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
     ),
     cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
     OVERWRITE_OPTION,
     cli_option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=GIVEN_FILE,
         is_eager=True,
         expose_value=False,
         callback=read_config,

@@ -26,7 +26,7 @@ from .options import (
     names_in,
     with_options,
 )
-from .types import Finite, Whole
+from .types import FOLDER, GIVEN_FOLDER, Finite, Whole
 
 if TYPE_CHECKING:
     from ..evaluation import HarnessTasks
@@ -45,11 +45,7 @@ _EVALUATE_OPTIONS = [
     cli_option(
         "--tasks", multiple=True, required=True, callback=names_in, help="Names of tasks, commas between. Repeatable."
     ),
-    cli_option(
-        "--include-path",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="A folder of your own tasks, as YAML files.",
-    ),
+    cli_option("--include-path", type=GIVEN_FOLDER, help="A folder of your own tasks, as YAML files."),
     cli_option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
     cli_option("--limit", type=Finite(min=0, min_open=True), help="Items of each task, or a fraction below 1."),
     cli_option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
@@ -63,7 +59,7 @@ _EVALUATE_OPTIONS = [
     cli_option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
     cli_option(
         "--out",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         default=Path("evaluations"),
         help="Results folder; a call adds files to it, and one that was stopped goes on from it.",
     ),

@@ -15,7 +15,7 @@ from .errors import plain_errors
 from .new_plugin import USES, commands_of, write_plugin
 from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
-from .types import Finite, Whole
+from .types import FOLDER, Finite, Whole
 
 if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
@@ -238,7 +238,7 @@ def _parts(name: str) -> Iterator[Registration]:
 @command.command("new")
 @click.argument("name")
 @click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder to make it in.")
+@click.option("--into", type=FOLDER, default=".", help="The folder to make it in.")
 def _new_command(name: str, kind: str, into: Path) -> None:
     """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""
     with plain_errors():

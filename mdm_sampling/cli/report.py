@@ -12,14 +12,14 @@ from .errors import plain_errors
 from .layout import LaidOutCommand
 from .options import OVERWRITE_OPTION, cli_option
 from .targets import files_read
-from .types import OutputFile
+from .types import GIVEN_FILE, OutputFile
 
 if TYPE_CHECKING:
     from ..traces import Film
 
 
 @click.command("report", cls=LaidOutCommand)
-@click.argument("traces", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("traces", nargs=-1, required=True, type=GIVEN_FILE)
 @cli_option(
     "--output",
     "-o",

@@ -13,7 +13,7 @@ from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
 from .options import OVERWRITE_OPTION, cli_option
-from .types import OutputFile
+from .types import FOLDER, GIVEN_FOLDER, OutputFile
 
 _HEADS = {
     "rows": "rows",
@@ -42,7 +42,7 @@ class _Condition(click.ParamType[tuple[str, str]]):
 
 
 @click.command("results", cls=LaidOutCommand)
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=GIVEN_FOLDER)
 @cli_option(
     "--where",
     type=_Condition(),
@@ -58,7 +58,7 @@ class _Condition(click.ParamType[tuple[str, str]]):
 @cli_option(
     "--merge",
     "merge_into",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Put the results of folders that ask the same into one, which goes on like any other.",
 )
 @OVERWRITE_OPTION

@@ -30,7 +30,7 @@ from .options import (
     with_options,
 )
 from .targets import files_read
-from .types import OutputFile, Whole
+from .types import FOLDER, GIVEN_FILE, OutputFile, Whole
 
 if TYPE_CHECKING:
     from ..jobs import JobOutcome
@@ -69,7 +69,7 @@ _JOB_OPTIONS = [
     cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
     cli_option(
         "--folder",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
     ),
     cli_option(
@@ -89,7 +89,7 @@ _JOB_OPTIONS = [
     is_eager=True,
     expose_value=False,
     callback=read_config,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GIVEN_FILE,
 )
 @with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:

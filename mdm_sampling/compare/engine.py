@@ -177,7 +177,9 @@ def _kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]
 
 
 def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
-    """The items. Raises `SpecError` for none, what is not an item, or equal names; `ContractError` for what is raised."""
+    """The items. Raises `SpecError` for none, for what is not an item and for equal names, `ContractError` for the
+    task's own errors.
+    """
     who = f"task {text_of_part(task)}"
     with at_work("task", text_of_part(task), "making its items", decodes=False):
         items = list(task.items(count, item_seed))
