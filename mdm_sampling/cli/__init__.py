@@ -47,12 +47,6 @@ def _told_interrupts() -> Iterator[None]:
         raise click.exceptions.Exit(STOPPED) from error
 
 
-def _tell_unprinted(error: OSError) -> None:
-    """Say on stderr, if that can be written to, that the output could not be."""
-    with suppress(OSError):
-        click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
-
-
 def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
     """The commands of plug-ins. Where there is no plug-in, nothing is imported to learn that."""
     from ..registry import installed
@@ -97,7 +91,8 @@ class _LazyGroup(click.Group):
                     sys.exit(1)
                 return super().main(*args, **extra)
             except OSError as error:  # the help, or an error, could not be printed
-                _tell_unprinted(error)
+                with suppress(OSError):
+                    click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
                 sys.exit(1)
             except KeyboardInterrupt:
                 say_stopped()

@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -82,11 +82,9 @@ class Output:
             )
         return file
 
-    @contextmanager
-    def replacing(self) -> Iterator[Path]:
+    def replacing(self) -> AbstractContextManager[Path]:
         """A new file to write to, which takes the place of the output if `check` allows that once it is written."""
-        with replacing(Path(self.file), self.check) as new:
-            yield new
+        return replacing(Path(self.file), self.check)
 
     def write(self, content: str | bytes) -> None:
         """Write the file so that it is either the old one or the new one, whatever happens."""
