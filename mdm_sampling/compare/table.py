@@ -24,24 +24,22 @@ class _Column:
     optional: bool = False
 
 
-def interval_text(interval: Interval, form: str, *, scale: float = 100.0, unit: str = "") -> str:
+def interval_text(interval: Interval, form: str, scale: float = 100.0, unit: str = "") -> str:
     """An estimate, in percent unless the scale is another, with its bounds if they are known."""
     mean, low, high = (f"{scale * number:{form}}" for number in (interval.mean, interval.low, interval.high))
     return f"{mean}{unit}" + ("" if isnan(interval.low) else f" [{low}, {high}]")
 
 
 def _gain(s: Summary) -> str:
-    return interval_text(s.gain, "+.1f") if s.gain else "best" if s.setting.is_greedy else ""
+    if s.gain is None:
+        return "best" if s.setting.is_greedy else ""
+    return interval_text(s.gain, "+.1f")
 
 
 def _change(s: Summary) -> str:
-    return (
-        interval_text(s.entropy_change, "+.0f", unit="%")
-        if s.entropy_change
-        else "lowest"
-        if s.setting.is_greedy
-        else ""
-    )
+    if s.entropy_change is None:
+        return "lowest" if s.setting.is_greedy else ""
+    return interval_text(s.entropy_change, "+.0f", unit="%")
 
 
 COLUMNS = (
@@ -112,8 +110,7 @@ def fronted(summaries: Sequence[Summary], cost: Callable[[Summary], float]) -> l
 def curve_cells(curves: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of the table of areas; caches and blocks only where they differ."""
     lines = [
-        [str(c.block_size or "all"), c.cache, c.family, str(c.points), interval_text(c.aup, ".0f", scale=1)]
-        for c in curves
+        [str(c.block_size or "all"), c.cache, c.family, str(c.points), interval_text(c.aup, ".0f", 1)] for c in curves
     ]
     headings = ["block", "cache", "planner", "settings", "AUP"]
     kept = [i for i in range(len(headings)) if i > 1 or len({line[i] for line in lines}) > 1]
