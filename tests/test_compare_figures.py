@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Comparison, compare, grid
-from mdm_sampling.compare.plots import AXES, against, looks, masks_are_alike, orders
+from mdm_sampling.compare.plots import AXES, against, masks_are_alike, orders
 from mdm_sampling.compare.table import FRONTS
+from mdm_sampling.views.drawing import looks
 
 CASES: dict[str, dict[str, Any]] = {
     "two planners, one K": {"planners": ["confidence", "info-gain"], "tokens_per_step": [2]},

@@ -41,8 +41,8 @@ ENGINE_OPTIONS = under(
         default="local",
         help="ray decodes on many devices or machines.",
     ),
-    cli_option("--workers", type=Whole(min=1), help="Actors of Ray, each with a model of its own.  [default: 1]"),
-    cli_option("--gpus-per-worker", type=Finite(min=0), help="How much of a GPU each needs.  [default: 0]"),
+    cli_option("--workers", type=Whole(min=1), default=1, help="Actors of Ray, each with a model of its own."),
+    cli_option("--gpus-per-worker", type=Finite(min=0), default=0.0, help="How much of a GPU each needs."),
     cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
 )
 
@@ -51,9 +51,8 @@ def make_engine(options: dict[str, Any]) -> Engine:
     """The engine that the options describe; those of Ray are refused without it."""
     from ..jobs import LocalEngine, RayEngine
 
-    given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
     if options["engine"] == "ray":
         if options["tp_plan"] is not None:
             raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
-        return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
+        return RayEngine(options["workers"], options["gpus_per_worker"], options["ray_address"])
     return LocalEngine()

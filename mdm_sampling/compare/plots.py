@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import SpecError
 from ..folders.lines import Line
 from ..folders.written import write_results
-from ..views.drawing import COLOURS, GREY, MARKERS, shortened
+from ..views.drawing import GREY, Look, looks, shortened
 from .frontier import pareto
 from .report import PLOTS, model_name
 from .settings import Setting
@@ -23,8 +23,6 @@ KINDS = ("png", "svg")
 COLUMNS = 3  # panels beside each other
 _LONGEST_NAME = 44
 _WIDER = 1.15  # a cost's axis ends at so many times the highest
-_DASHES = ("-", "--", ":")
-_Look = dict[str, str]
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
 
@@ -106,20 +104,6 @@ def _surroundings_name(cache: str, block_size: int | None) -> str:
     return f"cache {cache}, {f'blocks of {block_size}' if block_size else 'one block'}"
 
 
-def looks(names: Sequence[str]) -> dict[str, _Look]:
-    """How the curve of each name looks, as matplotlib takes it; no two among 72 are alike.
-
-    Curves differ in colour and marker, and after the last colour in dashes and hollow markers.
-    """
-    found = {}
-    for i, name in enumerate(names):
-        turn, colour = i // len(COLOURS), COLOURS[i % len(COLOURS)]
-        filling = "white" if turn % 2 else colour
-        how = {"marker": MARKERS[i % len(MARKERS)], "linestyle": _DASHES[turn % len(_DASHES)]}
-        found[name] = {"color": colour, "markerfacecolor": filling, **how}
-    return found
-
-
 def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
     """Accuracy against something: a curve through the settings of each planner, a panel for each cache and block.
 
@@ -161,7 +145,7 @@ def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
     return figure
 
 
-def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: _Look, unnamed: set[Any]) -> None:
+def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: Look, unnamed: set[Any]) -> None:
     """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is not a cost.
 
     Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;

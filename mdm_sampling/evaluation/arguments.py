@@ -66,8 +66,8 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
         raise SpecError(f"a task's generation_kwargs ask for {', '.join(unknown)}, which mdm-sampling does not offer")
     until = asked.get("until", ())
     stops = (until,) if isinstance(until, str) else until
-    _expect(isinstance(stops, list | tuple), "until", until, "a text or a list of texts")
-    _expect(all(isinstance(stop, str) for stop in stops), "until", until, "a text or a list of texts")
+    are_texts = isinstance(stops, list | tuple) and all(isinstance(stop, str) for stop in stops)
+    _expect(are_texts, "until", until, "a text or a list of texts")
     lengths = [_whole(name, asked[name]) for name in _LENGTHS if name in asked]
     draws, degree = asked.get("do_sample", "temperature" in asked), asked.get("temperature", 1.0)
     top_k, top_p = _whole("top_k", asked.get("top_k", 0)), asked.get("top_p", 1.0)

@@ -14,7 +14,7 @@ from unicodedata import east_asian_width
 
 from ..errors import SpecError, require
 from ..history import RowHistory, Weighed
-from .drawing import GREY, Colour, ink, last_step, styles
+from .drawing import GREY, Colour, ink, last_step, looks
 
 try:
     import matplotlib
@@ -114,14 +114,14 @@ def plot_entropy(
     """
     series = _series(histories, row)
     panels = _panels(ax, 4.2, (3, 2))
-    for name, (colour, marker) in styles(list(series)).items():
+    for name, look in looks(list(series)).items():
         lines = series[name]
         for axes, values in zip(panels, ([list(accumulate(line)) for line in lines], lines), strict=False):
             for line in values if len(values) > 1 else []:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.4)
+                axes.plot(range(1, len(line) + 1), line, color=look["color"], linewidth=0.7, alpha=0.4)
             means = _mean(values, after=axes is panels[0])
-            (mean,) = axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=1.5, label=name)
-            mean.set(marker=marker, markersize=4, markevery=max(1, max(map(len, values)) // 20))
+            (mean,) = axes.plot(range(1, len(means) + 1), means, linewidth=1.5, label=name)
+            mean.set(**look, markersize=4, markevery=max(1, max(map(len, values)) // 20))
     return _finished(panels, ("cumulative entropy (nats)", "entropy a step (nats)"))
 
 
