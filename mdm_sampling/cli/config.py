@@ -18,7 +18,7 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     if file is None:
         return
     try:
-        values = tomllib.loads(text_of(file.read_bytes()).replace("\r\n", "\n"))
+        values = tomllib.loads(text_of(file.read_bytes()))
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

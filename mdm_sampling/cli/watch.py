@@ -24,7 +24,6 @@ from .options import (
     with_options,
 )
 from .prompts import prompts_from
-from .streams import one_sign_each
 from .types import Finite
 
 _WATCH_OPTIONS = [
@@ -75,7 +74,7 @@ def show(text: str, options: dict[str, Any]) -> None:
     rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
     sampler.check(rows)
     leave_on_sigterm()
-    with one_sign_each(sys.stdout), Screen(Console(), options["speed"], together=True) as screen:
+    with Screen(Console(), options["speed"], together=True) as screen:
         lanes = watch(samplers, rows[0], options["seed"], screen)
         screen.stay()
     codec = sampler.backend.codec

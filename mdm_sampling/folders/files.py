@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import SpecError
+from .lines import COUNTS
 
 MANIFEST = "manifest.json"  # what all lines of a folder have in common
 LINES = "results.jsonl"
@@ -222,3 +223,34 @@ def pyarrow_parquet() -> Any:
     except ImportError as error:
         raise SpecError('Parquet needs pyarrow; pip install "mdm-sampling[parquet]"') from error
     return pyarrow.parquet
+
+
+def write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the rows. Columns of this package have types of their own, others that of their values."""
+    parquet = pyarrow_parquet()
+    import pyarrow
+
+    whole, text = pyarrow.int64(), pyarrow.string()
+    types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
+    types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
+    types |= dict.fromkeys(("row", "seed", *COUNTS), whole)
+    types |= dict.fromkeys(("id", "text", "error", "system"), text)
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        columns[name] = pyarrow.array(values, types[name]) if name in types else _column_of(values)
+    parquet.write_table(pyarrow.table(columns), file)
+
+
+def _column_of(values: Sequence[Any]) -> Any:
+    """A column of plain values of one kind; any other has them as JSON texts."""
+    import pyarrow
+
+    try:
+        column = pyarrow.array(values)
+    except (pyarrow.ArrowException, OverflowError):  # several kinds, or numbers that theirs cannot hold
+        column = None
+    if column is None or pyarrow.types.is_nested(column.type) or pyarrow.types.is_null(column.type):
+        texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+        column = pyarrow.array(texts, pyarrow.string())
+    return column

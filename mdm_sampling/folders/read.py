@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import LINES, MANIFEST, Output, pyarrow_parquet, write_json_lines
+from .files import LINES, MANIFEST, Output, write_json_lines, write_parquet
 from .lines import COUNTS, Line, LineFormat, read_lines
 from .store import Store, read_shared
 
@@ -137,7 +137,7 @@ def export(rows: Sequence[Mapping[str, Any]], file: Path | str, *, overwrite: bo
     Raises `SpecError` for another name, and for a file that exists and holds anything else, unless `overwrite` is set.
     """
     file = Path(file)
-    writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": _write_parquet}
+    writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": write_parquet}
     if file.suffix not in writers:
         raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
     with Output(file, overwrite=overwrite).replacing() as new:
@@ -149,13 +149,6 @@ def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(lines, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    parquet = pyarrow_parquet()
-    import pyarrow
-
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), file)
 
 
 def merge(folders: Sequence[Folder], into: Path | str) -> int:

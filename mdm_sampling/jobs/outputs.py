@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, require
-from ..folders.files import Output, pyarrow_parquet, write_json_lines
+from ..folders.files import Output, pyarrow_parquet, write_json_lines, write_parquet
 from ..folders.lines import COUNTS, Line
 from ..folders.written import Written
 
@@ -48,35 +47,5 @@ def write_output(output: Output, folder: Path, rows: Sequence[Mapping[str, Any]]
     """Write the rows in the input's order, whole or not at all, and note it in the job's folder."""
     file, ordered = Path(output.file), sorted(rows, key=lambda row: row["row"])
     with output.replacing() as new:
-        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
+        (write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
         Written(folder).add(new, file.name)
-
-
-def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    parquet = pyarrow_parquet()
-    import pyarrow
-
-    whole, text = pyarrow.int64(), pyarrow.string()
-    types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
-    types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
-    types |= dict.fromkeys(("row", "seed", *COUNTS), whole)
-    types |= dict.fromkeys(("id", "text", "error", "system"), text)
-    columns = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        columns[name] = pyarrow.array(values, types[name]) if name in types else _column_of(values)
-    parquet.write_table(pyarrow.table(columns), file)
-
-
-def _column_of(values: Sequence[Any]) -> Any:
-    """A column of plain values of one kind; any other has them as JSON texts."""
-    import pyarrow
-
-    try:
-        column = pyarrow.array(values)
-    except (pyarrow.ArrowException, OverflowError):  # several kinds, or numbers that theirs cannot hold
-        column = None
-    if column is None or pyarrow.types.is_nested(column.type) or pyarrow.types.is_null(column.type):
-        texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-        column = pyarrow.array(texts, pyarrow.string())
-    return column
