@@ -16,15 +16,15 @@ from mdm_sampling.cli import COMMANDS, main
 PAGE = Path(__file__).parent / "help.md"
 BEGINNING = """# Commands
 
-Every command with all its options, as `--help` tells them. Options that take a value may be written with underscores in
-place of hyphens, as `--block_size`.
+Every command with all its options, as `--help` tells them. Options may be written with underscores in place of hyphens,
+as `--block_size`.
 This page is written by `python docs/make_help.py`.
 """
 
 
 def commands() -> Iterator[click.Context]:
     """The program and its commands, in the order of its help; those of installed plug-ins are not ours."""
-    program = click.Context(main, info_name="mdm-sampling")
+    program = click.Context(main, info_name="mdm-sampling", **main.context_settings)
     yield program
     for name in COMMANDS:
         command = main.get_command(program, name)

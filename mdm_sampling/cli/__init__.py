@@ -75,12 +75,16 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            found = _plugin_commands(ctx)
-            if name not in found:
-                warn_of_plugins()  # one that could not be loaded may be why
-            return found.get(name)
+            return _plugin_commands(ctx).get(name)
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            warn_of_plugins()  # one that could not be loaded may be why
+            raise
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command. Whatever happens to the streams, and whenever it is interrupted, ends in one sentence."""
@@ -143,7 +147,15 @@ class _LazyGroup(click.Group):
                 formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in found.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+    "token_normalize_func": lambda name: name.replace("_", "-"),  # options of the published scripts have underscores
+}
+
+
+@click.group(cls=_LazyGroup, context_settings=_SETTINGS)
 @click.version_option(package_name="mdm-sampling")
 @PLUGIN_OPTION
 def main() -> None:

@@ -26,7 +26,6 @@ from .options import (
     MODEL_OPTIONS,
     OVERWRITE_OPTION,
     ROW_OPTIONS,
-    cli_option,
     max_new_tokens_option,
     was_given,
     with_options,
@@ -48,11 +47,11 @@ _REPORT = "report.md"
 
 
 def _repeatable(*names: str, **settings: Any) -> Any:
-    return cli_option(*names, multiple=True, **settings)
+    return click.option(*names, multiple=True, **settings)
 
 
 _COMPARE_OPTIONS = [
-    cli_option("--task", default="sudoku:6", help="What to decode; a spec, see `list tasks`."),
+    click.option("--task", default="sudoku:6", help="What to decode; a spec, see `list tasks`."),
     _repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
     _repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
     _repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
@@ -62,19 +61,19 @@ _COMPARE_OPTIONS = [
         help="Positions of a block. Repeatable.  [default: the whole answer is one block]",
     ),
     _repeatable("--seed", type=int, default=(0,), help="Every item is decoded with each seed. Repeatable."),
-    cli_option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
-    cli_option("--item-seed", type=int, default=0, help="Draws items."),
+    click.option("--items", type=Whole(min=1), help="How many items.  [default: the task's own number, all of a file]"),
+    click.option("--item-seed", type=int, default=0, help="Draws items."),
     max_new_tokens_option("the task's, else the checkpoint's"),
     CHAT_OPTION,
     batch_size_option(16),
-    cli_option(
+    click.option(
         "--out",
         type=FOLDER,
         help="Results folder; a call that was stopped goes on from it.  [default: compare/TASK-MODEL]",
     ),
-    cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
+    click.option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
     OVERWRITE_OPTION,
-    cli_option(
+    click.option(
         "--config",
         type=GIVEN_FILE,
         is_eager=True,
@@ -125,14 +124,11 @@ def command(**options: Any) -> None:
                 make_sampler(shared, continues=length_of(task) is None),
                 task,
                 settings,
-                seeds=list(dict.fromkeys(options["seed"])),
-                items=options["items"],
-                item_seed=options["item_seed"],
-                batch_size=options["batch_size"],
-                chat=options["chat"],
+                seeds=options["seed"],
                 folder=kept_in,
                 engine=engine,
                 progress=show,
+                **{name: options[name] for name in ("items", "item_seed", "batch_size", "chat")},
             )
         reports = {_REPORT: found.markdown(plots=plotting), SUMMARIES: json.dumps(found.as_json(), indent=1)}
         write_results(kept_in, {name: text.encode() for name, text in reports.items()}, **writing)

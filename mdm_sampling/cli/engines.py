@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .layout import under
-from .options import cli_option
 from .types import Finite, Whole
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class BatchSize(click.ParamType[int | str]):
 
 def batch_size_option(default: int) -> Any:
     """`--batch-size` with this default."""
-    return cli_option(
+    return click.option(
         "--batch-size",
         type=BatchSize(),
         default=str(default),
@@ -35,15 +34,15 @@ def batch_size_option(default: int) -> Any:
 
 ENGINE_OPTIONS = under(
     "Engine",
-    cli_option(
+    click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
         help="ray decodes on many devices or machines.",
     ),
-    cli_option("--workers", type=Whole(min=1), default=1, help="Actors of Ray, each with a model of its own."),
-    cli_option("--gpus-per-worker", type=Finite(min=0), default=0.0, help="How much of a GPU each needs."),
-    cli_option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
+    click.option("--workers", type=Whole(min=1), default=1, help="Actors of Ray, each with a model of its own."),
+    click.option("--gpus-per-worker", type=Finite(min=0), default=0.0, help="How much of a GPU each needs."),
+    click.option("--ray-address", help="A Ray cluster that is running.  [default: one is started]"),
 )
 
 

@@ -21,7 +21,6 @@ from .options import (
     MODEL_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    cli_option,
     max_new_tokens_option,
     names_in,
     with_options,
@@ -42,22 +41,22 @@ _EVALUATED = (
 """The options that are arguments of `evaluation.evaluate` as they are."""
 
 _EVALUATE_OPTIONS = [
-    cli_option(
+    click.option(
         "--tasks", multiple=True, required=True, callback=names_in, help="Names of tasks, commas between. Repeatable."
     ),
-    cli_option("--include-path", type=GIVEN_FOLDER, help="A folder of your own tasks, as YAML files."),
-    cli_option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
-    cli_option("--limit", type=Finite(min=0, min_open=True), help="Items of each task, or a fraction below 1."),
-    cli_option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
-    cli_option(
+    click.option("--include-path", type=GIVEN_FOLDER, help="A folder of your own tasks, as YAML files."),
+    click.option("--num-fewshot", type=Whole(min=0), help="Examples in a prompt.  [default: the task's]"),
+    click.option("--limit", type=Finite(min=0, min_open=True), help="Items of each task, or a fraction below 1."),
+    click.option("--apply-chat-template", is_flag=True, help="Prompts become chats, as the model's template has it."),
+    click.option(
         "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
         default=None,
         help="Whether each example is a turn of the chat, or all are in one message.  [default: turns]",
     ),
     max_new_tokens_option("the task's, else the checkpoint's"),
-    cli_option("--samples", type=Whole(min=1), default=128, help="Masks that a log-likelihood is taken from."),
-    cli_option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
-    cli_option(
+    click.option("--samples", type=Whole(min=1), default=128, help="Masks that a log-likelihood is taken from."),
+    click.option("--confirm-run-unsafe-code", is_flag=True, help="Let tasks run the code that the model writes."),
+    click.option(
         "--out",
         type=FOLDER,
         default=Path("evaluations"),

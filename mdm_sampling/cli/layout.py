@@ -1,25 +1,13 @@
-"""How the help of a command is laid out: options under headings, each with one spelling."""
+"""How the help of a command is laid out: options under headings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import Any, TypeVar
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class SpelledOption(click.Option):
-    """An option that may be written with underscores, too, which the help does not repeat. The help has its default."""
-
-    heading = "Options"
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        shown = copy(self)
-        shown.opts = [name for name in self.opts if "_" not in name]
-        return click.Option.get_help_record(shown, ctx)
 
 
 class LaidOutCommand(click.Command):

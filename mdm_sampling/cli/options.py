@@ -11,49 +11,40 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .layout import SpelledOption, under
+from .layout import under
 from .plugin_files import PLUGIN_OPTION
 from .types import Finite, OutputFile, Threshold, Whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def cli_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """A click option; one whose name has hyphens may be written with underscores too, as in the published scripts."""
-    hyphens = [name for name in names if name.startswith("--") and "-" in name[2:] and "/" not in name]
-    twins = [f"--{name[2:].replace('-', '_')}" for name in hyphens]
-    return click.option(
-        *names, *(twin for twin in twins if twin not in names), cls=SpelledOption, show_default=True, **settings
-    )
-
-
 MODEL_OPTIONS = under(
     "Model",
-    cli_option(
+    click.option(
         "--model",
         "--model_name_or_path",
         "model",
         default="embedded",
         help="Checkpoint folder, hub id, or the small model inside this package.",
     ),
-    cli_option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"),
-    cli_option(
+    click.option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"),
+    click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
         default="auto",
         help="Number format of the model; auto for the checkpoint's own.",
     ),
-    cli_option(
+    click.option(
         "--device",
         default="auto",
         help="Such as cuda or cuda:1; auto for a GPU that has room for the model, else the CPU.",
     ),
-    cli_option("--device-map", help="Such as auto, to spread the model over devices."),
-    cli_option("--tp-plan", help="Such as auto, to split each layer over the processes that torchrun started."),
-    cli_option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
-    cli_option("--revision", help="Branch, tag or commit of a hub repository."),
-    cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
-    cli_option(
+    click.option("--device-map", help="Such as auto, to spread the model over devices."),
+    click.option("--tp-plan", help="Such as auto, to split each layer over the processes that torchrun started."),
+    click.option("--attn-implementation", help="Such as sdpa, eager or flash_attention_2."),
+    click.option("--revision", help="Branch, tag or commit of a hub repository."),
+    click.option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it."),
+    click.option(
         "--compile", is_flag=True, help="Compile the model with torch.compile; the first steps take a minute longer."
     ),
 )
@@ -64,19 +55,19 @@ def planning_options(several: bool = False) -> list[Any]:
     text = "Which positions a step fills; a spec, which stands for itself."
     return under(
         "Planning",
-        cli_option(
+        click.option(
             "--planner",
             multiple=several,
             help=f"{text}{' Repeatable.' if several else ''}  [default: info-gain behind --threshold]",
         ),
-        cli_option(
+        click.option(
             "--cache",
             "--use_cache",
             "cache",
             default="prefix",
             help="What is not recomputed: none, prefix, dual, or a spec.",
         ),
-        cli_option(
+        click.option(
             "--threshold",
             type=Threshold(),
             help="Fill all positions whose top-1 probability reaches it at once, without planning; none to plan "
@@ -87,8 +78,8 @@ def planning_options(several: bool = False) -> list[Any]:
 
 _INFO_GAIN_OPTIONS = under(
     "Planning",
-    cli_option("--candidate-number", type=Whole(min=1), default=8, help="Moves that info-gain tries at a step."),
-    cli_option(
+    click.option("--candidate-number", type=Whole(min=1), default=8, help="Moves that info-gain tries at a step."),
+    click.option(
         "--position-temperature",
         type=Finite(min=0),
         default=0.1,
@@ -97,67 +88,67 @@ _INFO_GAIN_OPTIONS = under(
 )
 PACE_OPTIONS = under(
     "Planning",
-    cli_option("--steps", type=Whole(min=1), default=512, help="Steps for all positions."),
-    cli_option(
+    click.option("--steps", type=Whole(min=1), default=512, help="Steps for all positions."),
+    click.option(
         "--block-size", type=Whole(min=1), default=32, help="Positions in a block; blocks are filled left to right."
     ),
-    cli_option("--schedule", default="uniform", help="How many positions a step fills; a spec."),
-    cli_option("--seed", type=int, default=0, help="Seed of every row."),
+    click.option("--schedule", default="uniform", help="How many positions a step fills; a spec."),
+    click.option("--seed", type=int, default=0, help="Seed of every row."),
 )
 SAMPLING_OPTIONS = [*planning_options(), *PACE_OPTIONS]
 
 
 def max_new_tokens_option(default: str) -> Any:
     """`--max-new-tokens`; its help tells this default."""
-    return cli_option("--max-new-tokens", type=Whole(min=1), help=f"Positions to generate.  [default: {default}]")
+    return click.option("--max-new-tokens", type=Whole(min=1), help=f"Positions to generate.  [default: {default}]")
 
 
-CHAT_OPTION = cli_option(
+CHAT_OPTION = click.option(
     "--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"
 )
 PROMPT_OPTIONS = [max_new_tokens_option("the checkpoint's, else 128"), CHAT_OPTION]
 ANSWER_OPTIONS = [
-    cli_option("--system", help="A system message before each prompt; needs a chat template."),
-    cli_option("--stop", multiple=True, help="End the text before this one. Repeatable."),
+    click.option("--system", help="A system message before each prompt; needs a chat template."),
+    click.option("--stop", multiple=True, help="End the text before this one. Repeatable."),
 ]
-INFILL_OPTION = cli_option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
-_BATCH_OPTION = cli_option("--batch-size", type=Whole(min=1), default=8, help="Prompts decoded together, at most.")
+INFILL_OPTION = click.option("--infill", is_flag=True, help="The texts have [MASK] to fill in.")
+_BATCH_OPTION = click.option("--batch-size", type=Whole(min=1), default=8, help="Prompts decoded together, at most.")
 ROW_OPTIONS = under(
     "Tokens and rows",
-    cli_option(
+    click.option(
         "--temperature", type=Finite(min=0), default=0.0, help="Token temperature; 0 takes the likeliest token."
     ),
-    cli_option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
-    cli_option("--top-p", type=Finite(0, 1, min_open=True), default=1.0, help="Draw from the top-p tokens."),
-    cli_option(
+    click.option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
+    click.option("--top-p", type=Finite(0, 1, min_open=True), default=1.0, help="Draw from the top-p tokens."),
+    click.option(
         "--processor", "processors", multiple=True, help="Change logits, e.g. penalise:by=4; a spec. Repeatable."
     ),
-    cli_option(
+    click.option(
         "--eos",
         type=click.Choice(["off", "finish"]),
         default="off",
         help="finish: end a row once everything before its end token is final.",
     ),
-    cli_option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
+    click.option("--lookahead-batch", type=Whole(min=1), help="Most candidates in one forward, to save memory."),
     PLUGIN_OPTION,
 )
-SAMPLES_OPTION = cli_option(
+SAMPLES_OPTION = click.option(
     "--samples", type=Whole(min=1), default=1, help="Texts for each prompt, with seeds that count up from --seed."
 )
-FILE_OPTION = cli_option(
+FILE_OPTION = click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="Read one text a line, skipping empty lines; - for standard input.",
 )
-OVERWRITE_OPTION = cli_option(
+OVERWRITE_OPTION = click.option(
     "--overwrite", is_flag=True, help="Write even over a file that is there and was not written by the same call."
 )
-JSON_OPTION = cli_option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _OUTPUT_OPTIONS = under(
     "Output",
-    cli_option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
+    click.option("--watch", is_flag=True, help="Show the canvas step by step on stderr, see `mdm-sampling watch`."),
     JSON_OPTION,
-    cli_option(
+    click.option(
         "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."
     ),
     OVERWRITE_OPTION,

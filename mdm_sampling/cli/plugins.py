@@ -107,8 +107,8 @@ def _show_command(name: str, kind: str | None) -> None:
 @command.command("check")
 @click.argument("name")
 @_KIND_OPTION
-@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Cases that each rule draws.")
-@click.option("--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Seconds a rule may take.")
+@click.option("--examples", type=Whole(1), default=50, help="Cases that each rule draws.")
+@click.option("--timeout", type=Finite(min=0.1), default=600.0, help="Seconds a rule may take.")
 @click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="For a family of models: a checkpoint to check it on.")
 @PLUGIN_OPTION
 def _check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
@@ -237,7 +237,7 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="What it brings.")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", help="What it brings.")
 @click.option("--into", type=FOLDER, default=".", help="The folder to make it in.")
 def _new_command(name: str, kind: str, into: Path) -> None:
     """Write a distribution with a part or command called NAME: pyproject, module, test and README, to be installed."""

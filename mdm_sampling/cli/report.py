@@ -10,7 +10,7 @@ import click
 
 from .errors import plain_errors
 from .layout import LaidOutCommand
-from .options import OVERWRITE_OPTION, cli_option
+from .options import OVERWRITE_OPTION
 from .targets import files_read
 from .types import GIVEN_FILE, OutputFile
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @click.command("report", cls=LaidOutCommand)
 @click.argument("traces", nargs=-1, required=True, type=GIVEN_FILE)
-@cli_option(
+@click.option(
     "--output",
     "-o",
     type=OutputFile(dir_okay=False, path_type=Path),
     help="The page to write.  [default: the first trace's name with .html]",
 )
-@cli_option("--title", default="Decoding traces", help="The page's heading.")
+@click.option("--title", default="Decoding traces", help="The page's heading.")
 @OVERWRITE_OPTION
 def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite: bool) -> None:
     """Make a page that shows traces step by step: one HTML file, which needs nothing else.

@@ -12,7 +12,7 @@ from ..folders.lines import COUNTS
 from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
-from .options import OVERWRITE_OPTION, cli_option
+from .options import OVERWRITE_OPTION
 from .types import FOLDER, GIVEN_FOLDER, OutputFile
 
 _HEADS = {
@@ -43,19 +43,19 @@ class _Condition(click.ParamType[tuple[str, str]]):
 
 @click.command("results", cls=LaidOutCommand)
 @click.argument("folders", nargs=-1, required=True, type=GIVEN_FOLDER)
-@cli_option(
+@click.option(
     "--where",
     type=_Condition(),
     multiple=True,
     help="Only rows with this value, e.g. planner=confidence. Repeatable: values of one column are alternatives.",
 )
-@cli_option(
+@click.option(
     "--export",
     "export_file",
     type=OutputFile(dir_okay=False, path_type=Path),
     help="Write the rows: .csv, .jsonl, .parquet.",
 )
-@cli_option(
+@click.option(
     "--merge",
     "merge_into",
     type=FOLDER,

@@ -25,7 +25,6 @@ from .options import (
     PROMPT_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    cli_option,
     names_in,
     with_options,
 )
@@ -43,19 +42,19 @@ _OF_JOB = ("seed", "chat", "system", "stop", "infill", "batch_size", "batch_toke
 
 
 _JOB_OPTIONS = [
-    cli_option(
+    click.option(
         "--input",
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
         help="The prompts: .jsonl, .csv or .parquet; - for JSON lines on standard input.",
     ),
-    cli_option(
+    click.option(
         "--output",
         type=OutputFile(path_type=Path),
         help="The file to write, .jsonl or .parquet: a row for each prompt, in their order.",
     ),
-    cli_option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
-    cli_option("--id-column", help="Names the rows.  [default: id, else their number]"),
-    cli_option(
+    click.option("--column", help="Where the prompts stand: texts, or chat messages.  [default: prompt or messages]"),
+    click.option("--id-column", help="Names the rows.  [default: id, else their number]"),
+    click.option(
         "--keep-columns",
         multiple=True,
         callback=names_in,
@@ -66,13 +65,13 @@ _JOB_OPTIONS = [
     *PROMPT_OPTIONS,
     *ANSWER_OPTIONS,
     batch_size_option(8),
-    cli_option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
-    cli_option(
+    click.option("--batch-tokens", type=Whole(min=1), help="Most positions decoded together, padding included."),
+    click.option(
         "--folder",
         type=FOLDER,
         help="Keeps what is finished; a job that was stopped goes on from it.  [default: OUTPUT.job]",
     ),
-    cli_option(
+    click.option(
         "--changed",
         is_flag=True,
         help="Go on although the input or the settings have changed: rows that are the same are kept.",

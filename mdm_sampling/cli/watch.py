@@ -19,7 +19,6 @@ from .options import (
     PACE_OPTIONS,
     PROMPT_OPTIONS,
     ROW_OPTIONS,
-    cli_option,
     planning_options,
     with_options,
 )
@@ -27,7 +26,7 @@ from .prompts import prompts_from
 from .types import Finite
 
 _WATCH_OPTIONS = [
-    cli_option("--speed", type=Finite(min=0.25, max=64), default=4.0, help="Most steps shown in a second."),
+    click.option("--speed", type=Finite(min=0.25, max=64), default=4.0, help="Most steps shown in a second."),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
 ]

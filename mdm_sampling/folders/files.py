@@ -159,9 +159,7 @@ def _fresh_file(file: Path) -> Path:
     """
     temporary = file.with_name(f".mdm-{secrets.token_hex(8)}.tmp")
     try:
-        # With O_EXCL neither a file nor a link that is there is opened.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        os.close(descriptor)
+        temporary.touch(exist_ok=False)  # so neither a file nor a link that is there is opened
         if file.exists():
             temporary.chmod(stat.S_IMODE(file.stat().st_mode))
     except OSError as error:
