@@ -305,11 +305,8 @@ def _mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:
     """Mean over rows of step / last step at each position, [width]; nan where no row has a step."""
     import numpy as np
 
-    total, count = np.zeros(width), np.zeros(width)
-    for row in rows:
-        last = max(max(row), 1)
-        for position, step in enumerate(row):
-            if step >= 0:
-                total[position] += step / last
-                count[position] += 1
-    return np.divide(total, count, out=np.full(width, np.nan), where=count > 0)
+    steps = np.full((len(rows) + 1, width), -1)  # a last row of no steps, since a mean needs one
+    for line, row in zip(steps, rows, strict=False):
+        line[: len(row)] = row
+    shares = steps / steps.max(1, initial=1, keepdims=True)
+    return np.ma.masked_where(steps < 0, shares).mean(0).filled(np.nan)

@@ -94,7 +94,8 @@ def plot_order(
     rows = _rows(histories, row)
     orders = {i: histories[i].order for i in rows}
     lengths = [len(order) for order in orders.values()]
-    scale = _scale([histories[i] for i in rows])
+    last = last_step([histories[i] for i in rows])
+    scale = ScalarMappable(Normalize(1, max(last, 1) + 1), matplotlib.colormaps["viridis"])
     if max(lengths) > MOST_POSITIONS or sum(lengths) > _MOST_CELLS:
         return _order_map(orders, scale, ax)
     return _order_cells(orders, token_texts, scale, ax)
@@ -252,11 +253,6 @@ def _order_map(orders: Mapping[int, Sequence[int]], scale: ScalarMappable, ax: A
     axes.tick_params(labelsize=8)
     _colourbar(axes.figure.colorbar(scale, ax=axes))
     return cast("Figure", axes.figure)
-
-
-def _scale(histories: _Histories) -> ScalarMappable:
-    """The colours of the steps, the same for all rows that are drawn."""
-    return ScalarMappable(Normalize(1, max(last_step(histories), 1) + 1), matplotlib.colormaps["viridis"])
 
 
 def _colour(scale: Any, step: int) -> Colour:

@@ -157,9 +157,8 @@ class Screen:
             state = "all steps taken" if self.ended else "paused"
             parts = [state if not self.back else f"{state}, {counted(self.back, 'step')} back"]
         if self.closed:
-            return Text(
-                "stopped watching" if any(_is_open(lane.film) for lane in lanes) else "all steps taken", style="dim"
-            )
+            is_open = any(lane.film.mask_id in lane.film.canvas for lane in lanes)
+            return Text("stopped watching" if is_open else "all steps taken", style="dim")
         if self.keys.available:
             keys = _KEYS_AT_THE_END if self.ended else _KEYS
             parts.append(keys + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
@@ -201,10 +200,6 @@ class Watcher:
             lane.seconds += took
         self.screen.step(self.lanes if self.screen.live else taking_part)
         self.began = time.monotonic()
-
-
-def _is_open(film: Film) -> bool:
-    return film.mask_id in film.canvas
 
 
 def _plain_line(lane: Lane) -> str:
