@@ -13,6 +13,7 @@ from .interrupts import STOPPED, is_interrupt, patient_interrupts, say_stopped
 try:
     import click
 
+    from .layout import spelled
     from .plugin_files import PLUGIN_OPTION, files_of_command, registry_of_command, warn_of_plugins
     from .streams import prepare_streams
 except KeyboardInterrupt:  # before there is a command to tell it
@@ -151,7 +152,7 @@ _SETTINGS = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
     "show_default": True,
-    "token_normalize_func": lambda name: name.replace("_", "-"),  # options of the published scripts have underscores
+    "token_normalize_func": spelled,
 }
 
 

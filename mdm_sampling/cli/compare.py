@@ -53,7 +53,7 @@ def _repeatable(*names: str, **settings: Any) -> Any:
 _COMPARE_OPTIONS = [
     click.option("--task", default="sudoku:6", help="What to decode; a spec, see `list tasks`."),
     _repeatable("--planner", default=PLANNERS, help="A planner; a spec. Repeatable, as are all options marked so."),
-    _repeatable("--cache", "--use_cache", "cache", default=("none",), help="A cache; a spec. Repeatable."),
+    _repeatable("--cache", default=("none",), help="A cache; a spec. Repeatable."),
     _repeatable("--tokens-per-step", "-k", "tokens_per_step", type=Whole(min=1), default=(1, 2, 4), help="Repeatable."),
     _repeatable(
         "--block-size",

@@ -1,4 +1,4 @@
-"""How the help of a command is laid out: options under headings."""
+"""How the help of a command is laid out: options under headings, each with one spelling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+_PUBLISHED = {"model_name_or_path": "model", "use_cache": "cache"}
+"""Options that the published Info-Gain scripts call by another name."""
+
+
+def spelled(name: str) -> str:
+    """The name of an option, which may be written with underscores too, and as the published scripts have it."""
+    return _PUBLISHED.get(name, name.replace("_", "-"))
 
 
 class LaidOutCommand(click.Command):

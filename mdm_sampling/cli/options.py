@@ -21,11 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 MODEL_OPTIONS = under(
     "Model",
     click.option(
-        "--model",
-        "--model_name_or_path",
-        "model",
-        default="embedded",
-        help="Checkpoint folder, hub id, or the small model inside this package.",
+        "--model", default="embedded", help="Checkpoint folder, hub id, or the small model inside this package."
     ),
     click.option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"),
     click.option(
@@ -60,13 +56,7 @@ def planning_options(several: bool = False) -> list[Any]:
             multiple=several,
             help=f"{text}{' Repeatable.' if several else ''}  [default: info-gain behind --threshold]",
         ),
-        click.option(
-            "--cache",
-            "--use_cache",
-            "cache",
-            default="prefix",
-            help="What is not recomputed: none, prefix, dual, or a spec.",
-        ),
+        click.option("--cache", default="prefix", help="What is not recomputed: none, prefix, dual, or a spec."),
         click.option(
             "--threshold",
             type=Threshold(),
