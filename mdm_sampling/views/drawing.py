@@ -119,7 +119,7 @@ def counted(many: float, one: str) -> str:
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9467BD", "#999933")
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
+_MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
 """Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Purple stands for their black,
 which is lost on a dark page. Curves differ in marker as well."""
 
@@ -137,6 +137,6 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     for i, name in enumerate(names):
         turn, colour = i // len(COLOURS), COLOURS[i % len(COLOURS)]
         filling = "white" if turn % 2 else colour
-        how = {"marker": MARKERS[i % len(MARKERS)], "linestyle": _DASHES[turn % len(_DASHES)]}
+        how = {"marker": _MARKERS[i % len(_MARKERS)], "linestyle": _DASHES[turn % len(_DASHES)]}
         found[name] = {"color": colour, "markerfacecolor": filling, **how}
     return found
