@@ -18,14 +18,14 @@ BEGINNING = """# Commands
 
 This page lists every command with all its options, as `--help` does. [Concepts](concepts.md) defines the words. A
 *spec* is the text of a part with its parameters, such as `info-gain:candidates=4`: see
-[specs](composing.md#specs-parts-as-text). Options with a value may also be written with underscores, such as
-`--block_size`. `python docs/make_help.py` writes this page.
+[specs](composing.md#specs-parts-as-text). Options may also be written with underscores, such as `--block_size`.
+`python docs/make_help.py` writes this page.
 """
 
 
 def commands() -> Iterator[click.Context]:
     """The program and its commands, in the order of its help; those of installed plug-ins are not ours."""
-    program = click.Context(main, info_name="mdm-sampling")
+    program = click.Context(main, info_name="mdm-sampling", **main.context_settings)
     yield program
     for name in COMMANDS:
         command = main.get_command(program, name)
