@@ -55,14 +55,11 @@ def explanation(command: click.Command) -> Iterator[str]:
 
 
 def options(context: click.Context) -> Iterator[str]:
-    """A table of the options, without `--help`. An option's twin with underscores is left out."""
+    """A table of the options, without `--help`."""
     rows = []
     for option in context.command.params:
         if isinstance(option, click.Option) and (record := option.get_help_record(context)):
             names, text = (" ".join(part.split()).replace("|", r"\|") for part in record)
-            names = re.sub(
-                r"(--[\w-]+), (--\w+)", lambda pair: pair[1 if pair[2].replace("_", "-") == pair[1] else 0], names
-            )
             rows.append(f"| `{names}` | {text} |")
     if rows:
         yield "\n".join(["| option | what it does |", "|---|---|", *rows])
