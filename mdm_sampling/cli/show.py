@@ -18,7 +18,7 @@ from .types import Whole
 @click.argument("model")
 @click.option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]")
 @click.option("--revision", help="Branch, tag or commit of a hub repository.")
-@click.option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it.")
+@click.option("--mask-id", type=Whole(min=0), help="Id of the mask token, if the checkpoint does not name it.")
 @click.option("--attention-block", type=Whole(min=0), help="Positions of an attention block; 0 for full attention.")
 @JSON_OPTION
 @PLUGIN_OPTION
