@@ -18,14 +18,14 @@ BEGINNING = """# Commands
 
 This page lists every command with all its options, as `--help` does. [Concepts](concepts.md) defines the words. A
 *spec* is the text of a part with its parameters, such as `info-gain:candidates=4`: see
-[specs](composing.md#specs-parts-as-text). Options with a value may also be written with underscores, such as
-`--block_size`. `python docs/make_help.py` writes this page.
+[specs](composing.md#specs-parts-as-text). Options may also be written with underscores, such as `--block_size`.
+`python docs/make_help.py` writes this page.
 """
 
 
 def commands() -> Iterator[click.Context]:
     """The program and its commands, in the order of its help; those of installed plug-ins are not ours."""
-    program = click.Context(main, info_name="mdm-sampling")
+    program = click.Context(main, info_name="mdm-sampling", **main.context_settings)
     yield program
     for name in COMMANDS:
         command = main.get_command(program, name)
@@ -55,14 +55,11 @@ def explanation(command: click.Command) -> Iterator[str]:
 
 
 def options(context: click.Context) -> Iterator[str]:
-    """A table of the options, without `--help`. An option's twin with underscores is left out."""
+    """A table of the options, without `--help`."""
     rows = []
     for option in context.command.params:
         if isinstance(option, click.Option) and (record := option.get_help_record(context)):
             names, text = (" ".join(part.split()).replace("|", r"\|") for part in record)
-            names = re.sub(
-                r"(--[\w-]+), (--\w+)", lambda pair: pair[1 if pair[2].replace("_", "-") == pair[1] else 0], names
-            )
             rows.append(f"| `{names}` | {text} |")
     if rows:
         yield "\n".join(["| option | what it does |", "|---|---|", *rows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from contextvars import ContextVar
 from typing import NoReturn
 
@@ -33,10 +33,7 @@ def stdout_for_results() -> Iterator[None]:
 @contextmanager
 def printed_apart() -> Iterator[None]:
     """Around another's code: what it prints goes to stderr where stdout is kept for results."""
-    if not _kept_for_results.get():
-        yield
-        return
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr) if _kept_for_results.get() else nullcontext():
         yield
 
 

@@ -91,7 +91,7 @@ class Unchanged:
 
     def __init__(self, step: Step) -> None:
         # A tensor of torch.inference_mode keeps no such counter.
-        self.shown = [(name, tensor) for name, tensor in _shown(step) if not tensor.is_inference()]
+        self.shown = [(name, tensor) for name, tensor in shown_tensors(step) if not tensor.is_inference()]
         self.versions = [tensor._version for _, tensor in self.shown]
 
     def check(self, planner: PositionPlanner) -> None:
@@ -103,8 +103,8 @@ class Unchanged:
         raise breach(("planner", planner), f"changed step.{name} in place; it must work on a copy")
 
 
-def _shown(step: Step) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a step by name."""
+def shown_tensors(step: Step) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor that a planner is shown at a step, by name."""
     for name in ("masked", "fixed", "quota", "taken", "steps", "valid", "block_tokens", "reopenable"):
         yield name, getattr(step, name)
     yield "filled.at", step.filled.at

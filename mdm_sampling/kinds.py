@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import MDMError, SpecError, repr_of
 
-LARGEST = 2**31 - 1
+_LARGEST = 2**31 - 1
 """The largest parameter that is a whole number; a tensor's size cannot be larger."""
 
 
@@ -101,7 +101,7 @@ def _scalar_missed(hint: type[Any], value: Any) -> str | None:
         return None if isinstance(value, Real) and not isinstance(value, bool) and value == value else "a number"
     if not isinstance(value, Integral) or isinstance(value, bool):
         return "a whole number"
-    return None if abs(int(value)) <= LARGEST else f"a whole number between {-LARGEST} and {LARGEST}"
+    return None if abs(int(value)) <= _LARGEST else f"a whole number between {-_LARGEST} and {_LARGEST}"
 
 
 def _advice(hint: Any, value: Any) -> str:

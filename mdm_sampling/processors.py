@@ -56,7 +56,7 @@ class Ban(Processor):
         return processor
 
 
-LARGEST = 1e4
+_MOST = 1e4
 """Beyond this a penalty is a ban, and in float32 it would drown the logits."""
 
 
@@ -75,7 +75,7 @@ class Penalise(Processor):
 
     def __post_init__(self) -> None:
         check_fields(self, "penalise")
-        require(abs(self.by) <= LARGEST, f"penalise: by must be at most {LARGEST:g}, got {self.by}; ban forbids tokens")
+        require(abs(self.by) <= _MOST, f"penalise: by must be at most {_MOST:g}, got {self.by}; ban forbids tokens")
 
     def build(self, backend: ModelBackend) -> Callable[[Tensor, Tensor], Tensor]:
         from transformers import SequenceBiasLogitsProcessor

@@ -293,7 +293,7 @@ USAGE = [
     (["--planner", "info-gain:candidates=2.5"], ["whole number", "'2.5'"]),
     (["--planner", "info-gain:candidates=99999999999"], ["candidates", "2147483647"]),
     (["--planner", "info-gain:candidates=1,candidates=2"], ["twice"]),
-    (["--planner", "info-gain:position_temperature=nan"], ["position_temperature", "'nan'"]),
+    (["--planner", "info-gain:position_temperature=nan"], ["position_temperature", "got nan"]),
     (["--planner", "info-gain:scope=world"], ["scope", "block, canvas"]),
     (["--planner", "bypass:threshold=2"], ["threshold must be in (0, 1]"]),
     (["--planner", "bypass:otherwise=(info-gain"], ["closing ')'"]),
@@ -309,10 +309,10 @@ USAGE = [
     (["--threshold", "0"], ["--threshold", "'0'"]),
     (["--threshold", "1.1"], ["--threshold", "'1.1'"]),
     (["--threshold", "nan"], ["--threshold", "'nan'"]),
-    (["--candidate_number", "0"], ["--candidate_number", "x>=1"]),
+    (["--candidate_number", "0"], ["--candidate-number", "x>=1"]),
     (["--candidate_number", "1.5"], ["'1.5' is not a valid integer"]),
     (["--candidate_number", "99999999999"], ["larger than"]),
-    (["--position_temperature", "-1"], ["--position_temperature", "x>=0"]),
+    (["--position_temperature", "-1"], ["--position-temperature", "x>=0"]),
     (["--position_temperature", "nan"], ["nan is not a finite number"]),
     (["--position_temperature", "inf"], ["inf is not a finite number"]),
     (["--temperature", "-1"], ["--temperature", "x>=0"]),
@@ -323,8 +323,8 @@ USAGE = [
     (["--temperature", "1", "--top-k", "-1"], ["--top-k", "x>=0"]),
     (["--steps", "0"], ["--steps", "x>=1"]),
     (["--steps", "9" * 30], ["--steps", "larger than"]),
-    (["--block_size", "0"], ["--block_size", "x>=1"]),
-    (["--block_size", "9" * 30], ["--block_size", "larger than"]),
+    (["--block_size", "0"], ["--block-size", "x>=1"]),
+    (["--block_size", "9" * 30], ["--block-size", "larger than"]),
     (["--batch-size", "0"], ["--batch-size", "x>=1"]),
     (["--lookahead-batch", "0"], ["--lookahead-batch", "x>=1"]),
     (["--mask-id", "-1"], ["--mask-id", "x>=0"]),
@@ -386,7 +386,7 @@ def test_wrong_usage(arguments: list[str], words: list[str]) -> None:
     refused(run(*arguments), 2, *words)
 
 
-@pytest.mark.parametrize("data", [b"", b"\n \n\r\n", bytes(range(256)), "1234".encode("utf-16-le")])
+@pytest.mark.parametrize("data", [b"", b"\n \n\r\n", bytes(range(256)), b"\xff\xfe1"])
 def test_inputs_without_text(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "prompts"
     file.write_bytes(data)

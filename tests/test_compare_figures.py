@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 import mdm_sampling as mdm
 from mdm_sampling.compare import Comparison, compare, grid
-from mdm_sampling.compare.plots import AXES, against, looks, masks_are_alike, orders
+from mdm_sampling.compare.plots import AXES, against, masks_are_alike, orders
 from mdm_sampling.compare.table import FRONTS
+from mdm_sampling.views.drawing import looks
 
 CASES: dict[str, dict[str, Any]] = {
     "two planners, one K": {"planners": ["confidence", "info-gain"], "tokens_per_step": [2]},
@@ -114,10 +115,10 @@ def test_nothing_lies_over_anything_else(found: Comparison, tmp_path: Path) -> N
 
 def test_sixteen_curves_differ() -> None:
     names = [f"planner {i}" for i in range(16)]
-    found = looks(names)
-    assert len({(look.colour, look.dashes, look.hollow) for look in found.values()}) == 16
-    assert len({(look.colour, look.marker) for look in found.values()}) == 16
-    assert len(set(looks([str(i) for i in range(72)]).values())) == 72
+    found = looks(names).values()
+    assert len({(look["color"], look["linestyle"], look["markerfacecolor"]) for look in found}) == 16
+    assert len({(look["color"], look["marker"]) for look in found}) == 16
+    assert len({str(look) for look in looks([str(i) for i in range(72)]).values()}) == 72
 
 
 def test_the_order_figure_has_a_panel_for_each_k_and_cache(base: mdm.Sampler) -> None:

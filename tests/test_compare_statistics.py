@@ -13,7 +13,7 @@ import mdm_sampling as mdm
 from mdm_sampling.compare import Setting, grid
 from mdm_sampling.compare.frontier import accuracy_under_parallelism, curves, pareto
 from mdm_sampling.compare.statistics import bootstrap, measure, paired, relative_change, tango, wilson
-from mdm_sampling.compare.table import change
+from mdm_sampling.compare.table import interval_text
 
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 
@@ -65,7 +65,7 @@ def test_one_item_says_nothing_of_others() -> None:
     assert one.mean == 1.0
     assert math.isnan(one.low)
     assert math.isnan(one.high)
-    assert change(one, False) == "+100%"
+    assert interval_text(one, "+.0f", unit="%") == "+100%"
 
 
 def scores(both: int, only_first: int, only_second: int, neither: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -527,7 +527,7 @@ def test_a_refusal_is_one_sentence(
 
 
 def test_without_the_harness_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("lm_eval", "lm_eval.__main__"):
+    for name in ("lm_eval", "lm_eval.tasks", "lm_eval.__main__"):
         monkeypatch.setitem(sys.modules, name, None)
     done = evaluate("--tasks", "gsm8k")
     assert done.exit_code == 1

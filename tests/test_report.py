@@ -178,7 +178,7 @@ def test_a_row_without_a_step_yet_makes_a_page() -> None:
 def test_the_page_has_the_signs_and_colours_of_all_other_views() -> None:
     palette = data_of(page({"made": [made_film(["a"], block=1)]}))["palette"]
     assert palette["end"] == drawing.END
-    assert palette["curves"] == [colour for colour, _ in drawing.styles(list("abcdefgh")).values()]
+    assert palette["curves"] == [look["color"] for look in drawing.looks(list("abcdefgh")).values()]
     assert palette["order"] == [drawing.hex_of(colour) for colour in drawing.VIRIDIS]
 
 

@@ -98,7 +98,7 @@ def test_specs_read_as_one_would_expect(text: str, part: mdm.PositionPlanner) ->
         ("random:x=1", "random: unknown parameter 'x'; it has none"),
         ("info-gain:candidates=four", "info-gain: candidates must be a whole number, got 'four'"),
         ("info-gain:candidates=0", "candidates must be at least 1, got 0"),
-        ("info-gain:position_temperature=nan", "position_temperature must be a number, got 'nan'"),
+        ("info-gain:position_temperature=nan", "position_temperature must be a number, got nan"),
         ("info-gain:scope=word", "scope must be one of block, canvas, got 'word'"),
         ("bypass:threshold=2", r"threshold must be in \(0, 1\], got 2.0"),
         ("bypass:capped=yes", "capped must be true or false, got 'yes'"),

@@ -31,7 +31,7 @@ def output_of(*arguments: str) -> tuple[int, str]:
 def test_another_programs_option_is_answered_with_ours(command: str, written: str, ours: str) -> None:
     code, output = output_of(command, written, "x")
     assert code == 2
-    assert f"No such option '{written.split('=')[0]}'. " in output
+    assert f"No such option '{written.split('=')[0].replace('_', '-')}'. " in output
     assert ours in output
 
 

@@ -13,6 +13,7 @@ from .interrupts import STOPPED, is_interrupt, patient_interrupts, say_stopped
 try:
     import click
 
+    from .layout import spelled
     from .plugin_files import PLUGIN_OPTION, files_of_command, registry_of_command, warn_of_plugins
     from .streams import prepare_streams
 except KeyboardInterrupt:  # before there is a command to tell it
@@ -48,12 +49,6 @@ def _told_interrupts() -> Iterator[None]:
         raise click.exceptions.Exit(STOPPED) from error
 
 
-def _tell_unprinted(error: OSError) -> None:
-    """Say on stderr, if that can be written to, that the output could not be."""
-    with suppress(OSError):
-        click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
-
-
 def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
     """The commands of plug-ins. Where there is no plug-in, nothing is imported to learn that."""
     from ..registry import installed
@@ -82,10 +77,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            found = _plugin_commands(ctx)
-            if name not in found:
-                warn_of_plugins()  # one that could not be loaded may be why
-            return found.get(name)
+            return _plugin_commands(ctx).get(name)
         command: click.Command = import_module(f"{__name__}.{name}").command
         return command
 
@@ -93,6 +85,7 @@ class _LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:  # click knows only commands that are loaded, and none is
+            warn_of_plugins()  # one that could not be loaded may be why
             known = self.list_commands(ctx)
             raise click.exceptions.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from None
 
@@ -105,7 +98,8 @@ class _LazyGroup(click.Group):
                     sys.exit(1)
                 return super().main(*args, **extra)
             except OSError as error:  # the help, or an error, could not be printed
-                _tell_unprinted(error)
+                with suppress(OSError):
+                    click.echo(f"Error: cannot write the output: {error.strerror or error}", err=True)
                 sys.exit(1)
             except KeyboardInterrupt:
                 say_stopped()
@@ -156,7 +150,15 @@ class _LazyGroup(click.Group):
                 formatter.write_dl([(name, command.get_short_help_str(100)) for name, command in found.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+    "token_normalize_func": spelled,
+}
+
+
+@click.group(cls=_LazyGroup, context_settings=_SETTINGS)
 @click.version_option(package_name="mdm-sampling")
 @PLUGIN_OPTION
 def main() -> None:

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -28,13 +27,12 @@ from .options import (
     MODEL_OPTIONS,
     OVERWRITE_OPTION,
     ROW_OPTIONS,
-    cli_option,
     max_new_tokens_option,
     was_given,
     with_options,
 )
 from .targets import files_read
-from .types import Whole
+from .types import FOLDER, GIVEN_FILE, Whole
 
 if TYPE_CHECKING:
     from ..compare import Comparison, Setting
@@ -49,32 +47,14 @@ PLANNERS = ("random", "confidence", "margin", "entropy", "info-gain", *_ADAPTIVE
 _REPORT = "report.md"
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The results folder as it is named when the command starts, and what may be lost in it, see `Output`."""
-
-    folder: Path
-    overwrite: bool
-    reads: Sequence[Path]
-
-    def check(self, plotting: bool) -> None:
-        """Raise `SpecError` for a report or plot that must not be lost, before any work."""
-        from ..compare.plots import FILES
-        from ..compare.report import SUMMARIES
-        from ..folders.written import check_results
-
-        names = [_REPORT, SUMMARIES, *(FILES if plotting else ())]
-        check_results(self.folder, names, overwrite=self.overwrite, reads=self.reads)
-
-
 def _repeatable(*names: str, **settings: Any) -> Any:
-    return cli_option(*names, multiple=True, show_default=bool(settings.get("default")), **settings)
+    return click.option(*names, multiple=True, **settings)
 
 
 _COMPARE_OPTIONS = [
-    cli_option("--task", default="sudoku:6", show_default=True, help="Spec of the task; see `list tasks`."),
+    click.option("--task", default="sudoku:6", help="Spec of the task; see `list tasks`."),
     _repeatable("--planner", default=PLANNERS, help="Spec of a planner; see `list planners`. Repeatable."),
-    _repeatable("--cache", "--use_cache", "cache", default=("none",), help="Spec of a cache. Repeatable."),
+    _repeatable("--cache", default=("none",), help="Spec of a cache. Repeatable."),
     _repeatable(
         "--tokens-per-step",
         "-k",
@@ -91,21 +71,21 @@ _COMPARE_OPTIONS = [
     _repeatable(
         "--seed", type=int, default=(0,), help="Random seed. Every item is decoded with each seed. Repeatable."
     ),
-    cli_option("--items", type=Whole(min=1), help="Number of items.  [default: the task's, or all of a file]"),
-    cli_option("--item-seed", type=int, default=0, show_default=True, help="Random seed of the items."),
+    click.option("--items", type=Whole(min=1), help="Number of items.  [default: the task's, or all of a file]"),
+    click.option("--item-seed", type=int, default=0, help="Random seed of the items."),
     max_new_tokens_option("the task's, else the checkpoint's"),
     CHAT_OPTION,
     batch_size_option(16),
-    cli_option(
+    click.option(
         "--out",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         help="Results folder, from which a stopped comparison resumes.  [default: compare/TASK-MODEL]",
     ),
-    cli_option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
+    click.option("--plots/--no-plots", default=None, help="Draw plots.  [default: if matplotlib is installed]"),
     OVERWRITE_OPTION,
-    cli_option(
+    click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=GIVEN_FILE,
         is_eager=True,
         expose_value=False,
         callback=read_config,
@@ -128,11 +108,15 @@ def command(**options: Any) -> None:
     """
     follow_leader(options)
     folder = options["out"] or _default_folder(options["task"], options["model"])
-    target = _Target(folder.absolute(), options["overwrite"], files_read())
+    # As it is named when the command starts; a plug-in may change the working folder.
+    kept_in, writing = folder.absolute(), {"overwrite": options["overwrite"], "reads": files_read()}
     with loading(options["model"]), plain_errors():
         from ..compare import compare
         from ..compare.engine import length_of
+        from ..compare.plots import FILES
+        from ..compare.report import SUMMARIES
         from ..compare.settings import KEY
+        from ..folders.written import check_results, write_results
 
         refuse_ignored()
         task = make_part("tasks", "--task", options["task"])
@@ -143,23 +127,24 @@ def command(**options: Any) -> None:
         if options["out"] is not None and options["out"] in (Path(), Path("/")):
             raise click.UsageError("--out needs a folder of its own.")
         plotting = _wants_plots(options["plots"])
-        target.check(plotting)
+        check_results(kept_in, [_REPORT, SUMMARIES, *(FILES if plotting else ())], **writing)
         with resumable(folder), show_progress() as show:
             shared = {name: value for name, value in options.items() if name not in KEY}
             found = compare(
                 make_sampler(shared, continues=length_of(task) is None),
                 task,
                 settings,
-                seeds=list(dict.fromkeys(options["seed"])),
-                items=options["items"],
-                item_seed=options["item_seed"],
-                batch_size=options["batch_size"],
-                chat=options["chat"],
-                folder=target.folder,
+                seeds=options["seed"],
+                folder=kept_in,
                 engine=engine,
                 progress=show,
+                **{name: options[name] for name in ("items", "item_seed", "batch_size", "chat")},
             )
-        _write(found, folder, target, plotting)
+        reports = {_REPORT: found.markdown(plots=plotting), SUMMARIES: json.dumps(found.as_json(), indent=1)}
+        write_results(kept_in, {name: text.encode() for name, text in reports.items()}, **writing)
+        if plotting:
+            found.plot(kept_in, **writing)
+        _print(found, folder, plotting)
 
 
 def _make_settings(options: dict[str, Any]) -> list[Setting]:
@@ -222,21 +207,13 @@ def _wants_plots(plots: bool | None) -> bool:
     return False
 
 
-def _write(found: Comparison, folder: Path, target: _Target, plotting: bool) -> None:
-    """The report and plots to the results folder, and the table to stdout, which names the folder as it was given."""
+def _print(found: Comparison, folder: Path, plotting: bool) -> None:
+    """The table, and what was written into the folder, as it was named."""
     from rich.console import Console
 
-    from ..compare.report import SUMMARIES, about
+    from ..compare.report import about
     from ..compare.table import AUP_LEGEND, LEGEND, WIDEST, rich_curves, rich_table
-    from ..folders.written import write_results
 
-    report = {
-        target.folder / _REPORT: found.markdown(plots=plotting).encode(),
-        target.folder / SUMMARIES: json.dumps(found.as_json(), indent=1).encode(),
-    }
-    write_results(target.folder, report, overwrite=target.overwrite, reads=target.reads)
-    if plotting:
-        found.plot(target.folder, overwrite=target.overwrite, reads=target.reads)
     click.echo(f"{found.manifest['task']}: {about(found.manifest, found.lines)}")
     width = Console().width if sys.stdout.isatty() else None
     # As wide as the table is: a terminal that is narrower still wraps lines, which reads better than cells cut short.

@@ -10,6 +10,7 @@ import click
 
 from ..encoding import text_of
 from ..errors import nearest
+from .layout import spelled
 from .targets import CONFIG
 
 
@@ -18,7 +19,7 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     if file is None:
         return
     try:
-        values = tomllib.loads(text_of(file.read_bytes()).replace("\r\n", "\n"))
+        values = tomllib.loads(text_of(file.read_bytes()))
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -32,7 +33,7 @@ def read_config(ctx: click.Context, param: click.Parameter, file: Path | None) -
     }
     defaults = {}
     for name, value in values.items():
-        option = options.get(name.replace("-", "_"))
+        option = options.get(spelled(name).replace("-", "_"))
         if option is None:
             hint = nearest(name, options, f"known: {', '.join(options)}")
             raise click.BadParameter(f"{file}: there is no option {name!r}; {hint}")

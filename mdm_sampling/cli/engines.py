@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .layout import under
-from .options import cli_option
 from .types import Finite, Whole
 
 if TYPE_CHECKING:
@@ -25,29 +24,25 @@ class BatchSize(click.ParamType[int | str]):
 
 def batch_size_option(default: int) -> Any:
     """`--batch-size` with this default."""
-    return cli_option(
+    return click.option(
         "--batch-size",
         type=BatchSize(),
         default=str(default),
-        show_default=True,
         help="Maximum batch size. auto: as many rows as fit into memory, found by halving.",
     )
 
 
 ENGINE_OPTIONS = under(
     "Engine",
-    [
-        cli_option(
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="ray: decode on many devices or machines.",
-        ),
-        cli_option("--workers", type=Whole(min=1), help="Number of Ray workers. Each loads the model.  [default: 1]"),
-        cli_option("--gpus-per-worker", type=Finite(min=0), help="Number of GPUs for each worker.  [default: 0]"),
-        cli_option("--ray-address", help="Address of a running Ray cluster.  [default: start one]"),
-    ],
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="ray: decode on many devices or machines.",
+    ),
+    click.option("--workers", type=Whole(min=1), default=1, help="Number of Ray workers. Each loads the model."),
+    click.option("--gpus-per-worker", type=Finite(min=0), default=0.0, help="Number of GPUs for each worker."),
+    click.option("--ray-address", help="Address of a running Ray cluster.  [default: start one]"),
 )
 
 
@@ -55,9 +50,8 @@ def make_engine(options: dict[str, Any]) -> Engine:
     """The engine that the options describe; those of Ray are refused without it."""
     from ..jobs import LocalEngine, RayEngine
 
-    given = {name: options[name] for name in ("workers", "gpus_per_worker", "ray_address") if options[name] is not None}
     if options["engine"] == "ray":
         if options["tp_plan"] is not None:
             raise click.UsageError("--tp-plan goes with the local engine: a worker of Ray is one process.")
-        return RayEngine(given.get("workers", 1), given.get("gpus_per_worker", 0.0), given.get("ray_address"))
+        return RayEngine(options["workers"], options["gpus_per_worker"], options["ray_address"])
     return LocalEngine()

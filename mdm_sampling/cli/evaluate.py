@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,15 @@ from .errors import plain_errors
 from .interrupts import resumable
 from .layout import LaidOutCommand
 from .loading_line import loading
-from .options import MODEL_OPTIONS, ROW_OPTIONS, SAMPLING_OPTIONS, cli_option, max_new_tokens_option, with_options
-from .types import Finite, Whole
+from .options import (
+    MODEL_OPTIONS,
+    ROW_OPTIONS,
+    SAMPLING_OPTIONS,
+    max_new_tokens_option,
+    names_in,
+    with_options,
+)
+from .types import FOLDER, GIVEN_FOLDER, Finite, Whole
 
 if TYPE_CHECKING:
     from ..evaluation import HarnessTasks
@@ -28,7 +34,6 @@ _ONLY_GENERATION = (
     "max_new_tokens", "planner", "cache", "threshold", "steps", "block_size", "schedule", "temperature", "top_k",
     "top_p", "processors", "eos", "growing", "lookahead_batch", "engine",
 )  # fmt: skip
-_ONLY_LIKELIHOOD = ("samples",)
 _EVALUATED = (
     "num_fewshot", "limit", "apply_chat_template", "fewshot_as_multiturn", "confirm_run_unsafe_code",
     "max_new_tokens", "samples", "seed", "batch_size",
@@ -36,34 +41,25 @@ _EVALUATED = (
 """The options that are arguments of `evaluation.evaluate` as they are."""
 
 _EVALUATE_OPTIONS = [
-    cli_option("--tasks", multiple=True, required=True, help="Comma-separated task names. Repeatable."),
-    cli_option(
-        "--include-path",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        help="Folder of your own tasks (YAML files).",
+    click.option(
+        "--tasks", multiple=True, required=True, callback=names_in, help="Comma-separated task names. Repeatable."
     ),
-    cli_option("--num-fewshot", type=Whole(min=0), help="Number of examples in a prompt.  [default: the task's]"),
-    cli_option("--limit", type=Finite(min=0, min_open=True), help="Number of items per task, or a fraction below 1."),
-    cli_option("--apply-chat-template", is_flag=True, help="Apply the model's chat template to prompts."),
-    cli_option(
+    click.option("--include-path", type=GIVEN_FOLDER, help="Folder of your own tasks (YAML files)."),
+    click.option("--num-fewshot", type=Whole(min=0), help="Number of examples in a prompt.  [default: the task's]"),
+    click.option("--limit", type=Finite(min=0, min_open=True), help="Number of items per task, or a fraction below 1."),
+    click.option("--apply-chat-template", is_flag=True, help="Apply the model's chat template to prompts."),
+    click.option(
         "--fewshot-as-multiturn/--no-fewshot-as-multiturn",
         default=None,
         help="Make each example a turn of the chat, or put all in one message.  [default: turns]",
     ),
     max_new_tokens_option("the task's, else the checkpoint's"),
-    cli_option(
-        "--samples",
-        type=Whole(min=1),
-        default=128,
-        show_default=True,
-        help="Number of random masks for a log-likelihood.",
-    ),
-    cli_option("--confirm-run-unsafe-code", is_flag=True, help="Allow tasks to run the code that the model writes."),
-    cli_option(
+    click.option("--samples", type=Whole(min=1), default=128, help="Number of random masks for a log-likelihood."),
+    click.option("--confirm-run-unsafe-code", is_flag=True, help="Allow tasks to run the code that the model writes."),
+    click.option(
         "--out",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         default=Path("evaluations"),
-        show_default=True,
         help="Results folder, from which a stopped evaluation resumes.",
     ),
 ]
@@ -79,6 +75,8 @@ def command(**options: Any) -> None:
     """
     follow_leader(options)
     given, options["out"] = options["out"], options["out"].absolute()
+    if not options["tasks"]:
+        raise click.UsageError("--tasks names no task.")
     if options["limit"] is not None and options["limit"] > 1 and options["limit"] % 1:
         raise click.UsageError("--limit is a number of items, or a part of them below 1.")
     with loading(options["model"]), plain_errors():
@@ -86,7 +84,7 @@ def command(**options: Any) -> None:
 
         refuse_ignored()
         with contextlib.redirect_stdout(sys.stderr):  # what a task's code prints is not part of the result
-            loaded = load_tasks(_names_of(options["tasks"]), options["include_path"])
+            loaded = load_tasks(options["tasks"], options["include_path"])
         _check_options(loaded, options["confirm_run_unsafe_code"])
         if options["out"].suffix == ".json":  # which the harness takes for a file
             raise click.UsageError("--out is a folder, which cannot be named .json.")
@@ -104,22 +102,12 @@ def command(**options: Any) -> None:
         click.echo(f"In {given / found.files[0].parent.name}: {', '.join(file.name for file in found.files)}")
 
 
-def _names_of(given: Sequence[str]) -> list[str]:
-    """The names in `--tasks`, each once."""
-    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
-    if not names:
-        raise click.UsageError("--tasks names no task.")
-    return list(dict.fromkeys(names))
-
-
 def _check_options(loaded: HarnessTasks, unsafe: bool) -> None:
     """Refuse options that would have no effect on these tasks, and tasks that run what the model wrote."""
-    for names, used, why in (
-        (_ONLY_GENERATION, "generate_until" in loaded.kinds, "no task generates text"),
-        (_ONLY_LIKELIHOOD, bool(loaded.kinds - {"generate_until"}), "no task asks for likelihoods"),
-    ):
-        if not used:
-            refuse_given(names, f"as {why}")
+    if "generate_until" not in loaded.kinds:
+        refuse_given(_ONLY_GENERATION, "as no task generates text")
+    if loaded.kinds <= {"generate_until"}:
+        refuse_given(["samples"], "as no task asks for likelihoods")
     running = [name for name, task in loaded.tasks.items() if getattr(task, "UNSAFE_CODE", False)]
     if running and not unsafe:
         raise click.UsageError(f"{running[0]} runs code that the model writes; add --confirm-run-unsafe-code.")

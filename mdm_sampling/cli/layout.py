@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -11,15 +10,13 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class SpelledOption(click.Option):
-    """An option that may be written with underscores, too, which the help does not repeat."""
+_PUBLISHED = {"model_name_or_path": "model", "use_cache": "cache"}
+"""Options that the published Info-Gain scripts call by another name."""
 
-    heading = "Options"
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        shown = copy(self)
-        shown.opts = [name for name in self.opts if "_" not in name]
-        return click.Option.get_help_record(shown, ctx)
+def spelled(name: str) -> str:
+    """The name of an option, which may be written with underscores too, and as the published scripts have it."""
+    return _PUBLISHED.get(name, name.replace("_", "-"))
 
 
 class LaidOutCommand(click.Command):
@@ -36,7 +33,7 @@ class LaidOutCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def under(heading: str, options: Sequence[Callable[[Command], Command]]) -> list[Callable[[Command], Command]]:
+def under(heading: str, *options: Callable[[Command], Command]) -> list[Callable[[Command], Command]]:
     """The options, under a heading of the help."""
 
     def headed(option: Callable[[Command], Command]) -> Callable[[Command], Command]:

@@ -11,63 +11,45 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .layout import SpelledOption, under
+from .layout import under
 from .plugin_files import PLUGIN_OPTION
 from .types import Finite, OutputFile, Threshold, Whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def cli_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
-    """A click option; one whose name has hyphens may be written with underscores too, as in the published scripts."""
-    hyphens = [name for name in names if name.startswith("--") and "-" in name[2:] and "/" not in name]
-    twins = [f"--{name[2:].replace('-', '_')}" for name in hyphens]
-    return click.option(*names, *(twin for twin in twins if twin not in names), cls=SpelledOption, **settings)
-
-
 MODEL_OPTIONS = under(
     "Model",
-    [
-        cli_option(
-            "--model",
-            "--model_name_or_path",
-            "model",
-            default="embedded",
-            show_default=True,
-            help="Checkpoint folder, hub id, or `embedded`: the small model inside this package.",
-        ),
-        cli_option(
-            "--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"
-        ),
-        cli_option(
-            "--dtype",
-            type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
-            default="auto",
-            show_default=True,
-            help="Number format of the model. auto: the checkpoint's own.",
-        ),
-        cli_option(
-            "--device",
-            default="auto",
-            show_default=True,
-            help="Device, such as cuda:1. auto: a GPU with room for the model, else the CPU.",
-        ),
-        cli_option("--device-map", help="Spread the layers of the model over devices, such as auto."),
-        cli_option("--tp-plan", help="Split each layer over the processes of torchrun, such as auto."),
-        cli_option("--attn-implementation", help="Attention code, such as sdpa, eager or flash_attention_2."),
-        cli_option("--revision", help="Branch, tag or commit of a hub repository."),
-        cli_option("--mask-id", type=Whole(min=0), help="Id of the mask token, if the checkpoint does not name it."),
-        cli_option(
-            "--attention-block",
-            type=Whole(min=0),
-            help="Positions of an attention block, for a checkpoint that does not say; 0 for full attention.",
-        ),
-        cli_option(
-            "--compile",
-            is_flag=True,
-            help="Compile the model with torch.compile. The first steps take a minute longer.",
-        ),
-    ],
+    click.option(
+        "--model",
+        default="embedded",
+        help="Checkpoint folder, hub id, or `embedded`: the small model inside this package.",
+    ),
+    click.option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]"),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16", "float64"]),
+        default="auto",
+        help="Number format of the model. auto: the checkpoint's own.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        help="Device, such as cuda:1. auto: a GPU with room for the model, else the CPU.",
+    ),
+    click.option("--device-map", help="Spread the layers of the model over devices, such as auto."),
+    click.option("--tp-plan", help="Split each layer over the processes of torchrun, such as auto."),
+    click.option("--attn-implementation", help="Attention code, such as sdpa, eager or flash_attention_2."),
+    click.option("--revision", help="Branch, tag or commit of a hub repository."),
+    click.option("--mask-id", type=Whole(min=0), help="Id of the mask token, if the checkpoint does not name it."),
+    click.option(
+        "--attention-block",
+        type=Whole(min=0),
+        help="Positions of an attention block, for a checkpoint that does not say; 0 for full attention.",
+    ),
+    click.option(
+        "--compile", is_flag=True, help="Compile the model with torch.compile. The first steps take a minute longer."
+    ),
 )
 
 
@@ -76,158 +58,122 @@ def planning_options(several: bool = False) -> list[Any]:
     text = "Spec of the planner, which chooses the positions to fill; see `list planners`."
     return under(
         "Planning",
-        [
-            cli_option(
-                "--planner",
-                multiple=several,
-                help=f"{text}{' Repeatable.' if several else ''}  [default: info-gain behind --threshold]",
-            ),
-            cli_option(
-                "--cache",
-                "--use_cache",
-                "cache",
-                default="prefix",
-                show_default=True,
-                help="Spec of the cache, such as none, prefix or dual.",
-            ),
-            cli_option(
-                "--threshold",
-                type=Threshold(),
-                help="Fill all positions predicted with at least this probability, without asking the planner. none: "
-                "always ask the planner.  [default: 0.9 without --planner, else none]",
-            ),
-        ],
+        click.option(
+            "--planner",
+            multiple=several,
+            help=f"{text}{' Repeatable.' if several else ''}  [default: info-gain behind --threshold]",
+        ),
+        click.option("--cache", default="prefix", help="Spec of the cache, such as none, prefix or dual."),
+        click.option(
+            "--threshold",
+            type=Threshold(),
+            help="Fill all positions predicted with at least this probability, without asking the planner. none: "
+            "always ask the planner.  [default: 0.9 without --planner, else none]",
+        ),
     )
 
 
 _INFO_GAIN_OPTIONS = under(
     "Planning",
-    [
-        cli_option(
-            "--candidate-number",
-            type=Whole(min=1),
-            default=8,
-            show_default=True,
-            help="Number of moves that info-gain compares at a step.",
-        ),
-        cli_option(
-            "--position-temperature",
-            type=Finite(min=0),
-            default=0.1,
-            show_default=True,
-            help="How random the positions of info-gain's candidates are.",
-        ),
-    ],
+    click.option(
+        "--candidate-number", type=Whole(min=1), default=8, help="Number of moves that info-gain compares at a step."
+    ),
+    click.option(
+        "--position-temperature",
+        type=Finite(min=0),
+        default=0.1,
+        help="How random the positions of info-gain's candidates are.",
+    ),
 )
 PACE_OPTIONS = under(
     "Planning",
-    [
-        cli_option(
-            "--steps", type=Whole(min=1), default=512, show_default=True, help="Total number of denoising steps."
-        ),
-        cli_option(
-            "--block-size",
-            type=Whole(min=1),
-            default=32,
-            show_default=True,
-            help="Positions of a block. Blocks are filled from left to right.",
-        ),
-        cli_option(
-            "--schedule",
-            default="uniform",
-            show_default=True,
-            help="Spec of the schedule: how many positions a step fills.",
-        ),
-        cli_option("--seed", type=int, default=0, show_default=True, help="Random seed."),
-    ],
+    click.option("--steps", type=Whole(min=1), default=512, help="Total number of denoising steps."),
+    click.option(
+        "--block-size",
+        type=Whole(min=1),
+        default=32,
+        help="Positions of a block. Blocks are filled from left to right.",
+    ),
+    click.option("--schedule", default="uniform", help="Spec of the schedule: how many positions a step fills."),
+    click.option("--seed", type=int, default=0, help="Random seed."),
 )
 SAMPLING_OPTIONS = [*planning_options(), *PACE_OPTIONS]
 
 
 def max_new_tokens_option(default: str) -> Any:
     """`--max-new-tokens`; its help tells this default."""
-    return cli_option(
+    return click.option(
         "--max-new-tokens", type=Whole(min=1), help=f"Number of tokens to generate.  [default: {default}]"
     )
 
 
-CHAT_OPTION = cli_option(
+CHAT_OPTION = click.option(
     "--chat/--no-chat", default=None, help="Apply the chat template.  [default: if the model has one]"
 )
 PROMPT_OPTIONS = [max_new_tokens_option("the checkpoint's, else 128"), CHAT_OPTION]
 ANSWER_OPTIONS = [
-    cli_option("--system", help="Put a system message before each prompt. Needs a chat template."),
-    cli_option("--stop", multiple=True, help="Cut the text before this string. Repeatable."),
+    click.option("--system", help="Put a system message before each prompt. Needs a chat template."),
+    click.option("--stop", multiple=True, help="Cut the text before this string. Repeatable."),
 ]
-INFILL_OPTION = cli_option("--infill", is_flag=True, help="Fill the [MASK] tokens of the texts.")
-_BATCH_OPTION = cli_option("--batch-size", type=Whole(min=1), default=8, show_default=True, help="Maximum batch size.")
+INFILL_OPTION = click.option("--infill", is_flag=True, help="Fill the [MASK] tokens of the texts.")
+_BATCH_OPTION = click.option("--batch-size", type=Whole(min=1), default=8, help="Maximum batch size.")
 ROW_OPTIONS = under(
     "Tokens and rows",
-    [
-        cli_option(
-            "--temperature",
-            type=Finite(min=0),
-            default=0.0,
-            show_default=True,
-            help="Token temperature. 0: take the likeliest token.",
-        ),
-        cli_option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
-        cli_option(
-            "--top-p",
-            type=Finite(0, 1, min_open=True),
-            default=1.0,
-            help="Draw from the likeliest tokens whose probabilities add up to p.",
-        ),
-        cli_option(
-            "--processor",
-            "processors",
-            multiple=True,
-            help="Spec of a logits processor, such as penalise:by=4. Repeatable.",
-        ),
-        cli_option(
-            "--eos",
-            type=click.Choice(["off", "finish"]),
-            default="off",
-            show_default=True,
-            help="finish: end a row when everything before its end token is filled.",
-        ),
-        cli_option(
-            "--lookahead-batch", type=Whole(min=1), help="Maximum number of candidates in one forward, to save memory."
-        ),
-        cli_option(
-            "--growing",
-            is_flag=True,
-            help="End the canvas with the present block. The model may then answer otherwise.",
-        ),
-        PLUGIN_OPTION,
-    ],
+    click.option(
+        "--temperature", type=Finite(min=0), default=0.0, help="Token temperature. 0: take the likeliest token."
+    ),
+    click.option("--top-k", type=Whole(min=0), default=0, help="Draw from the k likeliest tokens."),
+    click.option(
+        "--top-p",
+        type=Finite(0, 1, min_open=True),
+        default=1.0,
+        help="Draw from the likeliest tokens whose probabilities add up to p.",
+    ),
+    click.option(
+        "--processor",
+        "processors",
+        multiple=True,
+        help="Spec of a logits processor, such as penalise:by=4. Repeatable.",
+    ),
+    click.option(
+        "--eos",
+        type=click.Choice(["off", "finish"]),
+        default="off",
+        help="finish: end a row when everything before its end token is filled.",
+    ),
+    click.option(
+        "--lookahead-batch", type=Whole(min=1), help="Maximum number of candidates in one forward, to save memory."
+    ),
+    click.option(
+        "--growing",
+        is_flag=True,
+        help="End the canvas with the present block. The model may then answer otherwise.",
+    ),
+    PLUGIN_OPTION,
 )
-SAMPLES_OPTION = cli_option(
+SAMPLES_OPTION = click.option(
     "--samples",
     type=Whole(min=1),
     default=1,
-    show_default=True,
     help="Number of texts for each prompt. Their seeds count up from --seed.",
 )
-FILE_OPTION = cli_option(
+FILE_OPTION = click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="Read one text per line and skip empty lines. Use - for standard input.",
 )
-OVERWRITE_OPTION = cli_option(
+OVERWRITE_OPTION = click.option(
     "--overwrite", is_flag=True, help="Overwrite an existing file that this command did not write."
 )
-JSON_OPTION = cli_option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _OUTPUT_OPTIONS = under(
     "Output",
-    [
-        cli_option("--watch", is_flag=True, help="Show the text step by step on stderr; see `mdm-sampling watch`."),
-        JSON_OPTION,
-        cli_option(
-            "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."
-        ),
-        OVERWRITE_OPTION,
-    ],
+    click.option("--watch", is_flag=True, help="Show the text step by step on stderr; see `mdm-sampling watch`."),
+    JSON_OPTION,
+    click.option(
+        "--trace", "trace_file", type=OutputFile(dir_okay=False), help="Write a JSON line for each step to a file."
+    ),
+    OVERWRITE_OPTION,
 )
 
 
@@ -245,6 +191,11 @@ def with_options(*groups: Sequence[Any]) -> Callable[[Command], Command]:
 shared_options = with_options(
     MODEL_OPTIONS, planning_options(), _INFO_GAIN_OPTIONS, PACE_OPTIONS, [_BATCH_OPTION], ROW_OPTIONS, _OUTPUT_OPTIONS
 )
+
+
+def names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
+    """The names in lists with commas, each once: a callback of options that may be repeated."""
+    return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",") if name.strip()))
 
 
 def was_given(option: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..progress import bar
-from .streams import echo_json, one_sign_each
+from .streams import echo_json
 
 if TYPE_CHECKING:
     from ..canvas import Canvas
@@ -126,7 +126,7 @@ def _watching(sampler: Sampler, title: str, first: int | None) -> Iterator[list[
     from ..views.terminal import Screen, Watcher
 
     leave_on_sigterm()
-    with one_sign_each(sys.stderr), Screen(Console(stderr=True), speed=_WATCHED) as screen:
+    with Screen(Console(stderr=True), speed=_WATCHED) as screen:
         yield [Watcher(screen, sampler.backend, sampler.spec(), title, first)]
 
 

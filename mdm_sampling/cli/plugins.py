@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,12 +15,11 @@ from .errors import plain_errors
 from .new_plugin import USES, commands_of, write_plugin
 from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
-from .types import Finite, Whole
+from .types import FOLDER, Finite, Whole
 
 if TYPE_CHECKING:
     from ..registry.registry import Plugin, Registration
 
-T = TypeVar("T")
 _KIND_OPTION = click.option("--kind", metavar="KIND", help="Kind of the part, if several kinds have this name.")
 
 
@@ -108,10 +105,8 @@ def _show_command(name: str, kind: str | None) -> None:
 @command.command("check")
 @click.argument("name")
 @_KIND_OPTION
-@click.option("--examples", type=Whole(1), default=50, show_default=True, help="Number of random cases for each rule.")
-@click.option(
-    "--timeout", type=Finite(min=0.1), default=600.0, show_default=True, help="Time limit for each rule, in seconds."
-)
+@click.option("--examples", type=Whole(1), default=50, help="Number of random cases for each rule.")
+@click.option("--timeout", type=Finite(min=0.1), default=600.0, help="Time limit for each rule, in seconds.")
 @click.option("--model", metavar="NAME|FOLDER|HUB_ID", help="Checkpoint with which to check a model family.")
 @PLUGIN_OPTION
 def _check_command(name: str, kind: str | None, examples: int, timeout: float, model: str | None) -> None:
@@ -147,7 +142,7 @@ def _check_command(name: str, kind: str | None, examples: int, timeout: float, m
 
 def _check(claim: Registration, spec: str, examples: int, timeout: float, model: str | None) -> bool:
     """Check one part and print what became of each rule; whether all are kept."""
-    from ..testing.conformance import outcomes
+    from ..testing.conformance import notes, outcomes
 
     click.secho(f"{spec}  ({claim.kind}, {claim.distribution})", bold=True)
     reason = _not_checked(claim, spec)
@@ -156,7 +151,7 @@ def _check(claim: Registration, spec: str, examples: int, timeout: float, model:
         return False
     told: set[str] = set()
     part = _part(claim, spec, model)
-    for outcome in _apart(outcomes(claim.kind, part, examples, timeout, _still_at_work)):
+    for outcome in outcomes(claim.kind, part, examples, timeout, lambda text: click.echo(f"  ...  {text}", err=True)):
         mark = click.style("ok", fg="green") if outcome.breach is None else click.style("BROKEN", fg="red")
         click.echo(f"  {mark}  {outcome.title}  ({outcome.seconds:.1f} s)")
         if outcome.breach is not None:
@@ -165,32 +160,9 @@ def _check(claim: Registration, spec: str, examples: int, timeout: float, model:
             told.add(got)
             click.echo("".join(f"      {line}\n" for line in text.splitlines()), nl=False)
     if not told:
-        for note in _noted(claim.kind, part):
+        for note in notes(claim.kind, part):
             click.echo(textwrap.fill(f"note: {note}", 100, initial_indent="  ", subsequent_indent="      "))
     return not told
-
-
-def _apart(found: Iterator[T]) -> Iterator[T]:
-    """What an iterator yields; what parts print while it is at work goes to stderr."""
-    while True:
-        with redirect_stdout(sys.stderr):
-            try:
-                each = next(found)
-            except StopIteration:
-                return
-        yield each
-
-
-def _noted(kind: str, part: Any) -> list[str]:
-    """What a part does in vain."""
-    from ..testing.conformance import notes
-
-    with redirect_stdout(sys.stderr):
-        return notes(kind, part)
-
-
-def _still_at_work(text: str) -> None:
-    click.echo(f"  ...  {text}", err=True)
 
 
 def _not_checked(claim: Registration, spec: str) -> str | None:
@@ -264,8 +236,8 @@ def _parts(name: str) -> Iterator[Registration]:
 
 @command.command("new")
 @click.argument("name")
-@click.option("--kind", type=click.Choice([*USES]), default="planner", show_default=True, help="Kind of the part.")
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder to write it to.")
+@click.option("--kind", type=click.Choice([*USES]), default="planner", help="Kind of the part.")
+@click.option("--into", type=FOLDER, default=".", help="Folder to write it to.")
 def _new_command(name: str, kind: str, into: Path) -> None:
     """Write a distribution with a part or command called NAME: pyproject.toml, module, test and README."""
     with plain_errors():

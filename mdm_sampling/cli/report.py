@@ -10,23 +10,23 @@ import click
 
 from .errors import plain_errors
 from .layout import LaidOutCommand
-from .options import OVERWRITE_OPTION, cli_option
+from .options import OVERWRITE_OPTION
 from .targets import files_read
-from .types import OutputFile
+from .types import GIVEN_FILE, OutputFile
 
 if TYPE_CHECKING:
     from ..traces import Film
 
 
 @click.command("report", cls=LaidOutCommand)
-@click.argument("traces", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@cli_option(
+@click.argument("traces", nargs=-1, required=True, type=GIVEN_FILE)
+@click.option(
     "--output",
     "-o",
     type=OutputFile(dir_okay=False, path_type=Path),
     help="HTML file to write.  [default: the first trace's name with .html]",
 )
-@cli_option("--title", default="Decoding traces", show_default=True, help="The page's heading.")
+@click.option("--title", default="Decoding traces", help="The page's heading.")
 @OVERWRITE_OPTION
 def command(traces: tuple[Path, ...], output: Path | None, title: str, overwrite: bool) -> None:
     """Make a page that shows traces step by step, in one self-contained HTML file.

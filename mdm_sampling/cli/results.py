@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from ..folders.lines import COUNTS
 from .conflicts import refuse_ignored
 from .errors import plain_errors
 from .layout import LaidOutCommand
-from .options import OVERWRITE_OPTION, cli_option
-from .types import OutputFile
+from .options import OVERWRITE_OPTION
+from .types import FOLDER, GIVEN_FOLDER, OutputFile
 
 _HEADS = {
     "rows": "rows",
@@ -26,8 +27,6 @@ _HEADS = {
     "seconds": "s/row",
     "batch_seconds": "s/batch",
 }
-_COUNTED = ("steps", "sequential_forwards", "forwards", "token_forwards")
-"""Columns whose means are shown with one decimal, and without one where it is 0."""
 
 
 class _Condition(click.ParamType[tuple[str, str]]):
@@ -43,23 +42,23 @@ class _Condition(click.ParamType[tuple[str, str]]):
 
 
 @click.command("results", cls=LaidOutCommand)
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@cli_option(
+@click.argument("folders", nargs=-1, required=True, type=GIVEN_FOLDER)
+@click.option(
     "--where",
     type=_Condition(),
     multiple=True,
     help="Only rows with this value, such as planner=confidence. Repeatable: values of one column are alternatives.",
 )
-@cli_option(
+@click.option(
     "--export",
     "export_file",
     type=OutputFile(dir_okay=False, path_type=Path),
     help="Write the rows to this file: .csv, .jsonl or .parquet.",
 )
-@cli_option(
+@click.option(
     "--merge",
     "merge_into",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Join folders of the same comparison or job into this new folder.",
 )
 @OVERWRITE_OPTION
@@ -116,6 +115,6 @@ def show(lines: list[dict[str, Any]]) -> None:
 def _shown(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in _COUNTED:
+    if name in COUNTS:  # with one decimal, and without one where it is 0
         return f"{value:,.1f}".removesuffix(".0")
     return f"{value:,.3f}" if isinstance(value, float) else str(value)

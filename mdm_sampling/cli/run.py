@@ -25,11 +25,11 @@ from .options import (
     PROMPT_OPTIONS,
     ROW_OPTIONS,
     SAMPLING_OPTIONS,
-    cli_option,
+    names_in,
     with_options,
 )
 from .targets import files_read
-from .types import OutputFile, Whole
+from .types import FOLDER, GIVEN_FILE, OutputFile, Whole
 
 if TYPE_CHECKING:
     from ..jobs import JobOutcome
@@ -37,29 +37,27 @@ if TYPE_CHECKING:
 _SOME_ROWS_FAILED = 3
 """The exit code of a job that is finished, but of which some rows have an error instead of a text."""
 
-
-def _names_in(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> list[str]:
-    """The names in lists with commas, each once."""
-    return list(dict.fromkeys(name.strip() for text in lists for name in text.split(",")))
+_OF_JOB = ("seed", "chat", "system", "stop", "infill", "batch_size", "batch_tokens", "changed", "overwrite")
+"""The options that are arguments of a `Job` as they are."""
 
 
 _JOB_OPTIONS = [
-    cli_option(
+    click.option(
         "--input",
         type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
         help="File of prompts: .jsonl, .csv or .parquet. Use - for JSON lines from standard input.",
     ),
-    cli_option(
+    click.option(
         "--output",
         type=OutputFile(path_type=Path),
         help="File to write, .jsonl or .parquet, with one row for each prompt in the same order.",
     ),
-    cli_option("--column", help="Column of the prompts (texts or chat messages).  [default: prompt or messages]"),
-    cli_option("--id-column", help="Column of the row ids.  [default: id, else the row's number]"),
-    cli_option(
+    click.option("--column", help="Column of the prompts (texts or chat messages).  [default: prompt or messages]"),
+    click.option("--id-column", help="Column of the row ids.  [default: id, else the row's number]"),
+    click.option(
         "--keep-columns",
         multiple=True,
-        callback=_names_in,
+        callback=names_in,
         metavar="A,B",
         help="Columns of the input to copy to the output. Repeatable.",
     ),
@@ -67,13 +65,13 @@ _JOB_OPTIONS = [
     *PROMPT_OPTIONS,
     *ANSWER_OPTIONS,
     batch_size_option(8),
-    cli_option("--batch-tokens", type=Whole(min=1), help="Maximum number of positions in a batch, padding included."),
-    cli_option(
+    click.option("--batch-tokens", type=Whole(min=1), help="Maximum number of positions in a batch, padding included."),
+    click.option(
         "--folder",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         help="Folder of finished rows, from which a stopped job resumes.  [default: OUTPUT.job]",
     ),
-    cli_option(
+    click.option(
         "--changed",
         is_flag=True,
         help="Accept a changed input or changed settings, and keep the rows that did not change.",
@@ -90,7 +88,7 @@ _JOB_OPTIONS = [
     is_eager=True,
     expose_value=False,
     callback=read_config,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GIVEN_FILE,
 )
 @with_options(_JOB_OPTIONS, ENGINE_OPTIONS, MODEL_OPTIONS, SAMPLING_OPTIONS, ROW_OPTIONS)
 def command(**options: Any) -> None:
@@ -119,23 +117,8 @@ def command(**options: Any) -> None:
         engine = make_engine(options)
         rows = read_rows(options["input"], options["column"], options["id_column"], options["keep_columns"])
         sampler = make_sampler(options, continues=not options["infill"])
-        job = Job(
-            sampler,
-            rows,
-            output,
-            folder,
-            seed=options["seed"],
-            chat=options["chat"],
-            system=options["system"],
-            stop=options["stop"],
-            infill=options["infill"],
-            batch_size=options["batch_size"],
-            batch_tokens=options["batch_tokens"],
-            changed=options["changed"],
-            engine=engine,
-            overwrite=options["overwrite"],
-            reads=reads,
-        )
+        asked = {name: options[name] for name in _OF_JOB}
+        job = Job(sampler, rows, output, folder, engine=engine, reads=reads, **asked)
         with resumable(named), show_progress() as show:
             outcome = job.run(show)
         _tell(outcome, options["output"])

@@ -9,17 +9,17 @@ import click
 
 from .errors import plain_errors
 from .layout import LaidOutCommand
-from .options import JSON_OPTION, cli_option
+from .options import JSON_OPTION
 from .plugin_files import PLUGIN_OPTION
 from .types import Whole
 
 
 @click.command("show", cls=LaidOutCommand)
 @click.argument("model")
-@cli_option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]")
-@cli_option("--revision", help="Branch, tag or commit of a hub repository.")
-@cli_option("--mask-id", type=Whole(min=0), help="Mask token id, for a checkpoint that does not name it.")
-@cli_option("--attention-block", type=Whole(min=0), help="Positions of an attention block; 0 for full attention.")
+@click.option("--family", help="Family of the model, see `list backends`.  [default: recognised from config.json]")
+@click.option("--revision", help="Branch, tag or commit of a hub repository.")
+@click.option("--mask-id", type=Whole(min=0), help="Id of the mask token, if the checkpoint does not name it.")
+@click.option("--attention-block", type=Whole(min=0), help="Positions of an attention block; 0 for full attention.")
 @JSON_OPTION
 @PLUGIN_OPTION
 def command(

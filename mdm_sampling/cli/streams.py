@@ -6,8 +6,6 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -34,20 +32,6 @@ def _fill_closed() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-
-
-@contextmanager
-def one_sign_each(stream: Any) -> Iterator[None]:
-    """Let a terminal show a question mark for a sign that it lacks: an escape would move what is beside it."""
-    if not isinstance(stream, io.TextIOWrapper) or _is_utf8(stream) or not stream.isatty():
-        yield
-        return
-    errors = stream.errors
-    stream.reconfigure(errors="replace")
-    try:
-        yield
-    finally:
-        stream.reconfigure(errors=errors)
 
 
 def _is_utf8(stream: Any) -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import click
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+GIVEN_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+GIVEN_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class Whole(click.IntRange):

@@ -19,22 +19,14 @@ from .options import (
     PACE_OPTIONS,
     PROMPT_OPTIONS,
     ROW_OPTIONS,
-    cli_option,
     planning_options,
     with_options,
 )
 from .prompts import prompts_from
-from .streams import one_sign_each
 from .types import Finite
 
 _WATCH_OPTIONS = [
-    cli_option(
-        "--speed",
-        type=Finite(min=0.25, max=64),
-        default=4.0,
-        show_default=True,
-        help="Maximum number of steps per second.",
-    ),
+    click.option("--speed", type=Finite(min=0.25, max=64), default=4.0, help="Maximum number of steps per second."),
     INFILL_OPTION,
     *PROMPT_OPTIONS,
 ]
@@ -81,7 +73,7 @@ def show(text: str, options: dict[str, Any]) -> None:
     rows = sampler.masked_rows([text]) if options["infill"] else sampler.prompt_rows([text], options["chat"])
     sampler.check(rows)
     leave_on_sigterm()
-    with one_sign_each(sys.stdout), Screen(Console(), options["speed"], together=True) as screen:
+    with Screen(Console(), options["speed"], together=True) as screen:
         lanes = watch(samplers, rows[0], options["seed"], screen)
         screen.stay()
     codec = sampler.backend.codec

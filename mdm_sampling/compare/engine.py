@@ -17,7 +17,7 @@ from ..canvas import Row
 from ..errors import SpecError, require
 from ..fields import HALF_A_PAIR, is_number, is_whole
 from ..folders.files import UNGRADED, new_file
-from ..folders.lines import Line, LineFormat, digest
+from ..folders.lines import COUNTS, Line, LineFormat, digest
 from ..folders.store import Store
 from ..jobs.batches import Batch, BatchSize, EncodedRow, check_batch_size, most_rows
 from ..jobs.engine import Engine, LocalEngine
@@ -32,13 +32,13 @@ from ..tasks.split import MOST_ITEMS
 from .comparison import Comparison
 from .settings import KEY, Setting, text_of_part
 
-_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards", "cumulative_entropy")
+_COSTS = (*COUNTS, "cumulative_entropy")
 """What a line has from the row's `RowCost` under the same name."""
 COMPARISON_LINES = LineFormat(
     kind="comparison",
     key=("digest", "seed", *KEY),
     required=("item", "digest", "seed", *KEY, "score", "answer"),
-    decoded=(*("text", "filled", "order", *_COSTS, "seconds", "spec", "machine"),),
+    decoded=("text", "filled", "order", *_COSTS, "seconds", "spec", "machine"),
 )
 
 
@@ -80,7 +80,8 @@ def compare(
     require(items is None or (is_whole(items) and items >= 1), f"items must be at least 1, got {items}")
     require(items is None or items <= MOST_ITEMS, f"at most {MOST_ITEMS:,} items can be compared, got {items}")
     check_batch_size(batch_size)
-    task = _task_of(task)
+    task = as_kind("task", task, Task)
+    assert isinstance(task, Task)
     # A part that changes the working folder must not move what is written.
     position = None if folder is None else Path(folder).absolute()
     seeds = list(dict.fromkeys(seeds))
@@ -107,12 +108,6 @@ def compare(
             store, engine or LocalEngine(), worker, batches, finish=graded_lines, progress=progress
         ).lines
     return Comparison(manifest | {"items": len(asked), "seeds": seeds}, settings, [held[key] for key in trials])
-
-
-def _task_of(task: Task | str) -> Task:
-    """The task, built if it is given as a spec. Raises `SpecError` for what is none."""
-    found: Task = as_kind("task", task, Task)
-    return found
 
 
 @dataclass(frozen=True)
@@ -182,17 +177,21 @@ def _kept_ungraded(lines: Sequence[Line], folder: Path | None) -> Iterator[None]
 
 
 def checked_items(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
-    """The items. Raises `SpecError` for none, what is not an item, or equal names."""
-    items = _items_of(task, count, item_seed)
-    require(len(items) > 0, f"task {text_of_part(task)} gave no item")
-    wrong = next((item for item in items if not isinstance(item, Item)), None)
-    require(wrong is None, f"task {text_of_part(task)} gave {wrong!r:.40}, expected items")
+    """The items. Raises `SpecError` for none, for what is not an item and for equal names, `ContractError` for the
+    task's own errors.
+    """
+    who = f"task {text_of_part(task)}"
+    with at_work("task", text_of_part(task), "making its items", decodes=False):
+        items = list(task.items(count, item_seed))
+    require(len(items) > 0, f"{who} gave no item")
     for item in items:
+        if not isinstance(item, Item):
+            raise SpecError(f"{who} gave {item!r:.40}, expected items")
         named = isinstance(item.name, str) and not HALF_A_PAIR.search(item.name)
-        require(named, f"task {text_of_part(task)} gave an item the name {item.name!r:.40}, expected a Unicode text")
+        require(named, f"{who} gave an item the name {item.name!r:.40}, expected a Unicode text")
     names = Counter(item.name for item in items)
     name, times = names.most_common(1)[0]
-    require(times == 1, f"task {text_of_part(task)} gave {times} items the name {name!r}")
+    require(times == 1, f"{who} gave {times} items the name {name!r}")
     return items
 
 
@@ -257,12 +256,6 @@ def length_of(task: Task) -> int | None:
     """Positions that a task's answers need, as it says; `ContractError` for whatever it raises."""
     with at_work("task", text_of_part(task), decodes=False):
         return task.max_new_tokens
-
-
-def _items_of(task: Task, count: int | None, item_seed: int) -> Sequence[Item]:
-    """The items as the task gives them, unchecked; `ContractError` for whatever it raises."""
-    with at_work("task", text_of_part(task), "making its items", decodes=False):
-        return list(task.items(count, item_seed))
 
 
 def graded(task: Task, item: Item, text: str) -> Grade:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import SpecError
 from ..folders.lines import Line
 from ..folders.written import write_results
-from ..views.drawing import COLOURS, GREY, MARKERS, shortened
+from ..views.drawing import GREY, Look, looks, shortened
 from .frontier import pareto
 from .report import PLOTS, model_name
 from .settings import Setting
@@ -23,7 +23,6 @@ KINDS = ("png", "svg")
 COLUMNS = 3  # panels beside each other
 _LONGEST_NAME = 44
 _WIDER = 1.15  # a cost's axis ends at so many times the highest
-_DASHES = ("-", "--", ":")
 FILES = [f"{name}.{kind}" for name in PLOTS for kind in KINDS]
 
 
@@ -74,7 +73,7 @@ def draw(
         **{name: against(summaries, axis) for name, axis in AXES.items()},
         "order": orders([summary.setting for summary in summaries], lines),
     }
-    drawn: dict[Path, bytes] = {}
+    drawn: dict[str, bytes] = {}
     with matplotlib.rc_context({"svg.hashsalt": "mdm-sampling"}):
         for name, figure in figures.items():
             _entitle(figure, PLOTS[name], manifest, summaries)
@@ -82,9 +81,9 @@ def draw(
                 file = BytesIO()
                 metadata = {"Date": None} if kind == "svg" else None
                 figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-                drawn[folder / f"{name}.{kind}"] = file.getvalue()
+                drawn[f"{name}.{kind}"] = file.getvalue()
     write_results(folder, drawn, overwrite=overwrite, reads=reads)
-    return list(drawn)
+    return [folder / name for name in drawn]
 
 
 def _entitle(figure: Any, title: str, manifest: dict[str, Any], summaries: Sequence[Summary]) -> None:
@@ -103,37 +102,6 @@ def _entitle(figure: Any, title: str, manifest: dict[str, Any], summaries: Seque
 
 def _surroundings_name(cache: str, block_size: int | None) -> str:
     return f"cache {cache}, {f'blocks of {block_size}' if block_size else 'one block'}"
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How a curve differs from others: in colour and marker, and after the last colour in dashes and hollow markers."""
-
-    colour: str
-    marker: str
-    dashes: str
-    hollow: bool
-
-    def settings(self) -> dict[str, Any]:
-        """As matplotlib takes them."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "linestyle": self.dashes,
-            "markerfacecolor": "white" if self.hollow else self.colour,
-            "markersize": 6,
-            "linewidth": 1,
-            "elinewidth": 0.7,
-        }
-
-
-def looks(names: Sequence[str]) -> dict[str, _Look]:
-    """A look for each name, of which no two among 72 are alike."""
-    rounds = [i // len(COLOURS) for i in range(len(names))]
-    return {
-        name: _Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], _DASHES[turn % len(_DASHES)], turn % 2 == 1)
-        for i, (name, turn) in enumerate(zip(names, rounds, strict=True))
-    }
 
 
 def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
@@ -177,7 +145,7 @@ def against(summaries: Sequence[Summary], axis: _Axis) -> Any:
     return figure
 
 
-def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: _Look, unnamed: set[Any]) -> None:
+def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: Look, unnamed: set[Any]) -> None:
     """A planner's settings, joined by rising cost: by rising sequential forwards where the axis is not a cost.
 
     Those on the front, `unnamed`, get their K and numbers, above and left of the point, where no other point can be;
@@ -192,7 +160,7 @@ def _curve(axes: Any, mine: Sequence[Summary], axis: _Axis, aside: float, look: 
         _bars([s.accuracy for s in mine]),
         _bars([axis.interval(s) for s in mine]) if axis.interval else None,
         label=shortened(mine[0].setting.family, _LONGEST_NAME),
-        **look.settings(),
+        **{"markersize": 6, "linewidth": 1, "elinewidth": 0.7, **look},
     )
     for s in mine:
         point = (axis.value(s), s.accuracy.mean)
@@ -337,11 +305,8 @@ def _mean_order(rows: Sequence[Sequence[int]], width: int) -> Any:
     """Mean over rows of step / last step at each position, [width]; nan where no row has a step."""
     import numpy as np
 
-    total, count = np.zeros(width), np.zeros(width)
-    for row in rows:
-        last = max(max(row), 1)
-        for position, step in enumerate(row):
-            if step >= 0:
-                total[position] += step / last
-                count[position] += 1
-    return np.divide(total, count, out=np.full(width, np.nan), where=count > 0)
+    steps = np.full((len(rows) + 1, width), -1)  # a last row of no steps, since a mean needs one
+    for line, row in zip(steps, rows, strict=False):
+        line[: len(row)] = row
+    shares = steps / steps.max(1, initial=1, keepdims=True)
+    return np.ma.masked_where(steps < 0, shares).mean(0).filled(np.nan)

@@ -24,15 +24,33 @@ class _Column:
     optional: bool = False
 
 
+def interval_text(interval: Interval, form: str, scale: float = 100.0, unit: str = "") -> str:
+    """An estimate, in percent unless the scale is another, with its bounds if they are known."""
+    mean, low, high = (f"{scale * number:{form}}" for number in (interval.mean, interval.low, interval.high))
+    return f"{mean}{unit}" + ("" if isnan(interval.low) else f" [{low}, {high}]")
+
+
+def _gain(s: Summary) -> str:
+    if s.gain is None:
+        return "best" if s.setting.is_greedy else ""
+    return interval_text(s.gain, "+.1f")
+
+
+def _change(s: Summary) -> str:
+    if s.entropy_change is None:
+        return "lowest" if s.setting.is_greedy else ""
+    return interval_text(s.entropy_change, "+.0f", unit="%")
+
+
 COLUMNS = (
     _Column("K", lambda s: str(s.setting.tokens_per_step or "own")),
     _Column("block", lambda s: str(s.setting.block_size or "all"), optional=True),
     _Column("cache", lambda s: s.setting.key["cache"], optional=True),
     _Column("planner", lambda s: s.setting.key["planner"]),
-    _Column("accuracy", lambda s: _percent(s.accuracy)),
-    _Column("vs best greedy", lambda s: _points(s.gain, s.setting.is_greedy)),
+    _Column("accuracy", lambda s: interval_text(s.accuracy, ".1f")),
+    _Column("vs best greedy", _gain),
     _Column("entropy", lambda s: f"{s.entropy.mean:.3f}"),
-    _Column("vs lowest greedy", lambda s: change(s.entropy_change, s.setting.is_greedy)),
+    _Column("vs lowest greedy", _change),
     _Column("seq-forwards", lambda s: f"{s.sequential_forwards.mean:.2f}"),
     _Column("TPF", lambda s: f"{s.tokens_per_forward.mean:.2f}"),
     _Column("row-forwards", lambda s: f"{s.forwards:.1f}"),
@@ -92,33 +110,11 @@ def fronted(summaries: Sequence[Summary], cost: Callable[[Summary], float]) -> l
 def curve_cells(curves: Sequence[Curve]) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of the table of areas; caches and blocks only where they differ."""
     lines = [
-        [str(c.block_size or "all"), c.cache, c.family, str(c.points), f"{c.aup.mean:.0f}{_bounds(c.aup)}"]
-        for c in curves
+        [str(c.block_size or "all"), c.cache, c.family, str(c.points), interval_text(c.aup, ".0f", 1)] for c in curves
     ]
     headings = ["block", "cache", "planner", "settings", "AUP"]
     kept = [i for i in range(len(headings)) if i > 1 or len({line[i] for line in lines}) > 1]
     return [headings[i] for i in kept], [[line[i] for i in kept] for line in lines]
-
-
-def _bounds(interval: Interval) -> str:
-    return "" if isnan(interval.low) else f" [{interval.low:.0f}, {interval.high:.0f}]"
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.mean:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
-
-
-def _points(interval: Interval | None, is_greedy: bool) -> str:
-    if interval is None:
-        return "best" if is_greedy else ""
-    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
-
-
-def change(interval: Interval | None, is_greedy: bool) -> str:
-    if interval is None:
-        return "lowest" if is_greedy else ""
-    bounds = "" if isnan(interval.low) else f" [{100 * interval.low:+.0f}, {100 * interval.high:+.0f}]"
-    return f"{100 * interval.mean:+.0f}%{bounds}"
 
 
 def markdown_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

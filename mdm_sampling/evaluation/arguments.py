@@ -17,21 +17,13 @@ from ..token_samplers import Greedy, GumbelMax, TokenSampler
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the length of an answer; the first that is given counts, as in the harness."""
 
-_NO_EFFECT: dict[str, tuple[Any, ...]] = {
-    "num_beams": (1,),
-    "num_return_sequences": (1,),
-    "repetition_penalty": (1,),
-    "encoder_repetition_penalty": (1,),
-    "length_penalty": (1,),
-    "diversity_penalty": (0,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "no_repeat_ngram_size": (0,),
-    "min_p": (0,),
-    "typical_p": (1,),
-    "early_stopping": (False,),
+_NO_EFFECT = {
+    **dict.fromkeys(("num_beams", "num_return_sequences", "repetition_penalty", "encoder_repetition_penalty"), 1),
+    **dict.fromkeys(("length_penalty", "typical_p"), 1),
+    **dict.fromkeys(("diversity_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "min_p"), 0),
+    "early_stopping": False,
 }
-"""Settings that are not offered here, and the values with which they change nothing, so that nothing is ignored."""
+"""Settings that are not offered here, and the value with which each changes nothing, so that nothing is ignored."""
 
 _UNDERSTOOD = ("until", "do_sample", "temperature", "top_k", "top_p", *_LENGTHS)
 
@@ -74,8 +66,8 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
         raise SpecError(f"a task's generation_kwargs ask for {', '.join(unknown)}, which mdm-sampling does not offer")
     until = asked.get("until", ())
     stops = (until,) if isinstance(until, str) else until
-    _expect(isinstance(stops, list | tuple), "until", until, "a text or a list of texts")
-    _expect(all(isinstance(stop, str) for stop in stops), "until", until, "a text or a list of texts")
+    are_texts = isinstance(stops, list | tuple) and all(isinstance(stop, str) for stop in stops)
+    _expect(are_texts, "until", until, "a text or a list of texts")
     lengths = [_whole(name, asked[name]) for name in _LENGTHS if name in asked]
     draws, degree = asked.get("do_sample", "temperature" in asked), asked.get("temperature", 1.0)
     top_k, top_p = _whole("top_k", asked.get("top_k", 0)), asked.get("top_p", 1.0)
@@ -91,7 +83,8 @@ def read_generation(given: Mapping[str, Any]) -> Generation:
 
 def _changes_nothing(name: str, value: Any) -> bool:
     """Whether a setting that is not offered has the value that stands for nothing."""
-    return any(isinstance(value, bool) == isinstance(none, bool) and value == none for none in _NO_EFFECT.get(name, ()))
+    nothing = _NO_EFFECT.get(name)
+    return value == nothing and isinstance(value, bool) == isinstance(nothing, bool)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -157,13 +157,12 @@ class Grading(AbstractContextManager["Grading"]):
 
     def _aggregations(self, name: str, aggregation: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The functions that aggregate each metric; perplexities that no float can hold are infinite."""
+        if not self.functions:
+            self._keep_scores()
+        self.doing = self.aggregating = f"task {name!r}, aggregating its scores"
         if name not in self.functions:
-            if not self.functions:
-                self._keep_scores()
-            self.doing = self.aggregating = f"task {name!r}, aggregating its scores"
             self.functions[name] = dict(aggregation())
             self._allow_infinity(name)
-        self.doing = self.aggregating = f"task {name!r}, aggregating its scores"
         return self.functions[name]
 
     def _allow_infinity(self, name: str) -> None:
@@ -236,10 +235,8 @@ def _or_infinite(function: Callable[[Any], float], items: Any) -> float:
 def raises(call: Callable[[], Any], kind: type[Exception] = Exception) -> bool:
     try:
         call()
-    except kind:
-        return True
-    except Exception:
-        return False
+    except Exception as error:
+        return isinstance(error, kind)
     return False
 
 

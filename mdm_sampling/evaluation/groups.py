@@ -13,30 +13,31 @@ _OWN_DATA = ("dataset_path", "custom_dataset", "class", "include")
 """What a task needs that is written inside a group instead of standing under a name."""
 
 
-def _members(index: Mapping[str, Any], name: str) -> list[Any]:
-    """What a group's file lists; nothing for a task."""
-    entry = index.get(name)
-    config = getattr(entry, "cfg", None) or {}
-    return _listed(config) if "group" in config and "class" not in config else []
-
-
-def _listed(config: Mapping[str, Any]) -> list[Any]:
-    found = config.get("task")
-    return found if isinstance(found, list) else []
-
-
 def _is_group(index: Mapping[str, Any], name: str) -> bool:
     config = getattr(index.get(name), "cfg", None) or {}
     return "group" in config and "class" not in config
 
 
-def named(member: Any) -> str | None:
-    """The name under which a member is looked for; None for one that is written inside the group."""
-    if isinstance(member, str):
-        return member
-    if not isinstance(member, Mapping) or "group" in member:
-        return None
-    return None if any(key in member for key in _OWN_DATA) else str(member.get("task"))
+def _members(index: Mapping[str, Any], name: str) -> list[str]:
+    """The names that a group asks for; none for a task. Raises `SpecError` for a list that cannot be a group's."""
+    return [*_names_in(name, index[name].cfg.get("task"))] if _is_group(index, name) else []
+
+
+def _names_in(group: str, members: Any) -> Iterator[str]:
+    """The names among a group's members, also in groups that are written inside it."""
+    if not isinstance(members, list) or not members:
+        raise SpecError(f"group {group!r} holds no task")
+    for member in members:
+        if isinstance(member, str):
+            yield member
+        elif not isinstance(member, Mapping):
+            raise SpecError(f"group {group!r}: a member is the name of a task or its settings, got {member!r:.40}")
+        elif "group" in member and isinstance(member.get("task"), list) and member["task"]:
+            yield from _names_in(str(member["group"]), member["task"])
+        elif "group" in member:
+            yield str(member["group"])
+        elif not any(key in member for key in _OWN_DATA):
+            yield str(member.get("task"))
 
 
 def knows_all(index: Mapping[str, Any], names: Sequence[str]) -> bool:
@@ -52,51 +53,26 @@ def knows_all(index: Mapping[str, Any], names: Sequence[str]) -> bool:
             return False
         if name not in seen:
             seen.add(name)
-            waiting += [inner for inner in _names_in(_members(index, name)) if inner is not None]
+            waiting += _members(index, name)
     return True
-
-
-def _names_in(listed_members: Sequence[Any]) -> Iterator[str]:
-    """The names that a group asks for, also in groups that are written inside it."""
-    for member in listed_members:
-        if isinstance(member, Mapping) and "group" in member and not _listed(member):
-            yield str(member["group"])
-        elif isinstance(member, Mapping) and "group" in member:
-            yield from _names_in(_listed(member))
-        elif (name := named(member)) is not None:
-            yield name
 
 
 def check_group(index: Mapping[str, Any], name: str, around: tuple[str, ...] = ()) -> None:
     """Raise `SpecError` for a group that holds no task, itself, or a name that is not known."""
     if name in around:
         raise SpecError(f"group {name!r} contains itself")
-    if not _is_group(index, name):
-        return
-    _check_members(index, name, _members(index, name), (*around, name))
-
-
-def _check_members(index: Mapping[str, Any], group: str, inside: Sequence[Any], around: tuple[str, ...]) -> None:
-    if not inside:
-        raise SpecError(f"group {group!r} holds no task")
-    for member in inside:
-        if isinstance(member, Mapping) and "group" in member and _listed(member):
-            _check_members(index, str(member["group"]), _listed(member), around)
-            continue
-        if not isinstance(member, str | Mapping):
-            raise SpecError(f"group {group!r}: a member is the name of a task or its settings, got {member!r:.40}")
-        for name in _names_in([member]):
-            if name not in index:
-                hint = nearest(name, list(index), "`lm_eval ls tasks` lists them")
-                raise SpecError(f"group {group!r}: there is no task {name!r}; {hint}")
-            check_group(index, name, around)
+    for member in _members(index, name):
+        if member not in index:
+            hint = nearest(member, list(index), "`lm_eval ls tasks` lists them")
+            raise SpecError(f"group {name!r}: there is no task {member!r}; {hint}")
+        check_group(index, member, (*around, name))
 
 
 def tasks_in(index: Mapping[str, Any], name: str) -> list[str]:
     """The names of a group's tasks, or the name of a task itself; the group must have been checked."""
     if not _is_group(index, name):
         return [name]
-    return [task for inner in _names_in(_members(index, name)) for task in tasks_in(index, inner)]
+    return [task for inner in _members(index, name) for task in tasks_in(index, inner)]
 
 
 def first_fault(manager: Any, names: Sequence[str]) -> str | None:

@@ -80,9 +80,10 @@ def load_tasks(names: str | Sequence[str], include: Path | str | None = None) ->
     Raises:
         SpecError: for a name that is not known, and a task that cannot be loaded, graded or written.
     """
-    _require_harness()
-    from lm_eval.tasks import TaskManager
-
+    try:
+        from lm_eval.tasks import TaskManager
+    except ImportError as error:
+        raise SpecError(f'evaluate needs lm-eval ({error}); pip install "mdm-sampling[lm-eval]"') from error
     names = [names] if isinstance(names, str) else names
     include = include and str(include)
     with _harness_errors("the tasks cannot be read", Exception):
@@ -219,14 +220,6 @@ def _graded(
     return results, tracker
 
 
-def _require_harness() -> None:
-    """Raise `SpecError` where lm-eval is missing."""
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError as error:
-        raise SpecError(f'evaluate needs lm-eval ({error}); pip install "mdm-sampling[lm-eval]"') from error
-
-
 def _model_folder(folder: Path, model: str) -> Path:
     """Where the harness writes what it found of a model; made before any work, as it only warns where it cannot."""
     from lm_eval.utils import sanitize_model_name
@@ -295,5 +288,4 @@ def _tables_of(results: Any) -> str:
     """The harness's tables of tasks and groups."""
     from lm_eval.utils import make_table
 
-    tables = [make_table(results), *([make_table(results, "groups")] if results.get("groups") else [])]
-    return "\n".join(tables)
+    return "\n".join(make_table(results, part) for part in ("results", "groups") if results.get(part))

@@ -11,13 +11,14 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import SpecError
+from .lines import COUNTS
 
 MANIFEST = "manifest.json"  # what all lines of a folder have in common
 LINES = "results.jsonl"
@@ -82,11 +83,9 @@ class Output:
             )
         return file
 
-    @contextmanager
-    def replacing(self) -> Iterator[Path]:
+    def replacing(self) -> AbstractContextManager[Path]:
         """A new file to write to, which takes the place of the output if `check` allows that once it is written."""
-        with replacing(Path(self.file), self.check) as new:
-            yield new
+        return replacing(Path(self.file), self.check)
 
     def write(self, content: str | bytes) -> None:
         """Write the file so that it is either the old one or the new one, whatever happens."""
@@ -160,9 +159,7 @@ def _fresh_file(file: Path) -> Path:
     """
     temporary = file.with_name(f".mdm-{secrets.token_hex(8)}.tmp")
     try:
-        # With O_EXCL neither a file nor a link that is there is opened.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        os.close(descriptor)
+        temporary.touch(exist_ok=False)  # so neither a file nor a link that is there is opened
         if file.exists():
             temporary.chmod(stat.S_IMODE(file.stat().st_mode))
     except OSError as error:
@@ -224,3 +221,34 @@ def pyarrow_parquet() -> Any:
     except ImportError as error:
         raise SpecError('Parquet needs pyarrow; pip install "mdm-sampling[parquet]"') from error
     return pyarrow.parquet
+
+
+def write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of the rows. Columns of this package have types of their own, others that of their values."""
+    parquet = pyarrow_parquet()
+    import pyarrow
+
+    whole, text = pyarrow.int64(), pyarrow.string()
+    types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
+    types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
+    types |= dict.fromkeys(("row", "seed", *COUNTS), whole)
+    types |= dict.fromkeys(("id", "text", "error", "system"), text)
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        columns[name] = pyarrow.array(values, types[name]) if name in types else _column_of(values)
+    parquet.write_table(pyarrow.table(columns), file)
+
+
+def _column_of(values: Sequence[Any]) -> Any:
+    """A column of plain values of one kind; any other has them as JSON texts."""
+    import pyarrow
+
+    try:
+        column = pyarrow.array(values)
+    except (pyarrow.ArrowException, OverflowError):  # several kinds, or numbers that theirs cannot hold
+        column = None
+    if column is None or pyarrow.types.is_nested(column.type) or pyarrow.types.is_null(column.type):
+        texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+        column = pyarrow.array(texts, pyarrow.string())
+    return column

@@ -15,6 +15,9 @@ Line = dict[str, Any]
 Key = tuple[Any, ...]
 _Check = Callable[[Any], bool]
 
+COUNTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
+"""What a row cost in whole numbers, as `RowCost` names it."""
+
 SHARED = ("spec", "machine")
 """Fields that are alike in many lines. A line holds a digest of each, and the folder each value once."""
 
@@ -71,37 +74,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_batch(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(is_whole, value)) and value[0] >= 0 < value[1]
-
-
 def _is_list_of_whole(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_whole, value))
 
 
-def _is_order(value: Any) -> bool:
-    """The step of each position, -1 for one that was not filled; no body is empty."""
-    return _is_list_of_whole(value) and len(value) > 0 and min(value) >= -1
-
-
-def _is_count(value: Any) -> bool:
-    return is_whole(value) and value >= 0
-
-
 def _is_size(value: Any) -> bool:
     return is_whole(value) and value >= 1
-
-
-def _is_time(value: Any) -> bool:
-    return is_number(value) and value >= 0
-
-
-def _is_share(value: Any) -> bool:
-    return is_number(value) and 0 <= value <= 1
-
-
-def _is_machine(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str | int | float) for each in value.values())
 
 
 def _is_spec(value: Any) -> bool:
@@ -126,16 +104,16 @@ _FIELDS: dict[str, _Check] = {
     **dict.fromkeys(("answer", "error"), _or_none(_is_text)),
     **dict.fromkeys(("tokens_per_step", "block_size"), _or_none(_is_size)),
     **dict.fromkeys(("number", "seed", "row_seed"), is_whole),
-    **dict.fromkeys(("steps", "sequential_forwards", "forwards", "token_forwards", "filled"), _is_count),
-    **dict.fromkeys(("seconds", "batch_seconds"), _is_time),
-    "batch": _is_batch,
+    **dict.fromkeys((*COUNTS, "filled"), lambda value: is_whole(value) and value >= 0),
+    **dict.fromkeys(("seconds", "batch_seconds"), lambda value: is_number(value) and value >= 0),
+    "batch": lambda value: _is_list_of_whole(value) and len(value) == 2 and value[0] >= 0 < value[1],
     "batch_size": _is_size,
     "cumulative_entropy": is_number,
-    "score": _is_share,
+    "score": lambda value: is_number(value) and 0 <= value <= 1,
     "tokens": _is_list_of_whole,
-    "order": _is_order,
+    "order": lambda value: _is_list_of_whole(value) and len(value) > 0 and min(value) >= -1,  # -1: not filled
     "spec": _is_spec,
-    "machine": _is_machine,
+    "machine": lambda value: isinstance(value, dict) and all(isinstance(v, str | int | float) for v in value.values()),
 }
 """What a field of this name is in every line that has it. A field with another name may be anything."""
 

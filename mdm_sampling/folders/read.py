@@ -12,31 +12,14 @@ from typing import Any
 
 from ..errors import SpecError
 from ..fields import parse_json
-from .files import LINES, MANIFEST, Output, pyarrow_parquet, write_json_lines
-from .lines import Line, LineFormat, read_lines
+from .files import LINES, MANIFEST, Output, write_json_lines, write_parquet
+from .lines import COUNTS, Line, LineFormat, read_lines
 from .store import Store, read_shared
 
 COLUMNS = (
-    "folder",
-    "item",
-    "seed",
-    "planner",
-    "cache",
-    "tokens_per_step",
-    "block_size",
-    "score",
-    "error",
-    "steps",
-    "sequential_forwards",
-    "forwards",
-    "token_forwards",
-    "cumulative_entropy",
-    "seconds",
-    "batch_seconds",
-    "answer",
-    "text",
+    *("folder", "item", "seed", "planner", "cache", "tokens_per_step", "block_size", "score", "error"),
+    *(*COUNTS, "cumulative_entropy", "seconds", "batch_seconds", "answer", "text"),
 )
-_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
 SETTINGS = ("folder", "planner", "cache", "tokens_per_step", "block_size")
 """The columns that tell settings apart; a summary has a row for each."""
 
@@ -135,7 +118,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in SETTINGS), []).append(row)
-    means = ("score", "cumulative_entropy", *_COSTS, "seconds", "batch_seconds")
+    means = ("score", "cumulative_entropy", *COUNTS, "seconds", "batch_seconds")
     found = []
     for key, group in groups.items():
         good = [row for row in group if row["error"] is None]
@@ -154,7 +137,7 @@ def export(rows: Sequence[Mapping[str, Any]], file: Path | str, *, overwrite: bo
     Raises `SpecError` for another name, and for a file that exists and holds anything else, unless `overwrite` is set.
     """
     file = Path(file)
-    writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": _write_parquet}
+    writers = {".csv": _write_csv, ".jsonl": write_json_lines, ".parquet": write_parquet}
     if file.suffix not in writers:
         raise SpecError(f"{file}: an export ends in {', '.join(writers)}")
     with Output(file, overwrite=overwrite).replacing() as new:
@@ -166,13 +149,6 @@ def _write_csv(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(lines, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    parquet = pyarrow_parquet()
-    import pyarrow
-
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), file)
 
 
 def merge(folders: Sequence[Folder], into: Path | str) -> int:

@@ -54,9 +54,9 @@ class Written:
 
 
 def write_results(
-    folder: Path, contents: Mapping[Path, bytes], *, overwrite: bool = False, reads: Sequence[Path] = ()
+    folder: Path, contents: Mapping[str, bytes], *, overwrite: bool = False, reads: Sequence[Path] = ()
 ) -> None:
-    """Write files of a comparison. Raises `SpecError` before any is written if one must not be lost.
+    """Write files of a comparison, by their names. Raises `SpecError` before any is written if one must not be lost.
 
     What stands in a results folder is noted there, so that the next call of the same comparison may replace it. The
     folder is made.
@@ -67,11 +67,11 @@ def write_results(
         raise SpecError(f"{folder} cannot be made: {getattr(error, 'strerror', None) or error}") from error
     with ExitStack() as stack:
         made: dict[str, Path] = {}
-        for file, content in contents.items():
-            output = _output_of(folder, file.name, overwrite, reads)
-            made[file.name] = stack.enter_context(output.replacing())
-            made[file.name].write_bytes(content)
-            output.check(made[file.name])
+        for name, content in contents.items():
+            output = _output_of(folder, name, overwrite, reads)
+            made[name] = stack.enter_context(output.replacing())
+            made[name].write_bytes(content)
+            output.check(made[name])
         if _is_results(folder):
             for name, new in made.items():
                 Written(folder).add(new, name)

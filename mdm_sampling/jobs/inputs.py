@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ def read_rows(
         if named is not None and known and named not in known:
             raise SpecError(f"{file} has no column {named!r}, it has {', '.join(map(str, known))}")
     column = column or _found_column(file, known, records[0])
-    rows = [_input_row(number, record, column, id_column) for number, record in enumerate(records)]
-    return [_keeping(row, record, keep_columns) for row, record in zip(rows, records, strict=True)]
+    return [_input_row(number, record, column, id_column, keep_columns) for number, record in enumerate(records)]
 
 
 def _as_utf8(file: Path, data: bytes) -> bytes:
@@ -135,27 +134,20 @@ def _found_column(file: Path, known: Mapping[str, None], first: Mapping[str, Any
     raise SpecError(f"{file} has no column {' or '.join(COLUMNS)}, it has {has}; name one with column=... (--column)")
 
 
-def _input_row(number: int, record: Mapping[str, Any] | str, column: str, id_column: str | None) -> InputRow:
+def _input_row(
+    number: int, record: Mapping[str, Any] | str, column: str, id_column: str | None, keep: Sequence[str]
+) -> InputRow:
+    """The row of a record. What JSON has no kind for, such as a date, becomes a text in a column that is kept."""
     if isinstance(record, str):
-        return InputRow(number, str(number), None, record)
-    name = record.get(id_column or "id")
+        return InputRow(number, str(number), None, record, dict.fromkeys(keep))
+    name, prompt = record.get(id_column or "id"), record.get(column)
     row_id = str(number) if name is None else str(name).encode("utf-8", "backslashreplace").decode()
-    if id_column is not None and name is None:
-        return InputRow(number, row_id, None, f"there is no {id_column!r} to name the row by")
-    prompt = record.get(column)
-    fault = _fault(prompt, column)
-    return InputRow(number, row_id, prompt) if fault is None else InputRow(number, row_id, None, fault)
-
-
-def _keeping(row: InputRow, record: Mapping[str, Any] | str, names: Sequence[str]) -> InputRow:
-    """The row with those columns of its record; what JSON has no kind for, such as a date, becomes a text."""
-    if not names:
-        return row
-    found = {} if isinstance(record, str) else {name: record.get(name) for name in names}
-    fault = next(filter(None, (_unwritable(value, name) for name, value in found.items())), None)
-    if fault is not None:
-        return replace(row, prompt=None, error=row.error or fault, kept=dict.fromkeys(names))
-    return replace(row, kept=dict.fromkeys(names) | json.loads(json.dumps(found, default=str)))
+    found = {name: record.get(name) for name in keep}
+    unwritable = next(filter(None, (_unwritable(value, name) for name, value in found.items())), None)
+    is_nameless = id_column is not None and name is None
+    fault = f"there is no {id_column!r} to name the row by" if is_nameless else _fault(prompt, column) or unwritable
+    kept = dict.fromkeys(keep) if unwritable else json.loads(json.dumps(found, default=str))
+    return InputRow(number, row_id, prompt if fault is None else None, fault, kept)
 
 
 def _unwritable(value: Any, column: str) -> str | None:

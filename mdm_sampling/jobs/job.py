@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, require
-from ..folders.lines import Line, LineFormat, digest
+from ..folders.lines import COUNTS, Line, LineFormat, digest
 from ..folders.store import Store
 from ..progress import Progress
 from ..sampler import Sampler
@@ -25,16 +25,7 @@ _JOB_LINES = LineFormat(
     kind="job",
     key=("number", "digest", "seed", "settings"),
     required=("item", "number", "digest", "seed", "settings", "error", "spec", "machine"),
-    decoded=(
-        "text",
-        "tokens",
-        "steps",
-        "sequential_forwards",
-        "forwards",
-        "token_forwards",
-        "cumulative_entropy",
-        "seconds",
-    ),
+    decoded=("text", "tokens", *COUNTS, "cumulative_entropy", "seconds"),
 )
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, require
-from ..fields import is_number, is_whole
-from ..folders.files import Output, pyarrow_parquet, write_json_lines
-from ..folders.lines import Line
+from ..folders.files import Output, pyarrow_parquet, write_json_lines, write_parquet
+from ..folders.lines import COUNTS, Line
 from ..folders.written import Written
 
-_COSTS = ("steps", "sequential_forwards", "forwards", "token_forwards")
 COLUMNS = (
     *("row", "id", "text", "error", "seed", "chat", "infill", "system", "stop"),
-    *("tokens", *_COSTS, "cumulative_entropy", "spec"),
+    *("tokens", *COUNTS, "cumulative_entropy", "spec"),
 )
-EXACT = 2**53
-"""Up to here a float holds every whole number."""
 _SUFFIXES = (".jsonl", ".parquet")
 
 
@@ -52,46 +47,5 @@ def write_output(output: Output, folder: Path, rows: Sequence[Mapping[str, Any]]
     """Write the rows in the input's order, whole or not at all, and note it in the job's folder."""
     file, ordered = Path(output.file), sorted(rows, key=lambda row: row["row"])
     with output.replacing() as new:
-        (_write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
+        (write_parquet if file.suffix == ".parquet" else write_json_lines)(new, ordered)
         Written(folder).add(new, file.name)
-
-
-def _write_parquet(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    parquet = pyarrow_parquet()
-    import pyarrow
-
-    whole, text = pyarrow.int64(), pyarrow.string()
-    types = {"stop": pyarrow.list_(text), "tokens": pyarrow.list_(whole), "cumulative_entropy": pyarrow.float64()}
-    types |= dict.fromkeys(("chat", "infill"), pyarrow.bool_())
-    types |= dict.fromkeys(("row", "seed", *_COSTS), whole)
-    types |= dict.fromkeys(("id", "text", "error", "system"), text)
-    columns: dict[str, Any] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        kind = types.get(name) or _plain_type(values)
-        if kind is None:  # of several kinds, or with parts of their own
-            values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-        columns[name] = pyarrow.array(values, kind or text)
-    parquet.write_table(pyarrow.table(columns), file)
-
-
-def _plain_type(values: Sequence[Any]) -> Any:
-    """The type of a column that has plain values of one kind; None for any other."""
-    from pyarrow import type_for_alias
-
-    checks = {"string": _is_text, "bool": _is_bool, "int64": is_whole, "double": _is_double}
-    given = [value for value in values if value is not None]
-    found = next((name for name, check in checks.items() if all(map(check, given))), None)
-    return found and type_for_alias(found)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_double(value: Any) -> bool:
-    return is_number(value) and (isinstance(value, float) or abs(value) <= EXACT)

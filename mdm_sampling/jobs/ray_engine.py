@@ -57,7 +57,8 @@ class RayEngine:
         ray = _ray()
         if not batches:
             return
-        settings = _settings_of(worker)
+        # What an actor needs to decode as this process would.
+        settings = {"recipe": worker.recipe(), "threads": torch.get_num_threads(), "folder": os.getcwd()}
         connected = self.address is None and ray.is_initialized()
         if not connected:
             self._start(ray)
@@ -94,14 +95,11 @@ class RayEngine:
         """Connect to the cluster, or start one."""
         if self.address is not None:
             _check_reachable(self.address)
+        # Ray would keep back processors for reading; here nothing is read.
+        own = {"num_cpus": self.workers, "include_dashboard": False}
+        cluster = own if self.address is None else {"address": self.address}
         try:
-            if self.address is not None:
-                ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                # Ray would keep back processors for reading; here nothing is read.
-                ray.init(
-                    num_cpus=self.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-                )
+            ray.init(**cluster, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray has an error of its own for each way in which a cluster refuses
             where = f"at {self.address}" if self.address else "in this process"
             said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -158,11 +156,6 @@ def lines_of(answer: str) -> list[Line]:
         raise MDMError(found["error"] if found["kind"] == "ours" else f"a Ray worker failed: {found['error']}")
     lines: list[Line] = found
     return lines
-
-
-def _settings_of(worker: Worker) -> dict[str, Any]:
-    """What an actor needs to decode as this process would. Raises `SpecError` for what cannot be sent."""
-    return {"recipe": worker.recipe(), "threads": torch.get_num_threads(), "folder": os.getcwd()}
 
 
 def _ray() -> Any:

@@ -139,7 +139,7 @@ class Registry:
             raise RegistrationError("it implements no hook; mark a function such as register_planners with @hookimpl")
         count = sum(map(len, self.parts.values()))
         for kind in KINDS:
-            self.call(module, f"register_{kind}", register=partial(self._add_from, distribution, kind))
+            self.call(module, f"register_{kind}", register=partial(self.add, distribution, kind))
         group = click.Group()
         self.call(module, "register_commands", cli=group)
         for name, command in group.commands.items():
@@ -152,10 +152,7 @@ class Registry:
         found = [each for each in getattr(self.manager.hook, hook).get_hookimpls() if each.plugin is module]
         return [each.function(*(given[name] for name in each.argnames)) for each in found]
 
-    def _add_from(self, distribution: str, kind: str, name: str, part: type[Any]) -> None:
-        self.add(kind, name, part, distribution)
-
-    def add(self, kind: str, name: str, part: type[Any], distribution: str) -> None:
+    def add(self, distribution: str, kind: str, name: str, part: type[Any]) -> None:
         """Register a part. Raises `RegistrationError` for a bad name or part, and for a name that is built in."""
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise RegistrationError(f"{name!r} is not a name for a part: use lower-case words joined by hyphens")
@@ -357,5 +354,5 @@ def register(part: type[Any], name: str | None = None, kind: str | None = None) 
     name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", part.__name__).lower()
     claims = registry().parts.get((kind, name), [])
     claims[:] = [claim for claim in claims if claim.distribution != _HERE]
-    registry().add(kind, name, part, _HERE)
+    registry().add(_HERE, kind, name, part)
     return part

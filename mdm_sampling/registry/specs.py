@@ -20,7 +20,7 @@ from ..at_work import at_work, told
 from ..backends.base import BackendFamily
 from ..caches import CacheStrategy
 from ..errors import ContractError, SpecError, nearest
-from ..kinds import LARGEST
+from ..kinds import require_kind
 from ..planners.base import PositionPlanner
 from ..planners.draft_shapes import DraftShape
 from ..processors import Processor
@@ -272,9 +272,6 @@ def _scalar(hint: Any, text: str, where: str) -> Any:
         except ValueError:
             kind = "a whole number" if hint is int else "a number"
             raise SpecError(f"{where} must be {kind}, got {text!r}") from None
-        if number != number:
-            raise SpecError(f"{where} must be a number, got {text!r}")
-        if hint is int and abs(number) > LARGEST:
-            raise SpecError(f"{where} must lie within {-LARGEST} and {LARGEST}, got {text}")
+        require_kind(where, number, hint)
         return number
     raise SpecError(f"{where} cannot be given as text")

@@ -5,12 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..prompts import Prompt
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

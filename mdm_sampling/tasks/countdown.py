@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from ..errors import require
+from ..kinds import check_fields
 from .arithmetic import Problem, is_derivation, random_problem
 from .base import Grade, Item, Task
 from .split import draw_distinct, is_held_out
@@ -45,9 +46,8 @@ class Countdown(Task):
     form: Literal["prompt", "instruct"] = "prompt"
 
     def __post_init__(self) -> None:
-        require(self.numbers in _LENGTHS, f"countdown: numbers must be 3 or 4, got {self.numbers!r}")
+        check_fields(self, "countdown")
         require(1 <= self.largest <= self.limit, "countdown: it takes 1 <= largest <= limit")
-        require(self.form in ("prompt", "instruct"), f"countdown: form must be prompt or instruct, got {self.form!r}")
 
     @property
     def max_new_tokens(self) -> int:

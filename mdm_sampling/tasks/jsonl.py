@@ -10,10 +10,11 @@ from typing import Any, Literal, final
 
 import regex  # type: ignore[import-untyped]
 
+from ..encoding import read_text
 from ..errors import SpecError, require
 from ..fields import parse_json
+from ..kinds import check_fields
 from .base import Grade, Item, Task
-from .files import read_text
 
 # Digits are the ten of ASCII: Python reads other scripts' as well, which no answer is meant to hold.
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
@@ -29,8 +30,6 @@ _MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d
 _SPACED_THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
 _LONGEST_NUMBER = 1000  # characters; Python reads a few thousand digits, at a cost that grows with their square
 SECONDS = 2.0  # that a regular expression may take on an answer
-_MATCHES = ("exact", "number", "regex")
-_READINGS = ("text", "last-line", "last-number", "boxed", "tag")
 
 
 @final
@@ -54,8 +53,7 @@ class JSONLines(Task):
     length: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.match in _MATCHES, f"jsonl: match must be one of {', '.join(_MATCHES)}, got {self.match!r}")
-        require(self.read in _READINGS, f"jsonl: read must be one of {', '.join(_READINGS)}, got {self.read!r}")
+        check_fields(self, "jsonl")
         require(self.length is None or self.length >= 1, f"jsonl: length must be at least 1, got {self.length}")
 
     @property
@@ -64,7 +62,7 @@ class JSONLines(Task):
 
     def items(self, count: int | None, seed: int) -> Sequence[Item]:
         """The file's first `count` questions, whatever the seed."""
-        lines = read_text(self.file, "jsonl").split("\n")
+        lines = read_text(self.file, "jsonl: ").split("\n")
         items = [self._item(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         if not items:
             raise SpecError(f"jsonl: {self.file} holds no question")

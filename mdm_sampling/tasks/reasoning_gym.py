@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, final
 
 from ..errors import SpecError, require
+from ..kinds import check_fields
 from .base import Grade, Item, Task
 from .split import check_count
 
@@ -28,6 +29,7 @@ class ReasoningGym(Task):
     length: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self, "reasoning-gym")
         require(self.length is None or self.length >= 1, f"reasoning-gym: length must be at least 1, got {self.length}")
         _package()
 

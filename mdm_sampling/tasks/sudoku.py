@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, final
 
+from ..encoding import read_text
 from ..errors import SpecError, require
+from ..kinds import check_fields
 from .base import Grade, Item, Task
-from .files import read_text
 from .grids import BOXES, Cells, as_text, dig, is_solution, is_unique, random_grid, size_of
 from .split import draw_distinct, is_held_out
 
@@ -50,11 +51,7 @@ class Sudoku(Task):
     file: str | None = None
 
     def __post_init__(self) -> None:
-        require(self.size in BOXES, f"sudoku: size must be 4, 6 or 9, got {self.size!r}")
-        require(
-            self.form in ("infill", "prompt", "instruct"),
-            f"sudoku: form must be infill, prompt or instruct, got {self.form!r}",
-        )
+        check_fields(self, "sudoku")
         if self.file is not None:
             require(self.holes is None, "sudoku: holes would be ignored: the puzzles come from a file")
         else:
@@ -124,7 +121,7 @@ class Sudoku(Task):
 
     def _from_file(self) -> list[Cells]:
         assert self.file is not None
-        rows = csv.DictReader(read_text(self.file, "sudoku").split("\n"))
+        rows = csv.DictReader(read_text(self.file, "sudoku: ").split("\n"))
         try:
             if not {"Puzzle", "Solution"} <= set(rows.fieldnames or ()):
                 raise SpecError(f"sudoku: {self.file} needs the columns Puzzle and Solution, has {rows.fieldnames}")

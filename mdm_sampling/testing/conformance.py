@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from ..at_work import printed_apart
 from . import backend, cache, draft_shape, planner, processor, schedule, task, token_sampler
 from .rules import ConformanceError, Rule, check_rule
 from .rules import breach as broken
@@ -58,7 +59,8 @@ def outcomes(
     for rule in RULES[kind]:
         began, breach = perf_counter(), None
         try:
-            with limited(seconds, lambda taken, title=rule.title: tell(f"{title}: {taken}")):  # type: ignore[misc]
+            told = limited(seconds, lambda taken, title=rule.title: tell(f"{title}: {taken}"))  # type: ignore[misc]
+            with printed_apart(), told:
                 check_rule(rule, part, examples)
         except ConformanceError as error:
             breach = str(error)
@@ -69,4 +71,5 @@ def outcomes(
 
 def notes(kind: str, part: Any) -> list[str]:
     """What a part does in vain, in sentences. No rule forbids it."""
-    return planner.notes(part) if kind == "planners" else []
+    with printed_apart():
+        return planner.notes(part) if kind == "planners" else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import inf
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ..caches import NoCache
+from ..contract import shown_tensors
 from ..planners.base import Needs, PositionPlanner, Step
 from ..prediction import Prediction
 from ..records import Candidates, Plan
@@ -61,30 +62,7 @@ class _Probe(PositionPlanner):
 
 def tensors_of(step: Step) -> dict[str, Tensor]:
     """Every tensor that a planner is shown."""
-    statistics = step.prediction.statistics
-    tensors = {
-        "step.masked": step.masked,
-        "step.fixed": step.fixed,
-        "step.quota": step.quota,
-        "step.taken": step.taken,
-        "step.steps": step.steps,
-        "step.valid": step.valid,
-        "step.block_tokens": step.block_tokens,
-        "step.reopenable": step.reopenable,
-        "step.filled.at": step.filled.at,
-        "step.filled.confidence": step.filled.confidence,
-        "step.proposal.tokens": step.proposal.tokens,
-        "step.proposal.confidence": step.proposal.confidence,
-        "step.prediction.hidden": step.prediction.hidden,
-        "step.prediction.masked": step.prediction.masked,
-        "step.prediction.context": step.prediction.context,
-        "step.prediction.statistics.token": statistics.token,
-        "step.prediction.statistics.confidence": statistics.confidence,
-        "step.prediction.statistics.second": statistics.second,
-        "step.prediction.statistics.entropy": statistics.entropy,
-    }
-    tensors |= {f"step.memory[{name!r}]": tensor for name, tensor in step.memory.items()}
-    return tensors | {f"step.history[{i}].hidden": past.hidden for i, past in enumerate(step.history)}
+    return {f"step.{name}": tensor for name, tensor in shown_tensors(step)}
 
 
 def _probed(planner: PositionPlanner, case: Case) -> Case:
@@ -209,27 +187,15 @@ def true_entropies(tokens: list[int]) -> list[float]:
     return entropies
 
 
-class _Watched(tuple[Prediction, ...]):
-    """The empty history of a step; notes when somebody looks at it."""
+class _Watched(Sequence[Prediction]):
+    """The empty history of a step; notes when somebody looks at it, which always asks for its length or an item."""
 
-    def __new__(cls, looks: list[str]) -> _Watched:
-        made = super().__new__(cls)
-        made.looks = looks
-        return made
-
-    looks: list[str]
+    def __init__(self, looks: list[str]) -> None:
+        self.looks = looks
 
     def __len__(self) -> int:
-        self.looks.append("len")
+        self.looks.append("length")
         return 0
-
-    def __bool__(self) -> bool:
-        self.looks.append("bool")
-        return False
-
-    def __iter__(self) -> Iterator[Prediction]:
-        self.looks.append("iter")
-        return iter(())
 
     def __getitem__(self, key: Any) -> Any:
         self.looks.append("item")
@@ -248,7 +214,8 @@ class _Watching(PositionPlanner):
         return self.planner.needs
 
     def plan(self, step: Step) -> Plan:
-        return self.planner.plan(step if self.needs.history else replace(step, history=_Watched(self.looks)))
+        history: Any = step.history if self.needs.history else _Watched(self.looks)
+        return self.planner.plan(replace(step, history=history))
 
 
 def notes(planner: PositionPlanner) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
 
+from .. import contract
 from ..processors import Processor
 from .cases import Case, cases
 from .guards import guarded
@@ -50,12 +50,9 @@ def check_logits(processor: Processor, examples: int) -> None:
         with blamed(processor, "a function of tokens [r t] and logits [r v]", case):
             process = processor.build(backend)
             with guarded(processor, {"the canvas tokens": context}, "nowhere: logits are processed the same", case):
-                found = process(context, logits.clone())
+                found = contract.check_logits(processor, process(context, logits.clone()), logits)
                 again = process(context, logits.clone())
                 alone = [process(context[i : i + 1], logits[i : i + 1].clone()) for i in range(len(context))]
-        good = isinstance(found, Tensor) and found.shape == logits.shape and found.is_floating_point()
-        got = f"{list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        expect(good, processor, f"logits of shape {list(logits.shape)}", got, case)
         expect(torch.equal(found, again), processor, "the same logits when asked again", "others", case)
         same = torch.equal(found, torch.cat(alone))
         expect(same, processor, "logits of a row that depend on that row alone", "others in a batch", case)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
 
+from ..contract import check_quota
 from ..schedules import Schedule
 from .cases import Case, cases, decode
 from .guards import guarded
@@ -23,7 +23,7 @@ def check_schedule(schedule: Schedule, examples: int = EXAMPLES) -> None:
 _rows = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60), st.integers(1, 50)), min_size=1, max_size=4)
 
 
-def check_quota(schedule: Schedule, examples: int) -> None:
+def _check_quotas(schedule: Schedule, examples: int) -> None:
     """A whole number for each row, which depends on that row alone; nothing changed that was given."""
 
     def check(case: list[tuple[int, int, int]]) -> None:
@@ -33,12 +33,9 @@ def check_quota(schedule: Schedule, examples: int) -> None:
             blamed(schedule, "int64 [b]", case),
             guarded(schedule, shown, "nowhere: a schedule is not a place for it", case),
         ):
-            quota = schedule.quota(masked, taken, steps)
+            quota = check_quota(schedule, schedule.quota(masked, taken, steps), masked)
             again = schedule.quota(masked, taken, steps)
             alone = [schedule.quota(*(each[i : i + 1] for each in given)) for i in range(len(case))]
-        good = isinstance(quota, Tensor) and quota.shape == masked.shape and quota.dtype == torch.int64
-        got = f"{list(quota.shape)} and {quota.dtype}" if isinstance(quota, Tensor) else type(quota).__name__
-        expect(good, schedule, f"int64 of shape {list(masked.shape)}", got, case)
         expect(torch.equal(quota, again), schedule, "the same quota when asked again", f"{quota}, then {again}", case)
         same = torch.equal(quota, torch.cat(alone))
         expect(same, schedule, "a row's quota depends on that row alone", f"{quota}, alone {alone}", case)
@@ -58,7 +55,7 @@ def _check_runs(schedule: Schedule, examples: int) -> None:
 
 RULES = (
     VALUE,
-    Rule("asks each row for a whole number of positions that depends on that row alone", check_quota),
+    Rule("asks each row for a whole number of positions that depends on that row alone", _check_quotas),
     Rule("lets every run come to its end", _check_runs),
     same_alone("schedule"),
 )

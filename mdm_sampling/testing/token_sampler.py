@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
+from ..contract import check_proposal
 from ..prediction import Prediction
 from ..randomness import RowNoise
 from ..records import Proposal
@@ -41,17 +41,13 @@ class _Probe(TokenSampler):
         }
         with guarded(self.sampler, shown, _NOISE, self.case):
             proposal = self.sampler.propose(prediction, noise, count)
+        check_proposal(self.sampler, proposal, (count, *prediction.masked.shape))
         for expected, got, holds in self._findings(prediction, proposal, count):
             expect(holds, self.sampler, expected, got, self.case)
         return proposal
 
     def _findings(self, prediction: Prediction, proposal: Proposal, count: int) -> Iterator[tuple[str, str, bool]]:
-        yield "a Proposal", type(proposal).__name__, isinstance(proposal, Proposal)
-        shape = (count, *prediction.masked.shape)
         tokens, confidence = proposal.tokens, proposal.confidence
-        yield f"tokens of shape {list(shape)} and int64", f"{_kind(tokens)}", _is(tokens, shape, torch.int64)
-        is_float = isinstance(confidence, Tensor) and confidence.is_floating_point()
-        yield f"confidence of shape {list(shape)}, floating", _kind(confidence), is_float and confidence.shape == shape
         mask = MODELS[self.case.model]().mask_id
         drawn = tokens[:, prediction.masked]
         real = bool(((drawn >= 0) & (drawn < prediction.head.vocab_size) & (drawn != mask)).all())
@@ -66,14 +62,6 @@ class _Probe(TokenSampler):
 
     def __repr__(self) -> str:
         return repr(self.sampler)
-
-
-def _kind(value: object) -> str:
-    return f"{list(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _is(value: object, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
-    return isinstance(value, Tensor) and value.shape == shape and value.dtype == dtype
 
 
 def _check_contract(sampler: TokenSampler, examples: int) -> None:

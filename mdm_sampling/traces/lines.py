@@ -14,7 +14,7 @@ from math import isnan
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ..encoding import text_of
+from ..encoding import read_text
 from ..errors import SpecError, require
 from ..fields import Fields, is_number, parse_json
 from .film import Film, Frame, Move
@@ -116,13 +116,7 @@ def read_trace(file: str | Path) -> list[Film]:
     Raises `SpecError`, with the line and the field, for a file that is not a trace, or one of an older version.
     """
     reader = _Reader()
-    try:
-        lines = text_of(Path(file).read_bytes()).split("\n")
-    except OSError as error:
-        raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise SpecError(f"{file} is not a trace: {error}") from error
-    for number, text in enumerate(lines[:-1], 1):
+    for number, text in enumerate(read_text(file).split("\n")[:-1], 1):
         try:
             line = parse_json(text)
         except ValueError as error:

@@ -1,10 +1,9 @@
-"""What all pictures share: viridis for the order of filling, ink that reads on it, visible texts, styles of curves."""
+"""What all pictures share: viridis for the order of filling, ink that reads on it, visible texts, looks of curves."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -120,12 +119,24 @@ def counted(many: float, one: str) -> str:
 
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#9467BD", "#999933")
-MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
+_MARKERS = ("o", "s", "^", "D", "P", "v", "X", "<", "h")
 """Colours of Okabe and Ito, which people with any kind of colour vision tell apart. Purple stands for their black,
 which is lost on a dark page. Curves differ in marker as well."""
 
+_DASHES = ("-", "--", ":")
+Look = dict[str, str]
+"""How a curve is drawn, as matplotlib takes it."""
 
-def styles(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each name; the pairs repeat after 72."""
-    pairs = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    return dict(zip(names, pairs, strict=False))
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """How the curve of each name looks, as matplotlib takes it; no two among 72 are alike.
+
+    Curves differ in colour and marker, and after the last colour in dashes and hollow markers.
+    """
+    found = {}
+    for i, name in enumerate(names):
+        turn, colour = i // len(COLOURS), COLOURS[i % len(COLOURS)]
+        filling = "white" if turn % 2 else colour
+        how = {"marker": _MARKERS[i % len(_MARKERS)], "linestyle": _DASHES[turn % len(_DASHES)]}
+        found[name] = {"color": colour, "markerfacecolor": filling, **how}
+    return found

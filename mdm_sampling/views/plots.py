@@ -14,7 +14,7 @@ from unicodedata import east_asian_width
 
 from ..errors import SpecError, require
 from ..history import RowHistory, Weighed
-from .drawing import GREY, Colour, ink, last_step, styles
+from .drawing import GREY, Colour, ink, last_step, looks
 
 try:
     import matplotlib
@@ -94,7 +94,8 @@ def plot_order(
     rows = _rows(histories, row)
     orders = {i: histories[i].order for i in rows}
     lengths = [len(order) for order in orders.values()]
-    scale = _scale([histories[i] for i in rows])
+    last = last_step([histories[i] for i in rows])
+    scale = ScalarMappable(Normalize(1, max(last, 1) + 1), matplotlib.colormaps["viridis"])
     if max(lengths) > MOST_POSITIONS or sum(lengths) > _MOST_CELLS:
         return _order_map(orders, scale, ax)
     return _order_cells(orders, token_texts, scale, ax)
@@ -114,14 +115,14 @@ def plot_entropy(
     """
     series = _series(histories, row)
     panels = _panels(ax, 4.2, (3, 2))
-    for name, (colour, marker) in styles(list(series)).items():
+    for name, look in looks(list(series)).items():
         lines = series[name]
         for axes, values in zip(panels, ([list(accumulate(line)) for line in lines], lines), strict=False):
             for line in values if len(values) > 1 else []:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.4)
+                axes.plot(range(1, len(line) + 1), line, color=look["color"], linewidth=0.7, alpha=0.4)
             means = _mean(values, after=axes is panels[0])
-            (mean,) = axes.plot(range(1, len(means) + 1), means, color=colour, linewidth=1.5, label=name)
-            mean.set(marker=marker, markersize=4, markevery=max(1, max(map(len, values)) // 20))
+            (mean,) = axes.plot(range(1, len(means) + 1), means, linewidth=1.5, label=name)
+            mean.set(**look, markersize=4, markevery=max(1, max(map(len, values)) // 20))
     return _finished(panels, ("cumulative entropy (nats)", "entropy a step (nats)"))
 
 
@@ -252,11 +253,6 @@ def _order_map(orders: Mapping[int, Sequence[int]], scale: ScalarMappable, ax: A
     axes.tick_params(labelsize=8)
     _colourbar(axes.figure.colorbar(scale, ax=axes))
     return cast("Figure", axes.figure)
-
-
-def _scale(histories: _Histories) -> ScalarMappable:
-    """The colours of the steps, the same for all rows that are drawn."""
-    return ScalarMappable(Normalize(1, max(last_step(histories), 1) + 1), matplotlib.colormaps["viridis"])
 
 
 def _colour(scale: Any, step: int) -> Colour:

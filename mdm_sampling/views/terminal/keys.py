@@ -6,7 +6,14 @@ import os
 import re
 import sys
 import time
+from select import select
 from typing import Any
+
+try:
+    import termios
+    import tty
+except ImportError:  # a system without them
+    termios = None  # type: ignore[assignment]
 
 _NAMES = {
     " ": "pause",
@@ -38,20 +45,18 @@ class Keys:
     """
 
     def __init__(self) -> None:
-        self.available = _termios() is not None and sys.stdin is not None and sys.stdin.isatty()
+        self.available = termios is not None and sys.stdin is not None and sys.stdin.isatty()
         self.saved: Any = None
         self.pressed = ""  # and not taken yet: keys that are held come several at once
 
     def __enter__(self) -> Keys:
         if self.available:
-            termios, tty = _termios()
             self.saved = termios.tcgetattr(sys.stdin)
             tty.setcbreak(sys.stdin)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.saved is not None:
-            termios, _ = _termios()
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self.saved)
             self.saved = None
 
@@ -60,8 +65,6 @@ class Keys:
         if self.saved is None:
             time.sleep(seconds)
             return None
-        from select import select
-
         name = self._next()
         if name is None and select([sys.stdin], [], [], seconds)[0]:
             try:
@@ -83,13 +86,3 @@ class Keys:
             if name is not None:
                 return name
         return None
-
-
-def _termios() -> Any:
-    """The modules termios and tty, or None on a system without them."""
-    try:
-        import termios
-        import tty
-    except ImportError:
-        return None
-    return termios, tty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -49,32 +50,23 @@ class Screen:
         self.row = 0
         self.lanes: Sequence[Lane] = ()
         self.live: Live | None = None
+        self.entered = ExitStack()
 
     def __enter__(self) -> Screen:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
-            self.keys.__enter__()
-            try:
-                self.live.start()
-            except BaseException:
-                self.keys.__exit__()
-                raise
+            with ExitStack() as stack:
+                stack.enter_context(self.keys)
+                stack.enter_context(self.live)
+                stack.callback(self._leave)
+                self.entered = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.live is None:
-            return
-        try:
-            self._leave()
-        finally:
-            try:
-                self.live.stop()
-            finally:
-                self.keys.__exit__(*error)
+        self.entered.close()
 
     def _leave(self) -> None:
         """The last picture stays on the terminal: it shows the latest step, and names no keys, for none is read."""
-        assert self.live is not None
         if self.lanes:
             self.back, self.closed, self.paused = 0, True, False
             self._draw(self.lanes)
@@ -165,9 +157,8 @@ class Screen:
             state = "all steps taken" if self.ended else "paused"
             parts = [state if not self.back else f"{state}, {counted(self.back, 'step')} back"]
         if self.closed:
-            return Text(
-                "stopped watching" if any(_is_open(lane.film) for lane in lanes) else "all steps taken", style="dim"
-            )
+            is_open = any(lane.film.mask_id in lane.film.canvas for lane in lanes)
+            return Text("stopped watching" if is_open else "all steps taken", style="dim")
         if self.keys.available:
             keys = _KEYS_AT_THE_END if self.ended else _KEYS
             parts.append(keys + (" · ↑↓ row" if len(lanes) > 1 and not self.together else ""))
@@ -209,10 +200,6 @@ class Watcher:
             lane.seconds += took
         self.screen.step(self.lanes if self.screen.live else taking_part)
         self.began = time.monotonic()
-
-
-def _is_open(film: Film) -> bool:
-    return film.mask_id in film.canvas
 
 
 def _plain_line(lane: Lane) -> str:
