@@ -9,7 +9,7 @@ import torch
 import transformers.core_model_loading
 from click.testing import CliRunner
 from naive import NaiveLLaDA
-from naive_families import MASK, PLANS, VOCAB, NaiveDecoder, Plan, save_mmada
+from naive_families import MASK, PLANS, VOCAB, NaiveBert, NaiveDecoder, Plan, save_mmada
 
 import mdm_sampling as mdm
 from mdm_sampling.canvas import Canvas, Span
@@ -282,3 +282,33 @@ def test_the_command_line_takes_it(family: str, tmp_path: Path) -> None:
     assert ran.exit_code == 0, ran.output
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert {line["text"] for line in lines} == {row["text"] for row in rows}
+
+
+@pytest.mark.parametrize("old_names", [False, True])
+@pytest.mark.parametrize("cache", CACHES, ids=mdm.describe)
+def test_bert_predicts_what_its_definition_says(old_names: bool, cache: mdm.CacheStrategy, tmp_path: Path) -> None:
+    naive = NaiveBert()
+    backend = mdm.load_backend(naive.save(tmp_path, old_names))
+    assert isinstance(backend, mdm.TransformerBackend)
+    sampler = mdm.Sampler(backend, planner=mdm.InfoGain(candidates=3), cache=cache, block_size=4, steps=20)
+    canvas = sampler.canvas([([2, 7, 8], [4] * 7), ([2], [9, 4, 4, 3])])
+    with torch.no_grad():
+        logits = backend.head(backend.trunk(canvas, Span(0, canvas.length), None))
+    for i in range(canvas.batch):
+        expected = naive.predict(torch.tensor(canvas.row(i)))
+        torch.testing.assert_close(logits[i][canvas.valid[i]], expected, atol=1e-5, rtol=1e-5)
+    check_backend(backend, examples=2)
+
+
+def test_bert_fills_a_text_between_its_own_tokens(tmp_path: Path) -> None:
+    """[CLS] before, [SEP] behind, neither in the text; other heads are left out, other layouts refused."""
+    sampler = mdm.load(NaiveBert().save(tmp_path), steps=8).replace(planner="confidence")
+    result = sampler.infill("a [MASK:2] b")
+    assert [result.sequences[0][0], result.sequences[0][-1]] == [2, 3]
+    assert len(result.sequences[0]) == 6
+    assert "[" not in result.texts[0]
+    filled = CliRunner().invoke(main, ["infill", "--model", str(tmp_path), "a [MASK] b"])
+    assert filled.exit_code == 0, filled.output
+    NaiveBert().save(tmp_path, position_embedding_type="relative_key")
+    with pytest.raises(mdm.ModelError, match="position_embedding_type='relative_key'"):
+        mdm.load_backend(tmp_path)

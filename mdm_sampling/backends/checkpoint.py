@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +18,6 @@ from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
 from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
-
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def _dtype_of(name: str, config: Mapping[str, Any], stored: Mapping[str, StoredWeight]) -> torch.dtype:
@@ -39,14 +39,30 @@ def _dtype_of(name: str, config: Mapping[str, Any], stored: Mapping[str, StoredW
     return dtype
 
 
+@dataclass(frozen=True)
+class StoredLayout:
+    """How the weights of a class are stored.
+
+    Attributes:
+        renamed: regular expressions of published weight names -> the class's names.
+        shapes: the shapes of the class's weights -> those of the weights that are stored.
+        left_out: regular expressions of stored weights that are not read.
+        tied: weights that may be missing if the head is tied, each with the one that it then is.
+    """
+
+    renamed: dict[str, str]
+    shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]]
+    left_out: tuple[str, ...]
+    tied: dict[str, str]
+
+
 def load_strictly(
     model_class: Any,
     source: str,
     native: Any,
     config: Mapping[str, Any],
     options: LoadOptions,
-    renamed: dict[str, str],
-    stored_shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]],
+    layout: StoredLayout,
 ) -> Any:
     """`model_class.from_pretrained` that refuses missing, extra, wrongly shaped and other wrong weights, each by name.
 
@@ -56,19 +72,17 @@ def load_strictly(
     Args:
         native: the translated config.
         config: the checkpoint's own config.json.
-        renamed: regular expressions of published weight names -> the class's names.
-        stored_shapes: the shapes of the class's weights -> those of the weights that are stored.
     """
     if options.device is not None:
         check_device(options.device)
     check_device_map(options.device_map)
-    stored = stored_weights(source, options.revision, renamed)
+    stored = stored_weights(source, options.revision, layout.renamed)
     if not stored:
         refuse_adapter(source, options.revision)
     dtype = _dtype_of(options.dtype, config, stored)
     quantization = options.quantization_config or config.get("quantization_config")
     if stored and not config.get("quantization_config"):
-        _refuse_misfits(model_class, native, stored, source, stored_shapes)
+        _refuse_misfits(model_class, native, stored, source, layout)
     device, device_map = options.device, options.device_map
     if device is None and device_map is None and options.tp_plan is None and not quantization:
         device = choose_device(size_in_bytes(stored, dtype))
@@ -78,7 +92,7 @@ def load_strictly(
         model, info = model_class.from_pretrained(
             source,
             config=native,
-            key_mapping=renamed or None,
+            key_mapping=layout.renamed or None,
             dtype=dtype,
             device_map=device_map,
             distributed_config=None if options.tp_plan is None else distributed_config(options.tp_plan),
@@ -92,7 +106,8 @@ def load_strictly(
         raise ModelError(
             f"{source}: a file of weights is damaged or incomplete, copy or download it again ({first_sentence(error)})"
         ) from error
-    _refuse_bad_weights(source, info["mismatched_keys"], info["missing_keys"], info["unexpected_keys"])
+    extra = [name for name in info["unexpected_keys"] if not any(re.search(each, name) for each in layout.left_out)]
+    _refuse_bad_weights(source, info["mismatched_keys"], info["missing_keys"], extra)
     model = model.to(device) if device is not None and not device_map else model
     if not quantization:
         _refuse_infinite_weights(model, source)
@@ -102,11 +117,7 @@ def load_strictly(
 
 
 def _refuse_misfits(
-    model_class: Any,
-    native: Any,
-    stored: Mapping[str, StoredWeight],
-    source: str,
-    stored_shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]],
+    model_class: Any, native: Any, stored: Mapping[str, StoredWeight], source: str, layout: StoredLayout
 ) -> None:
     """Raise `ModelError` where the stored weights are not those of the model, by their names, shapes and kinds."""
     if native.num_hidden_layers > len(stored):
@@ -121,22 +132,24 @@ def _refuse_misfits(
         raise ModelError(
             f"{source}: config.json describes weights that no memory can hold ({first_sentence(error)})"
         ) from error
-    shapes = stored_shapes(weights)
+    shapes = layout.shapes(weights)
     base = f"{model_class.base_model_prefix}."
     found = {
         name if name in shapes or base + name not in shapes else base + name: each for name, each in stored.items()
     }
-    needed = set(shapes) - ({HEAD} if native.tie_word_embeddings else set())
+    tied = layout.tied if native.tie_word_embeddings else {}
+    needed = set(shapes) - set(tied)
     both = shapes.keys() & found.keys()
     misfits = [(name, found[name].shape, shapes[name]) for name in both if found[name].shape != shapes[name]]
     _refuse_bad_weights(source, misfits, needed - set(found), ())
     kinds = sorted(f"{name} is {found[name].kind}" for name in both if found[name].kind not in FLOATS)
     _refuse(source, "weights that are not floating-point numbers", kinds)
-    if native.tie_word_embeddings and HEAD in found and not torch.equal(found[HEAD].read(), found[EMBEDDING].read()):
-        raise ModelError(
-            f"{source}: config.json says that the head is the embedding (tied weights), but a head is stored that "
-            "differs from it"
-        )
+    for name, other in tied.items():
+        if name in found and not torch.equal(found[name].read(), found[other].read()):
+            raise ModelError(
+                f"{source}: config.json says that the head is the embedding (tied weights), but a head is stored that "
+                "differs from it"
+            )
 
 
 def _refuse_infinite_weights(model: Any, source: str) -> None:

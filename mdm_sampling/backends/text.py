@@ -30,12 +30,14 @@ class TextCodec:
         tokenizer: a transformers tokenizer.
         mask_id: id of the mask token.
         eos_ids: ids that end a text.
+        closing: text of the token that stands behind each text with masks; None if there is none.
         hint: what to add to the error of a text that the tokenizer does not know.
     """
 
     tokenizer: Any
     mask_id: int
     eos_ids: tuple[int, ...]
+    closing: str | None = None
     hint: str = ""
 
     @property
@@ -118,7 +120,7 @@ class TextCodec:
             else:
                 body += self._following(part) if body else self.ids(part, special=False)
         before, after = ([], []) if self._is_opened(body) else self._around()
-        return before + after, body
+        return before + after, body + self._closing_ids
 
     def decode(self, ids: Sequence[int], until_eos: bool = True, given: Collection[int] = ()) -> str:
         """Text of token ids without special tokens, by default up to the first end token. Masks show as `_`.
@@ -126,6 +128,8 @@ class TextCodec:
         Args:
             given: the positions in `ids` of tokens that were not generated: their special tokens stay in the text.
         """
+        closing = self._closing_ids
+        ids = ids[: -len(closing)] if closing and [*ids[-len(closing) :]] == closing else ids
         if until_eos:
             ends = [i for i, token in enumerate(ids) if token in self.eos_ids]
             ids = ids[: ends[0]] if ends else ids
@@ -142,6 +146,11 @@ class TextCodec:
             pieces.append("_" if token is not None else "")
             run = []
         return "".join(pieces)
+
+    @property
+    def _closing_ids(self) -> list[int]:
+        """What closes a text with masks."""
+        return [] if self.closing is None else [self.tokenizer.convert_tokens_to_ids(self.closing)]
 
     def token_text(self, token: int) -> str:
         """One token as text, special tokens included."""

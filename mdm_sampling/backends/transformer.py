@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -38,6 +39,8 @@ class TransformerBackend(ModelBackend):
         eos_ids: ids that end a text.
         tokenizer: a transformers tokenizer, or None.
         source: where the model came from, or None.
+        closing: text of the token that stands behind each text with masks; None if there is none.
+        head: turns hidden states [r d] into logits [r v]; None for the model's output embedding.
         text_size: the first id that is not text, such as an image's; it and those above are never predicted. None: all
             ids are text.
         shares_slots: whether the candidates of a lookahead share their row's slots; if not, each gets a copy, one
@@ -55,10 +58,12 @@ class TransformerBackend(ModelBackend):
         eos_ids: tuple[int, ...] = (),
         tokenizer: Any = None,
         source: ModelSource | None = None,
+        closing: str | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
         text_size: int | None = None,
         shares_slots: bool | None = None,
     ) -> None:
-        _check_model(model)
+        _check_model(model, has_own_head=head is not None)
         if look_back not in (0, 1):
             raise ModelError(f"look_back must be 0 or 1, got {look_back!r:.60}")
         self.vocab_size = int(model.get_output_embeddings().weight.shape[0])
@@ -76,7 +81,8 @@ class TransformerBackend(ModelBackend):
         # Weights that are offloaded lie on `meta`; canvases go to the first that are not.
         self.device = next(p.device for p in model.parameters() if p.device.type != "meta")
         self.unused_ids = ids_without_token(tokenizer, self.vocab_size, eos_ids, text_size)
-        self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids)
+        self.codec = None if tokenizer is None else TextCodec(tokenizer, mask_id, eos_ids, closing=closing)
+        self._head = head
         self.source = source
         self.shares_slots = not self.is_flash if shares_slots is None else shares_slots
         if self.shares_slots:
@@ -116,18 +122,18 @@ class TransformerBackend(ModelBackend):
         return None if visible is None else bias_of(visible, self.model.dtype)
 
     def head(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        logits: Tensor = (self._head or self.model.get_output_embeddings())(hidden)
         return logits
 
     @property
     def head_matrix(self) -> Tensor | None:
         """The head's weights where it is an ordinary layer on a CPU; a GPU is faster with one large product."""
-        head = self.model.get_output_embeddings()
+        head: Any = self._head or self.model.get_output_embeddings()
         # A quantised layer is of another class, one that was offloaded has a hook of accelerate's, and one that
         # is split over processes does not have its weights in a plain tensor.
         ordinary = type(head) is torch.nn.Linear and head.bias is None and not hasattr(head, "_hf_hook")
-        weight = head.weight.detach()
-        return weight if ordinary and type(weight) is Tensor and weight.device.type == "cpu" else None
+        weight = head.weight.detach() if ordinary else None
+        return weight if type(weight) is Tensor and weight.device.type == "cpu" else None
 
     def allocate(self) -> Slots:
         return TransformerSlots()
@@ -176,13 +182,13 @@ def _blocks(given: AttentionBlocks | int | None) -> AttentionBlocks | None:
     return given if given is None or isinstance(given, AttentionBlocks) else AttentionBlocks(given)
 
 
-def _check_model(model: Any) -> None:
+def _check_model(model: Any, has_own_head: bool) -> None:
     """Raise `ModelError` for what is not a transformers model with bidirectional attention and a head of one layer."""
     name = type(model).__name__
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"a TransformerBackend takes a causal-LM class of transformers, got {name}; see mdm.wrap")
     head = model.get_output_embeddings()
-    if head is None or not any(child is head for child in model.children()):
+    if head is None or (not has_own_head and not any(child is head for child in model.children())):
         raise ModelError(
             f"a TransformerBackend takes a causal-LM class of transformers, whose head is one layer on top of its "
             f"decoder, and {name} is none; mdm.wrap takes any model"

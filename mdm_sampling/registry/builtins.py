@@ -3,6 +3,7 @@
 from ..backends.embedded import Embedded
 from ..backends.families.a2d import A2D
 from ..backends.families.adapted import DiffuLLaMA, OpenDCoder
+from ..backends.families.bert import BERT
 from ..backends.families.dream import Dream
 from ..backends.families.dream_reasoner import DreamReasoner
 from ..backends.families.fast_dllm import FastDLLM
@@ -50,6 +51,7 @@ def register_backends(register: Register) -> None:
     register("illada", ILLaDA)
     register("stable-diffcoder", StableDiffCoder)
     register("rnd1", RND1)
+    register("bert", BERT)
     register("open-dcoder", OpenDCoder)
     register("diffullama", DiffuLLaMA)
 

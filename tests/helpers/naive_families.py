@@ -405,3 +405,90 @@ def save_mmada(model: NaiveLLaDA, folder: Path, text_size: int) -> Path:
         codebook_size=4,
         num_vq_tokens=16,
     )
+
+
+class NaiveBert:
+    """BERT's masked language model over a dict of weights with published names, written from its definition."""
+
+    def __init__(self, seed: int = 1) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.weights: dict[str, Tensor] = {}
+        for name, shape in self._shapes().items():
+            offset = 1.0 if "LayerNorm.weight" in name else 0.0
+            self.weights[name] = torch.randn(shape, generator=generator) * 0.2 + offset
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        at = "bert.embeddings."
+        shapes: dict[str, tuple[int, ...]] = {
+            at + "word_embeddings.weight": (VOCAB, WIDTH),
+            at + "position_embeddings.weight": (128, WIDTH),
+            at + "token_type_embeddings.weight": (2, WIDTH),
+            "cls.predictions.bias": (VOCAB,),
+            "cls.predictions.transform.dense.weight": (WIDTH, WIDTH),
+            "cls.predictions.transform.dense.bias": (WIDTH,),
+        }
+        norms = [at, "cls.predictions.transform."]
+        for layer in range(2):
+            at = f"bert.encoder.layer.{layer}."
+            sizes = {f"attention.self.{name}": (WIDTH, WIDTH) for name in ("query", "key", "value")}
+            sizes |= {"attention.output.dense": (WIDTH, WIDTH), "intermediate.dense": (INNER, WIDTH)}
+            for name, size in (sizes | {"output.dense": (WIDTH, INNER)}).items():
+                shapes |= {f"{at}{name}.weight": size, f"{at}{name}.bias": size[:1]}
+            norms += [at + "attention.output.", at + "output."]
+        return shapes | {f"{norm}LayerNorm.{part}": (WIDTH,) for norm in norms for part in ("weight", "bias")}
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return x @ self.weights[name + ".weight"].T + self.weights[name + ".bias"]
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt()
+        return scaled * self.weights[name + "LayerNorm.weight"] + self.weights[name + "LayerNorm.bias"]
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        """Logits of one sequence, [t] -> [t v]."""
+        w, at, wide = self.weights, "bert.embeddings.", WIDTH // HEADS
+        x = w[at + "word_embeddings.weight"][tokens] + w[at + "token_type_embeddings.weight"][0]
+        x = self._norm(x + w[at + "position_embeddings.weight"][: len(tokens)], at)
+        for layer in range(2):
+            at = f"bert.encoder.layer.{layer}."
+            q, k, v = (self._linear(x, f"{at}attention.self.{name}") for name in ("query", "key", "value"))
+            heads = []
+            for i in range(HEADS):
+                mine = slice(i * wide, i * wide + wide)
+                heads.append((q[:, mine] @ k[:, mine].T / wide**0.5).softmax(-1) @ v[:, mine])
+            x = self._norm(
+                x + self._linear(torch.cat(heads, -1), at + "attention.output.dense"), at + "attention.output."
+            )
+            inner = torch.nn.functional.gelu(self._linear(x, at + "intermediate.dense"))
+            x = self._norm(x + self._linear(inner, at + "output.dense"), at + "output.")
+        x = torch.nn.functional.gelu(self._linear(x, "cls.predictions.transform.dense"))
+        x = self._norm(x, "cls.predictions.transform.")
+        return x @ w["bert.embeddings.word_embeddings.weight"].T + w["cls.predictions.bias"]
+
+    def save(self, folder: Path, old_names: bool = False, **changes: object) -> Path:
+        """Write a folder in BERT's published format, with a pooler, which nobody reads; old ones say gamma and beta."""
+        config = {
+            "model_type": "bert",
+            "architectures": ["BertForMaskedLM"],
+            "vocab_size": VOCAB,
+            "hidden_size": WIDTH,
+            "intermediate_size": INNER,
+            "num_hidden_layers": 2,
+            "num_attention_heads": HEADS,
+            "max_position_embeddings": 128,
+            "type_vocab_size": 2,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-12,
+            "pad_token_id": 0,
+        }
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+        (folder / "vocab.txt").write_text("\n".join(words + [f"word{i}" for i in range(VOCAB - len(words))]))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": True, "mask_token": "[MASK]"}))
+        stored = self.weights | {"bert.pooler.dense.weight": torch.zeros(WIDTH, WIDTH)}
+        if old_names:
+            for ours, theirs in (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")):
+                stored = {name.replace(ours, theirs): weight for name, weight in stored.items()}
+        save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder

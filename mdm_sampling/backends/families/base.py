@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,6 +15,7 @@ from ..facts import ModelFacts
 from ..options import LoadOptions
 
 if TYPE_CHECKING:
+    from ..checkpoint import StoredLayout
     from ..visibility import AttentionBlocks
 
 Shapes = dict[str, tuple[int, ...]]
@@ -36,6 +37,8 @@ class CheckpointFormat:
         keys: what it must hold if it names no class; None if it must name one.
         supported: keys of config.json with the values that are computed; others are refused.
         weights: regular expressions of published weight names -> the native class's names.
+        left_out: regular expressions of weights that are of no use here, such as those of other heads.
+        tied: weights that may be missing, since they are others where config.json ties the head: each with that other.
         look_back: 1 if the model is right-shifted, see `TransformerBackend`.
         block_length: of block-causal attention, where neither an option nor config.json nor the name says it; None for
             full attention.
@@ -44,6 +47,7 @@ class CheckpointFormat:
         blocks_from: where attention blocks are counted from, see `AttentionBlocks`.
         mask_id: where neither an option nor config.json says it; None to ask the tokenizer.
         turn_ends: texts of tokens that end a turn.
+        closing: text of the token that stands behind each text with masks; None if there is none.
         tokenizer: transformers' class for it.
     """
 
@@ -53,6 +57,8 @@ class CheckpointFormat:
     keys: Sequence[str] | None = ()
     supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    tied: Mapping[str, str] = field(default_factory=lambda: {"lm_head.weight": "model.embed_tokens.weight"})
     look_back: Literal[0, 1] = 0
     block_length: int | None = None
     block_key: str = "block_size"
@@ -60,6 +66,7 @@ class CheckpointFormat:
     blocks_from: Literal["row", "prompt"] = "row"
     mask_id: int | None = None
     turn_ends: Sequence[str] = ("<|im_end|>",)
+    closing: str | None = None
     tokenizer: str = "Qwen2Tokenizer"
 
     def claims(self, config: Mapping[str, Any]) -> bool:
@@ -126,6 +133,10 @@ class CheckpointFamily(BackendFamily):
     def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
         """Change the loaded model where its native class computes something else. Nothing, unless overridden."""
 
+    def head(self, model: Any) -> Callable[[Any], Any] | None:
+        """What turns hidden states into logits; None for the model's output embedding."""
+        return None
+
     def attention_blocks(self, config: Mapping[str, Any], source: str) -> AttentionBlocks | None:
         """The blocks of block-causal attention, as config.json, the checkpoint's name or the format says; None if
         attention is full.
@@ -153,9 +164,7 @@ class CheckpointFamily(BackendFamily):
 
         found, form = self._read(source, config or {}, options), self.format
         model_class = self.model_class(found.native)
-        model = load_strictly(
-            model_class, source, found.native, found.config, options, dict(form.weights), self.stored_shapes
-        )
+        model = load_strictly(model_class, source, found.native, found.config, options, self._layout())
         self.adapt(model, found)
         return TransformerBackend(
             model,
@@ -164,8 +173,16 @@ class CheckpointFamily(BackendFamily):
             attention_block=found.blocks,
             eos_ids=found.eos_ids,
             tokenizer=found.tokenizer,
+            closing=form.closing,
+            head=self.head(model),
             text_size=self.text_size(found.config, source),
         )
+
+    def _layout(self) -> StoredLayout:
+        from ..checkpoint import StoredLayout
+
+        form = self.format
+        return StoredLayout(dict(form.weights), self.stored_shapes, tuple(form.left_out), dict(form.tied))
 
     def facts(self, source: str, config: Mapping[str, Any] | None, options: LoadOptions) -> ModelFacts:
         import torch

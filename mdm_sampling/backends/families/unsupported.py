@@ -14,7 +14,6 @@ _REASONS = {
     "bd3lm": "its weights are not those of a native class; they would have to be folded",
     "wedlm": "what it attends to depends on which tokens are known",
     "nemotron_labs_diffusion": "what it attends to depends on the block that is being filled",
-    "bert": "a masked language model has another head and is not read yet",
     "roberta": "a masked language model has another head and is not read yet",
     "modernbert": "a masked language model has another head and is not read yet",
 }
