@@ -162,7 +162,7 @@ class Sampler:
         rows, codec, stops = self.prompt_rows(prompt, chat, system), self._codec, checked_stops(stop)
         if len(rows) != 1:
             raise CanvasError(f"`stream` takes one prompt, got {len(rows)}")
-        steps, head = self.iterate(self.canvas(rows), seed), self._head_of_body(rows[0].prefix)
+        steps, head = self.iterate(self.canvas(rows), seed), self.head_of_body(rows[0].prefix)
         return (before_stops(codec.decode(record.canvas.body(0)[head:]), stops) for record in steps)
 
     def infill(
@@ -210,7 +210,7 @@ class Sampler:
         canvas = self._laid_out(rows)
         for observer in observers:
             observer.begin(canvas, seeds)
-        heads = [self._head_of_body(prefix) for prefix, _ in rows]
+        heads = [self.head_of_body(prefix) for prefix, _ in rows]
         collector = Collector(canvas, seeds, self.backend.codec, until_eos, stops, heads)
         for record in self.iterate(canvas, seeds):
             collector.add(record)
@@ -260,15 +260,15 @@ class Sampler:
 
     def _laid_out(self, rows: Rows) -> Canvas:
         backend = self.backend
-        heads = [self._head_of_body(prefix) for prefix, _ in rows]
+        heads = [self.head_of_body(prefix) for prefix, _ in rows]
         if any(heads):
             cuts = [len(prefix) - head for (prefix, _), head in zip(rows, heads, strict=True)]
             pairs = zip(rows, cuts, strict=True)
             rows = [(prefix[:cut], [*prefix[cut:], *body]) for (prefix, body), cut in pairs]
         return Canvas.from_rows(rows, mask_id=backend.mask_id, pad_id=backend.pad_id, device=backend.device)
 
-    def _head_of_body(self, prefix: Sequence[int]) -> int:
-        """How many tokens of a prefix stand in the canvas's body."""
+    def head_of_body(self, prefix: Sequence[int]) -> int:
+        """How many tokens of a row's prefix are the first of its canvas's body: see `canvas`."""
         blocks = self.backend.attention_blocks
         return 0 if blocks is None else blocks.head_of_body(len(prefix))
 

@@ -263,6 +263,9 @@ def test_the_command_line_takes_it(family: str, tmp_path: Path) -> None:
     for prompt, row in zip(("ab", "abc", "abcd"), rows, strict=True):
         assert row["tokens"][:-6] == codec.encode(prompt)
         assert row["text"] == codec.decode(row["tokens"][-6:])
+    watched = CliRunner().invoke(main, ["watch", *few, "--max-new-tokens", "6", "abc"])
+    assert watched.exit_code == 0, watched.output
+    assert watched.stdout.endswith(f"{rows[1]['text']}\n")
     filled = CliRunner().invoke(main, ["infill", *few, "ab[MASK:3]cd"])
     assert filled.exit_code == 0, filled.output
     assert filled.stdout.startswith("ab")

@@ -79,5 +79,6 @@ def show(text: str, options: dict[str, Any]) -> None:
     codec = sampler.backend.codec
     if codec is not None:
         for lane in lanes:
-            text = codec.decode(lane.film.canvas, until_eos=not options["infill"])
+            ids = lane.film.canvas[sampler.head_of_body(rows[0].prefix) :]
+            text = codec.decode(ids, until_eos=not options["infill"])
             click.echo(text if len(lanes) == 1 else f"{lane.title}: {text}")
