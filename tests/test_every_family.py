@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from naive import NaiveLLaDA
 from naive_families import MASK, PLANS, VOCAB, NaiveBert, NaiveDecoder, Plan, save_mmada
 
 import mdm_sampling as mdm
+from mdm_sampling.backends.text import find_mask_id
 from mdm_sampling.canvas import Canvas, Span
 from mdm_sampling.cli import main
 from mdm_sampling.registry.registry import registry
@@ -175,11 +177,24 @@ def test_the_attention_block_is_the_options_the_configs_or_the_names(
     assert (None if blocks is None else blocks.length) == length
 
 
-def test_the_published_mask_is_taken_where_nothing_names_one(tmp_path: Path) -> None:
-    """SDAR's tokenizer names a text that it does not have, and its config.json no id."""
+def test_the_published_mask_is_taken_where_the_tokenizer_has_that_token(tmp_path: Path) -> None:
+    """SDAR's config.json names no mask, and its tokenizer names a text that is not its mask."""
     folder = NaiveDecoder(SDAR).save(tmp_path, mask_token_id=None, vocab_size=151936)
-    assert mdm.describe_model(folder).mask_id == 151669
+    assert mdm.describe_model(folder).mask_id == MASK  # the tokenizer's: this one has no token 151669
     assert mdm.describe_model(folder, mask_id=7).mask_id == 7
+    published = SimpleNamespace(get_vocab=lambda: {"a": 0, "<MASK>": 151669, "<|MASK|>": 151670}, mask_token_id=151670)
+    assert find_mask_id(None, {}, 151669, published, 151936, "here") == 151669
+    assert find_mask_id(None, {}, 151669, None, 151936, "here") == 151669
+
+
+def test_a_mask_outside_the_vocabulary_is_told_with_its_origin(tmp_path: Path) -> None:
+    folder = NaiveDecoder(SDAR).save(tmp_path, mask_token_id=999)
+    with pytest.raises(mdm.ModelError, match=r"999 is outside .* from mask_token_id of config\.json"):
+        mdm.load_backend(folder)
+    with pytest.raises(mdm.ModelError, match=r"999 is outside .* from the option mask_id \(--mask-id\)"):
+        mdm.load_backend(folder, mask_id=999)
+    with pytest.raises(mdm.ModelError, match="attention_block must be 0 or more, got -1"):
+        mdm.load_backend(folder, attention_block=-1, mask_id=MASK)
 
 
 def test_a_name_that_does_not_say_what_a2d_attends_to_is_refused(tmp_path: Path) -> None:
@@ -224,7 +239,7 @@ def test_what_is_not_computed_is_refused_before_weights_are_read(
 
 def test_full_attention_is_not_cut_into_blocks(tmp_path: Path) -> None:
     plan = next(plan for plan in PLANS if plan.family == "illada")
-    with pytest.raises(mdm.ModelError, match="attention_block=4 would be wrong: its attention is full"):
+    with pytest.raises(mdm.ModelError, match="attention_block=4 would be wrong: the attention of this model is full"):
         mdm.load_backend(NaiveDecoder(plan).save(tmp_path), attention_block=4)
 
 

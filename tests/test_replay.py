@@ -27,9 +27,9 @@ from mdm_sampling.views.terminal.view import Lane, picture
     ("text", "message"),
     [
         ("", "holds no trace"),
-        ("{}\n", "line 1: a step stands before"),
+        ("{}\n", "line 1: it is not the first line of a trace"),
         ("hello\n", "line 1 is not valid JSON"),
-        ('{"step": 0, "block": [0, 1], "rows": [], "names": {}}\n', "line 1: a step stands before"),
+        ('{"step": 0, "block": [0, 1], "rows": [], "names": {}}\n', "line 1: it is not the first line of a trace"),
         ('{"canvas": {}, "seeds": [], "spec": {}}\n', "another version"),
         ("[1, 2]\n", "line 1: it holds no JSON object"),
         ("\udcff", "not UTF-8"),

@@ -240,15 +240,26 @@ class TextCodec:
 def find_mask_id(
     option: int | None, config: Mapping[str, Any], published: int | None, tokenizer: Any, vocab_size: int, source: str
 ) -> int:
-    """The mask id from the option, the config, the family's published checkpoints or the tokenizer, in this order.
+    """The mask id from the option, config.json's `mask_token_id`, the family or the tokenizer, in this order.
 
-    Raises `ModelError` if none has it.
+    The id that the family's published checkpoints have counts if the tokenizer has a token of that id: another
+    tokenizer has another mask. Raises `ModelError` if none has it.
     """
-    named = (option, config.get("mask_token_id"), published, getattr(tokenizer, "mask_token_id", None))
-    for candidate in named:
+    if published is not None and tokenizer is not None and published not in tokenizer.get_vocab().values():
+        published = None
+    named = {
+        "the option mask_id (--mask-id)": option,
+        "mask_token_id of config.json": config.get("mask_token_id"),
+        "the family's published checkpoints": published,
+        "the tokenizer": getattr(tokenizer, "mask_token_id", None),
+    }
+    for origin, candidate in named.items():
         if candidate is not None:
             if not is_whole(candidate) or not 0 <= candidate < vocab_size:
-                raise ModelError(f"{source}: the mask id {candidate!r} is outside the vocabulary [0, {vocab_size})")
+                raise ModelError(
+                    f"{source}: the mask id {candidate!r} is outside the vocabulary [0, {vocab_size}); it is from "
+                    f"{origin}, and mask_id=... (--mask-id) names another"
+                )
             return int(candidate)
     raise ModelError(
         f"{source}: neither config.json nor the tokenizer names a mask token; pass its id with mask_id=... (--mask-id)"

@@ -131,5 +131,6 @@ def _tell(outcome: JobOutcome, output: Path) -> None:
     )
     if outcome.errors:
         noun = "row has an error" if outcome.errors == 1 else "rows have an error"
-        click.echo(f"{outcome.errors} {noun} instead of a text: see the column 'error'.", err=True)
+        click.echo(f"{outcome.errors} {noun} instead of a text: see the column 'error' of {output}.", err=True)
+        click.echo(f"The first is row {outcome.first_error}", err=True)
         sys.exit(_SOME_ROWS_FAILED)

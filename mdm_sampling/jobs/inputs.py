@@ -59,7 +59,7 @@ def read_rows(
     readers = {".jsonl": _json_lines, ".csv": _csv_rows, ".parquet": _parquet_rows}
     is_piped = file == _STANDARD_INPUT
     if not is_piped and file.suffix not in readers:
-        raise SpecError(f"{file}: an input ends in {', '.join(readers)}")
+        raise SpecError(f"{file}: an input ends in {', '.join(readers)} (generate --file reads a text file)")
     try:
         data = sys.stdin.buffer.read() if is_piped else file.read_bytes()
     except OSError as error:

@@ -38,12 +38,14 @@ class JobOutcome:
         rows: how many rows it has.
         errors: how many of them have an error instead of a text.
         before: how many were decoded by earlier calls.
+        first_error: the first of the errors, with its row's id before it; None if there is none.
     """
 
     output: Path
     rows: int
     errors: int
     before: int
+    first_error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ class Job:
             told = [output_row(line | self._asked(row), row.kept) for line, row in zip(lines, rows, strict=True)]
             told += [output_row({"item": row.id, "number": row.number, "error": row.error}, row.kept) for row in bad]
             write_output(output, folder, told)
-        errors = len(bad) + sum(line["error"] is not None for line in lines)
-        return JobOutcome(Path(self.output), len(self.rows), errors, held.before)
+        errors = [f"{line['item']}: {line['error']}" for line in lines if line["error"] is not None]
+        errors = [f"{row.id}: {row.error}" for row in bad] + errors
+        return JobOutcome(Path(self.output), len(self.rows), len(errors), held.before, next(iter(errors), None))
 
     def _asked(self, row: EncodedRow) -> Line:
         """How a row was asked, as its output tells it."""

@@ -155,7 +155,7 @@ class _Reader:
         if "canvas" in line:
             self._open(given)
             return
-        require(bool(self.batch), "a step stands before the line that opens its batch")
+        require(bool(self.batch), "it is not the first line of a trace (--trace writes one)")
         step = given.whole("step")
         require(step == self.steps, f"step {step} stands where step {self.steps} should")
         self._name(given)

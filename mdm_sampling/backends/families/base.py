@@ -231,6 +231,8 @@ class CheckpointFamily(BackendFamily):
 
         if option is None:
             return self.attention_blocks(config, source)
+        if option < 0:
+            raise ModelError(f"attention_block must be 0 or more, got {option}")
         if self.format.block_length is None:
-            raise ModelError(f"{source}: attention_block={option} would be wrong: its attention is full")
+            raise ModelError(f"attention_block={option} would be wrong: the attention of this model is full")
         return AttentionBlocks(option, self.format.blocks_from) if option else None
