@@ -16,7 +16,7 @@ from ..errors import ModelError
 from .devices import check_device, check_device_map, choose_device
 from .files import first_sentence, read_json, refuse_adapter, stored_file
 from .options import LoadOptions
-from .stored import FLOATS, StoredWeight, main_kind, size_in_bytes, stored_weights
+from .stored import FLOATS, Shapes, StoredWeight, main_kind, size_in_bytes, stored_weights
 from .tensor_parallel import distributed_config
 
 
@@ -51,7 +51,7 @@ class StoredLayout:
     """
 
     renamed: dict[str, str]
-    shapes: Callable[[dict[str, tuple[int, ...]]], dict[str, tuple[int, ...]]]
+    shapes: Callable[[Shapes], Shapes]
     left_out: tuple[str, ...]
     tied: dict[str, str]
 

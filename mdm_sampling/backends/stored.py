@@ -26,6 +26,9 @@ _HEADER_KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "
 _NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Files of weights, in the order in which transformers looks for them."""
 
+Shapes = dict[str, tuple[int, ...]]
+"""The sizes of weights by their names."""
+
 _EXPERTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 """Weights of all experts that transformers holds in one tensor, [e o i] -> the weights of each, along o."""
 
@@ -87,9 +90,9 @@ def size_in_bytes(stored: Mapping[str, StoredWeight], dtype: torch.dtype) -> int
     return sum(prod(weight.shape) for weight in stored.values()) * dtype.itemsize
 
 
-def each_expert(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def each_expert(shapes: Shapes) -> Shapes:
     """The weights of a model as checkpoints store them: each expert's apart, which transformers holds in one tensor."""
-    apart: dict[str, tuple[int, ...]] = {}
+    apart: Shapes = {}
     for name, shape in shapes.items():
         layer, found, merged = name.rpartition(".experts.")
         if found and merged in _EXPERTS:

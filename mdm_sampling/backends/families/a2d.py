@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 _BLOCK_LENGTH = 32
 
 
+def _trunk(config: Mapping[str, Any], source: str) -> Any:
+    """The config of the class that the model was before, which its model_type names."""
+    from . import trunks
+
+    trunk = str(config["model_type"]).lower().removeprefix("a2d-")
+    return {"qwen3": trunks.qwen3, "qwen2": trunks.qwen2, "llama": trunks.llama}[trunk](config, source)
+
+
 @final
 @dataclass(frozen=True)
 class A2D(CheckpointFamily):
     """dllm-hub's Qwen3-0.6B and Qwen2.5-Coder-0.5B: "mdlm" with full attention, "bd3lm" with blocks of 32."""
 
     format = CheckpointFormat(
+        trunk=_trunk,
         checkpoints=(
             "dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1",
             "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1",
@@ -35,12 +44,6 @@ class A2D(CheckpointFamily):
         block_length=_BLOCK_LENGTH,
         blocks_from="prompt",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from . import trunks
-
-        trunk = str(config["model_type"]).lower().removeprefix("a2d-")
-        return {"qwen3": trunks.qwen3, "qwen2": trunks.qwen2, "llama": trunks.llama}[trunk](config, source)
 
     def attention_blocks(self, config: Mapping[str, Any], source: str) -> AttentionBlocks | None:
         name = source.lower()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -15,14 +15,10 @@ class OpenDCoder(CheckpointFamily):
     """Open-dCoder-0.5B; its config.json is Qwen2's, so it has to be named."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen2,
         checkpoints=("fredzzp/open-dcoder-0.5B",),
         look_back=1,
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen2
-
-        return qwen2(config, source)
 
 
 @final
@@ -31,12 +27,8 @@ class DiffuLLaMA(CheckpointFamily):
     """DiffuLLaMA; its config.json is Llama's, so it has to be named."""
 
     format = CheckpointFormat(
+        trunk=trunks.llama,
         checkpoints=("diffusionfamily/diffullama",),
         look_back=1,
         tokenizer="LlamaTokenizerFast",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import llama
-
-        return llama(config, source)

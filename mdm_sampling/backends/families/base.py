@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -16,10 +15,8 @@ from ..options import LoadOptions
 
 if TYPE_CHECKING:
     from ..checkpoint import StoredLayout
+    from ..stored import Shapes
     from ..visibility import AttentionBlocks
-
-Shapes = dict[str, tuple[int, ...]]
-"""The sizes of weights by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +27,9 @@ class CheckpointFormat:
     or by its keys where it names none: several families share a type.
 
     Args:
+        trunk: makes the native config, with `is_causal=False`, from config.json's keys and the checkpoint's name, which
+            its errors begin with; see `trunks`. It raises `ModelError` for a missing key and for what the native class
+            does not compute.
         checkpoints: the published ones that have it, for people.
         model_types: the types that config.json may name, in small letters; none if its class alone decides.
         architectures: the classes that it may name; none if its type alone decides. With neither of the two the user
@@ -51,6 +51,7 @@ class CheckpointFormat:
         tokenizer: transformers' class for it.
     """
 
+    trunk: Callable[[Mapping[str, Any], str], Any]
     checkpoints: Sequence[str] = ()
     model_types: Sequence[str] = ()
     architectures: Sequence[str] = ()
@@ -105,18 +106,11 @@ class Checkpoint:
 class CheckpointFamily(BackendFamily):
     """A family whose hidden states a native class of transformers computes; weights are loaded strictly.
 
-    A subclass has a `format`, the entry of the table, and says what the class's config is. Families are frozen
+    A subclass has a `format`, the entry of the table, and overrides what that cannot say. Families are frozen
     dataclasses without fields. No remote code is ever run.
     """
 
     format: ClassVar[CheckpointFormat]
-
-    @abstractmethod
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        """The native config with `is_causal=False`, from config.json's keys; see `trunks`.
-
-        Raises `ModelError` for a missing key and for what the native class does not compute.
-        """
 
     def model_class(self, native: Any) -> Any:
         """The class of transformers for a native config."""
@@ -216,7 +210,7 @@ class CheckpointFamily(BackendFamily):
 
         form = self.format
         refuse_unsupported(config, form.supported, source)
-        native = self.native_config(config, source)
+        native = form.trunk(config, source)
         blocks = self._blocks(config, source, options.attention_block)
         generation = read_generation_config(source, options.revision)
         tokenizer = load_tokenizer(getattr(transformers, form.tokenizer), source, options.revision)

@@ -20,12 +20,34 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _trunk(config: Mapping[str, Any], source: str) -> Any:
+    """A `BertConfig`, which attends in both directions."""
+    from transformers import BertConfig
+
+    from ..config import epsilon, field, flag
+
+    return BertConfig(
+        vocab_size=field(config, "vocab_size", source),
+        hidden_size=field(config, "hidden_size", source),
+        intermediate_size=field(config, "intermediate_size", source),
+        num_hidden_layers=field(config, "num_hidden_layers", source),
+        num_attention_heads=field(config, "num_attention_heads", source),
+        max_position_embeddings=field(config, "max_position_embeddings", source),
+        type_vocab_size=field(config, "type_vocab_size", source),
+        hidden_act=config.get("hidden_act", "gelu"),
+        layer_norm_eps=epsilon(config, "layer_norm_eps", source),
+        tie_word_embeddings=flag(config, "tie_word_embeddings", source, default=True),
+        is_causal=False,
+    )
+
+
 @final
 @dataclass(frozen=True)
 class BERT(CheckpointFamily):
     """BERT checkpoints, and those in their format, such as AntiBERTy's of antibodies: for texts with masks."""
 
     format = CheckpointFormat(
+        trunk=_trunk,
         checkpoints=(
             "google-bert/bert-base-cased",
             "google-bert/bert-base-uncased",
@@ -45,25 +67,6 @@ class BERT(CheckpointFamily):
         closing="[SEP]",
         tokenizer="BertTokenizer",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from transformers import BertConfig
-
-        from ..config import epsilon, field, flag
-
-        return BertConfig(
-            vocab_size=field(config, "vocab_size", source),
-            hidden_size=field(config, "hidden_size", source),
-            intermediate_size=field(config, "intermediate_size", source),
-            num_hidden_layers=field(config, "num_hidden_layers", source),
-            num_attention_heads=field(config, "num_attention_heads", source),
-            max_position_embeddings=field(config, "max_position_embeddings", source),
-            type_vocab_size=field(config, "type_vocab_size", source),
-            hidden_act=config.get("hidden_act", "gelu"),
-            layer_norm_eps=epsilon(config, "layer_norm_eps", source),
-            tie_word_embeddings=flag(config, "tie_word_embeddings", source, default=True),
-            is_causal=False,
-        )
 
     def model_class(self, native: Any) -> Any:
         from transformers import BertForMaskedLM

@@ -5,10 +5,10 @@ Dream has Qwen2's block and weight names. It is right-shifted: position i is pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -18,6 +18,7 @@ class Dream(CheckpointFamily):
     """Dream-v0-Base-7B, Dream-v0-Instruct-7B, Dream-Coder, DiffuCoder and other checkpoints in their format."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen2,
         checkpoints=(
             "Dream-org/Dream-v0-Base-7B",
             "Dream-org/Dream-v0-Instruct-7B",
@@ -29,8 +30,3 @@ class Dream(CheckpointFamily):
         model_types=("dream",),
         look_back=1,
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen2
-
-        return qwen2(config, source)

@@ -5,10 +5,10 @@ It shares the model_type of Dream, and is another model: without the right shift
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -18,6 +18,7 @@ class DreamReasoner(CheckpointFamily):
     """DreamReasoner-8B, with attention blocks of 32."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen3,
         checkpoints=("Dream-org/DreamReasoner-8B", "Dream-org/DreamReasoner-8B-Base"),
         model_types=("dream",),
         architectures=("DreamForCausalLM",),
@@ -25,8 +26,3 @@ class DreamReasoner(CheckpointFamily):
         block_length=32,
         mask_id=151669,
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen3
-
-        return qwen3(config, source)

@@ -5,10 +5,10 @@ The first position of a block is predicted from the clean last position of the b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -18,6 +18,7 @@ class FastDLLM(CheckpointFamily):
     """Fast_dLLM_v2_7B and _1.5B, with attention blocks of 32."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen2,
         checkpoints=("Efficient-Large-Model/Fast_dLLM_v2_7B", "Efficient-Large-Model/Fast_dLLM_v2_1.5B"),
         model_types=("fast_dllm_qwen",),
         architectures=("Fast_dLLM_QwenForCausalLM",),
@@ -26,8 +27,3 @@ class FastDLLM(CheckpointFamily):
         block_key="bd_size",
         mask_id=151665,
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen2
-
-        return qwen2(config, source)

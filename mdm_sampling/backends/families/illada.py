@@ -5,10 +5,10 @@ Neither its config.json nor its tokenizer names the mask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -18,14 +18,10 @@ class ILLaDA(CheckpointFamily):
     """iLLaDA-8B-Base and iLLaDA-8B-Instruct."""
 
     format = CheckpointFormat(
+        trunk=trunks.llama,
         checkpoints=("GSAI-ML/iLLaDA-8B-Base", "GSAI-ML/iLLaDA-8B-Instruct"),
         architectures=("ILLaDAForCausalLM",),
         supported={"layer_norm_eps": (None,)},
         mask_id=5,
         tokenizer="PreTrainedTokenizerFast",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import llama
-
-        return llama(config, source)

@@ -48,36 +48,7 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class LLaDA(CheckpointFamily):
-    """LLaDA-8B-Base, LLaDA-8B-Instruct, LLaDA-1.5 and other checkpoints in their format."""
-
-    format = CheckpointFormat(
-        checkpoints=(
-            "GSAI-ML/LLaDA-8B-Base",
-            "GSAI-ML/LLaDA-8B-Instruct",
-            "GSAI-ML/LLaDA-1.5",
-            "d3LLM/d3LLM_LLaDA",
-        ),
-        architectures=("LLaDAModelLM",),
-        model_types=("llada",),
-        keys=("d_model",),
-        supported=_SUPPORTED,
-        weights=_WEIGHTS,
-        turn_ends=("<|eot_id|>",),
-        tokenizer="PreTrainedTokenizerFast",
-    )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        return llama_config(config, source)
-
-    def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
-        _check_vocabulary(checkpoint)
-        rotate_as_published(model, checkpoint)
-
-
-def llama_config(config: Mapping[str, Any], source: str) -> Any:
+def _trunk(config: Mapping[str, Any], source: str) -> Any:
     """A `LlamaConfig` from LLaDA's config keys. Raises `ModelError` for a missing key or an unsupported variant."""
     from transformers import LlamaConfig
 
@@ -105,6 +76,33 @@ def llama_config(config: Mapping[str, Any], source: str) -> Any:
         pad_token_id=None,
         is_causal=False,
     )
+
+
+@final
+@dataclass(frozen=True)
+class LLaDA(CheckpointFamily):
+    """LLaDA-8B-Base, LLaDA-8B-Instruct, LLaDA-1.5 and other checkpoints in their format."""
+
+    format = CheckpointFormat(
+        trunk=_trunk,
+        checkpoints=(
+            "GSAI-ML/LLaDA-8B-Base",
+            "GSAI-ML/LLaDA-8B-Instruct",
+            "GSAI-ML/LLaDA-1.5",
+            "d3LLM/d3LLM_LLaDA",
+        ),
+        architectures=("LLaDAModelLM",),
+        model_types=("llada",),
+        keys=("d_model",),
+        supported=_SUPPORTED,
+        weights=_WEIGHTS,
+        turn_ends=("<|eot_id|>",),
+        tokenizer="PreTrainedTokenizerFast",
+    )
+
+    def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
+        _check_vocabulary(checkpoint)
+        rotate_as_published(model, checkpoint)
 
 
 def _check_vocabulary(checkpoint: Checkpoint) -> None:

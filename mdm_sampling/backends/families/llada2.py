@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from ...errors import ModelError
 from ..config import field, optional_field
-from .base import CheckpointFamily, CheckpointFormat, Shapes
+from .base import CheckpointFamily, CheckpointFormat
+
+if TYPE_CHECKING:
+    from ..stored import Shapes
 
 _LAYER = r"^model\.layers\.(\d+)\."
 _FUSED = "self_attn.query_key_value.weight"
@@ -29,12 +32,39 @@ _WEIGHTS = {
 }
 
 
+def _native_config(config: Mapping[str, Any], source: str) -> Any:
+    """A `Glm4MoeConfig` from LLaDA2's keys."""
+    from transformers import Glm4MoeConfig
+
+    from .trunks import decoder, experts, heads
+
+    shared = {**decoder(_without_partial_rotation(config, source), source), **heads(config, source)}
+    rotated = {"rope_type": "default", "rope_theta": shared.pop("rope_theta"), "partial_rotary_factor": 0.5}
+    taken = experts(config, source, "moe_intermediate_size")
+    return Glm4MoeConfig(
+        **shared,
+        rope_parameters=rotated,
+        n_routed_experts=taken["num_experts"],
+        num_experts_per_tok=taken["num_experts_per_tok"],
+        moe_intermediate_size=taken["moe_intermediate_size"],
+        n_shared_experts=field(config, "num_shared_experts", source),
+        n_group=field(config, "n_group", source),
+        topk_group=field(config, "topk_group", source),
+        routed_scaling_factor=_scaling(config, source),
+        first_k_dense_replace=optional_field(config, "first_k_dense_replace", source) or 0,
+        norm_topk_prob=True,
+        use_qk_norm=True,
+        num_nextn_predict_layers=0,
+    )
+
+
 @final
 @dataclass(frozen=True)
 class LLaDA2(CheckpointFamily):
     """LLaDA2.0-mini, -flash, their previews and CAP, and LLaDA2.1, with attention blocks of 32."""
 
     format = CheckpointFormat(
+        trunk=_native_config,
         checkpoints=(
             "inclusionAI/LLaDA2.0-mini",
             "inclusionAI/LLaDA2.0-mini-CAP",
@@ -60,30 +90,6 @@ class LLaDA2(CheckpointFamily):
         turn_ends=("<|role_end|>",),
         tokenizer="PreTrainedTokenizerFast",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from transformers import Glm4MoeConfig
-
-        from .trunks import decoder, experts, heads
-
-        shared = {**decoder(_without_partial_rotation(config, source), source), **heads(config, source)}
-        rotated = {"rope_type": "default", "rope_theta": shared.pop("rope_theta"), "partial_rotary_factor": 0.5}
-        taken = experts(config, source, "moe_intermediate_size")
-        return Glm4MoeConfig(
-            **shared,
-            rope_parameters=rotated,
-            n_routed_experts=taken["num_experts"],
-            num_experts_per_tok=taken["num_experts_per_tok"],
-            moe_intermediate_size=taken["moe_intermediate_size"],
-            n_shared_experts=field(config, "num_shared_experts", source),
-            n_group=field(config, "n_group", source),
-            topk_group=field(config, "topk_group", source),
-            routed_scaling_factor=_scaling(config, source),
-            first_k_dense_replace=optional_field(config, "first_k_dense_replace", source) or 0,
-            norm_topk_prob=True,
-            use_qk_norm=True,
-            num_nextn_predict_layers=0,
-        )
 
     def model_class(self, native: Any) -> Any:
         return _trunk()

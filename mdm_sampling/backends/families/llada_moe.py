@@ -13,12 +13,31 @@ from ...errors import ModelError
 from .base import CheckpointFamily, CheckpointFormat
 
 
+def _trunk(config: Mapping[str, Any], source: str) -> Any:
+    """A `Qwen3MoeConfig` from LLaDA-MoE's keys."""
+    from transformers import Qwen3MoeConfig
+
+    from ..config import field, flag
+    from .trunks import decoder, experts, heads
+
+    dense = field(config, "dense_intermediate_size", source)
+    return Qwen3MoeConfig(
+        **decoder({**config, "intermediate_size": dense}, source),
+        **heads(config, source),
+        **experts(config, source, "expert_intermediate_size"),
+        norm_topk_prob=flag(config, "norm_topk_prob", source, default=False),
+        mlp_only_layers=_dense_layers(config, source),
+        use_sliding_window=False,
+    )
+
+
 @final
 @dataclass(frozen=True)
 class LLaDAMoE(CheckpointFamily):
     """LLaDA-MoE-7B-A1B-Base and -Instruct: 64 experts, of which a token takes 8."""
 
     format = CheckpointFormat(
+        trunk=_trunk,
         checkpoints=(
             "inclusionAI/LLaDA-MoE-7B-A1B-Base",
             "inclusionAI/LLaDA-MoE-7B-A1B-Instruct",
@@ -38,22 +57,6 @@ class LLaDAMoE(CheckpointFamily):
         turn_ends=("<|role_end|>",),
         tokenizer="PreTrainedTokenizerFast",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from transformers import Qwen3MoeConfig
-
-        from ..config import field, flag
-        from .trunks import decoder, experts, heads
-
-        dense = field(config, "dense_intermediate_size", source)
-        return Qwen3MoeConfig(
-            **decoder({**config, "intermediate_size": dense}, source),
-            **heads(config, source),
-            **experts(config, source, "expert_intermediate_size"),
-            norm_topk_prob=flag(config, "norm_topk_prob", source, default=False),
-            mlp_only_layers=_dense_layers(config, source),
-            use_sliding_window=False,
-        )
 
 
 def _dense_layers(config: Mapping[str, Any], source: str) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from ..config import field
 from .base import Checkpoint, CheckpointFamily
-from .llada import LLaDA, llama_config, rotate_as_published
+from .llada import LLaDA, rotate_as_published
 
 
 @final
@@ -22,9 +22,6 @@ class MMaDA(CheckpointFamily):
         model_types=("mmada",),
         architectures=("MMadaModelLM",),
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        return llama_config(config, source)
 
     def adapt(self, model: Any, checkpoint: Checkpoint) -> None:
         rotate_as_published(model, checkpoint)

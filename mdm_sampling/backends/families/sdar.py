@@ -6,10 +6,10 @@ which is 4 unless the repository's name says otherwise. Blocks are counted from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 _MASK_ID = 151669
@@ -27,6 +27,7 @@ class SDAR(CheckpointFamily):
     """SDAR-1.7B, 4B and 8B-Chat, with blocks of 4 or as their names say (-b8 to -b64), and TraDo."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen3,
         checkpoints=(
             "JetLM/SDAR-1.7B-Chat",
             "JetLM/SDAR-4B-Chat",
@@ -43,11 +44,6 @@ class SDAR(CheckpointFamily):
         mask_id=_MASK_ID,
     )
 
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen3
-
-        return qwen3(config, source)
-
 
 @final
 @dataclass(frozen=True)
@@ -55,6 +51,7 @@ class SDARMoE(CheckpointFamily):
     """SDAR-30B-A3B-Chat and -Sci: SDAR with experts."""
 
     format = CheckpointFormat(
+        trunk=trunks.qwen3_moe,
         checkpoints=("JetLM/SDAR-30B-A3B-Chat", "JetLM/SDAR-30B-A3B-Sci"),
         model_types=("sdar_moe",),
         architectures=("SDARMoeForCausalLM",),
@@ -64,8 +61,3 @@ class SDARMoE(CheckpointFamily):
         block_in_name=_BLOCK_IN_NAME,
         mask_id=_MASK_ID,
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import qwen3_moe
-
-        return qwen3_moe(config, source)

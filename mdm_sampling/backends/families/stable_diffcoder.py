@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
+from . import trunks
 from .base import CheckpointFamily, CheckpointFormat
 
 
@@ -15,6 +15,7 @@ class StableDiffCoder(CheckpointFamily):
     """Stable-DiffCoder-8B, with attention blocks of 4."""
 
     format = CheckpointFormat(
+        trunk=trunks.llama,
         checkpoints=("ByteDance-Seed/Stable-DiffCoder-8B-Base", "ByteDance-Seed/Stable-DiffCoder-8B-Instruct"),
         model_types=("llama",),
         architectures=("StableDiffcoderForCausalLM",),
@@ -23,8 +24,3 @@ class StableDiffCoder(CheckpointFamily):
         mask_id=5,
         tokenizer="PreTrainedTokenizerFast",
     )
-
-    def native_config(self, config: Mapping[str, Any], source: str) -> Any:
-        from .trunks import llama
-
-        return llama(config, source)
